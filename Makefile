@@ -1,0 +1,35 @@
+# make setup   an environment in .venv, made once and again when pyproject.toml changes
+# make demo    trains and evaluates on the phantom (Python 3.11 and this folder are all it needs)
+# make test    lint, types and the whole test suite
+# make lint    ruff and pyright only
+# make clean   removes what make and the tests made
+
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: setup demo test lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m launch.demo
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
