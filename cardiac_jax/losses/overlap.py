@@ -1,0 +1,65 @@
+"""Overlap losses: Dice and Tversky, per example or pooled over the batch, in any number of dimensions.
+
+Pixels labelled `ignore` (255, not annotated) take no part.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from cardiac_jax.loss import pooled
+from cardiac_jax.types import Array, Loss
+
+IGNORE = 255
+
+
+class Overlap(NamedTuple):
+    """Soft counts per class: overlap of prediction and truth, mass of each. All `[K]`."""
+
+    both: Array
+    predicted: Array
+    true: Array
+
+
+def one_hot(label: Array, classes: int) -> Array:
+    """`[*S] -> [*S, K]`; an ignored pixel is zero in every class."""
+    return jax.nn.one_hot(label, classes)
+
+
+def overlap(probabilities: Array, label: Array) -> Overlap:
+    """Soft counts over annotated pixels; `probabilities [*S, K]`, `label [*S]`."""
+    chex.assert_rank(label, probabilities.ndim - 1)
+    classes = probabilities.shape[-1]
+    truth = one_hot(label, classes).reshape(-1, classes)
+    annotated = (label != IGNORE).reshape(-1, 1)
+    predicted = probabilities.reshape(-1, classes) * annotated
+    return Overlap(jnp.sum(predicted * truth, axis=0), jnp.sum(predicted, axis=0), jnp.sum(truth, axis=0))
+
+
+def dice(counts: Overlap, smooth: float = 1.0) -> Array:
+    """Dice per class `[K]`, `(2 TP + s) / (2 TP + FP + FN + s)`."""
+    return (2.0 * counts.both + smooth) / (counts.predicted + counts.true + smooth)
+
+
+def tversky(counts: Overlap, beta: float, smooth: float = 1.0) -> Array:
+    """Tversky index per class `[K]`, `TP / (TP + beta FP + (1 - beta) FN)`; beta weighs false positives (ACSNet)."""
+    false_positive, false_negative = counts.predicted - counts.both, counts.true - counts.both
+    return (counts.both + smooth) / (counts.both + beta * false_positive + (1 - beta) * false_negative + smooth)
+
+
+def dice_loss(probabilities: Array, label: Array, smooth: float = 1.0) -> Array:
+    """One minus the mean Dice of all classes of one example."""
+    return 1.0 - jnp.mean(dice(overlap(probabilities, label), smooth))
+
+
+def tversky_loss(probabilities: Array, label: Array, beta: float = 0.5, smooth: float = 1.0) -> Array:
+    """One minus the mean Tversky index of all classes of one example."""
+    return 1.0 - jnp.mean(tversky(overlap(probabilities, label), beta, smooth))
+
+
+def batch_dice_loss(probabilities: str, label: str, smooth: float = 1.0, axis_name: str | None = None) -> Loss:
+    """One minus the mean Dice of all classes, counts pooled over the global batch; arguments name values."""
+    value = lambda counts: 1.0 - jnp.mean(dice(counts, smooth))  # noqa: E731
+    return pooled(overlap, value, axis_name, probabilities=probabilities, label=label)

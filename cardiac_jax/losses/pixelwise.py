@@ -1,0 +1,87 @@
+"""Pixel-wise losses: cross-entropy and the exponential-logarithmic loss of Wong et al. 2018 (SRSCN, eq. 1)."""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from cardiac_jax.loss import pooled, term, total, weighted
+from cardiac_jax.losses.overlap import IGNORE, dice, overlap
+from cardiac_jax.types import Array, Loss
+
+EPSILON = 1e-6
+"""Lower bound of -ln(x) under a power below one, whose slope is infinite at zero."""
+
+
+def log_likelihood(logits: Array, label: Array) -> tuple[Array, Array]:
+    """`-ln p(label)` and its validity, both `[*S]`; zero where the pixel is ignored."""
+    chex.assert_rank(label, logits.ndim - 1)
+    annotated = label != IGNORE
+    safe = jnp.where(annotated, label, 0)
+    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), safe[..., None], axis=-1)[..., 0]
+    return jnp.where(annotated, -picked, 0.0), annotated
+
+
+def cross_entropy(
+    logits: Array, label: Array, class_weights: Sequence[float] | None = None, gamma: float = 1.0
+) -> Array:
+    """Mean over annotated pixels of `w_l (-ln p_l)^gamma`; zero for an example without any.
+
+    Args:
+      logits: `[*S, K]`.
+      label: `[*S]`, 255 is ignored.
+      class_weights: `[K]`, None for one each.
+      gamma: exponent (eq. 1, gamma_2); 1 is plain cross-entropy.
+    """
+    nll, annotated = log_likelihood(logits, label)
+    if gamma != 1.0:
+        nll = jnp.maximum(nll, EPSILON) ** gamma
+    weight = annotated.astype(nll.dtype)
+    if class_weights is not None:
+        weight = weight * jnp.asarray(class_weights, nll.dtype)[jnp.where(annotated, label, 0)]
+    return jnp.sum(weight * nll) / jnp.maximum(jnp.sum(annotated), 1)
+
+
+def masked_cross_entropy(logits: Array, label: Array, where: Array) -> Array:
+    """Cross-entropy of one example times `where` (0 drops the example)."""
+    return where * cross_entropy(logits, label)
+
+
+def exponential_logarithmic(
+    class_weights: Sequence[float],
+    *,
+    logits: str = "logits",
+    probabilities: str = "probabilities",
+    label: str = "label",
+    lambda_dice: float = 0.8,
+    lambda_cross: float = 0.2,
+    gamma_dice: float = 0.3,
+    gamma_cross: float = 0.3,
+    smooth: float = 1.0,
+    axis_name: str | None = None,
+) -> Loss:
+    """SRSCN eq. 1: `lambda_dice E_i[(-ln Dice_i)^gamma_dice] + lambda_cross E_x[w_l (-ln p_l(x))^gamma_cross]`.
+
+    Dice is pooled over the global batch; the cross term is a mean over the annotated pixels of each example.
+    """
+
+    def power(counts):
+        return jnp.mean(jnp.maximum(-jnp.log(dice(counts, smooth)), EPSILON) ** gamma_dice)
+
+    def cross(logits, label):
+        return cross_entropy(logits, label, class_weights, gamma_cross)
+
+    return total(
+        dice=weighted(pooled(overlap, power, axis_name, probabilities=probabilities, label=label), lambda_dice),
+        cross=weighted(term(cross, logits=logits, label=label), lambda_cross),
+    )
+
+
+def class_weights(frequency: Sequence[float]) -> tuple[float, ...]:
+    """`w_l = sqrt(sum_k f_k / f_l)` from the label counts of the training set (spec: SRSCN, L_seg).
+
+    A class that never occurs is weighted as if it had one pixel.
+    """
+    whole = float(sum(frequency))
+    return tuple((whole / max(float(count), 1.0)) ** 0.5 for count in frequency)

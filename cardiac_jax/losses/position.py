@@ -1,0 +1,10 @@
+"""Slice-position regression (SRSCN, eq. 4)."""
+
+import jax.numpy as jnp
+
+from cardiac_jax.types import Array
+
+
+def position_error(prediction: Array, target: Array) -> Array:
+    """Squared error of one slice's position, 0 at the apex and 1 at the base."""
+    return jnp.square(prediction - target)

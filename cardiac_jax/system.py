@@ -1,0 +1,148 @@
+"""Systems in motion: initial state, one training step, one prediction. Pure; compiled once, in `train/parallel.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from cardiac_jax.passes import name_key
+from cardiac_jax.types import Array, Net, Phase, Stage, System, TrainState, Values, Variables
+
+
+def init_net(net: Net, key: Array) -> dict[str, Any]:
+    """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
+    zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
+    return jax.jit(lambda key: net.module.init(key, *zeros, train=False))(key)
+
+
+def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
+    """The state before the first step: networks, and the optimiser and loss state of every phase of every stage."""
+    key = jax.random.key(seed)
+    variables = {net.name: init_net(net, name_key(key, net.name)) for net in system.nets}
+    phases = {phase_id(stage, phase): phase for stage in system.stages for phase in stage.phases}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jax.random.key_data(key),
+        variables=variables,
+        ema={name: jax.tree.map(jnp.copy, v["params"]) for name, v in variables.items()} if ema else {},
+        opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
+        loss={name: phase.objective.loss.init() for name, phase in phases.items()},
+    )
+
+
+def phase_id(stage: Stage, phase: Phase) -> str:
+    """The name of a phase's optimiser in the state."""
+    return f"{stage.name}.{phase.name}"
+
+
+def params_of(variables: Variables, phase: Phase) -> dict[str, Any]:
+    """The parameters that `phase` trains, by network."""
+    return {name: variables[name]["params"] for name in phase.trains}
+
+
+def parameter_counts(system: System, variables: Variables) -> dict[str, int]:
+    """Trainable scalars per network."""
+    return {net.name: sum(leaf.size for leaf in jax.tree.leaves(variables[net.name]["params"])) for net in system.nets}
+
+
+def train_step(
+    stage: Stage,
+    state: TrainState,
+    batch: Values,
+    *,
+    axis_name: str | None = None,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One step of `stage`: prepare once, then each phase in order. Metrics are means over the real examples.
+
+    Args:
+      stage: the stage; static.
+      state: replicated over devices.
+      batch: this device's share, batch-leading, with `mask [B]` and `index [B]`.
+      axis_name: the device axis, or None outside any.
+      accumulate: number of equal parts of the batch whose gradients are summed before the optimiser moves.
+      ema_decay: of the exponential moving average of parameters; 0 keeps none.
+    """
+    psum = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.seed), state.step)
+    variables, values = state.variables, dict(batch)
+    if stage.prepare is not None:
+        values, _ = stage.prepare(variables, values, key=name_key(key, "prepare"), train=frozenset())
+        values = lax.stop_gradient(dict(values))
+    opt, loss_state, metrics = dict(state.opt), dict(state.loss), {}
+    for phase in stage.phases:
+        name = phase_id(stage, phase)
+        grads, variables, loss_state[name], values, sums = _gradient(
+            phase, variables, loss_state[name], values, name_key(key, phase.name), psum, accumulate
+        )
+        grads = psum(grads)
+        params = params_of(variables, phase)
+        updates, opt[name] = phase.tx.update(grads, opt[name], params)
+        params = optax.apply_updates(params, updates)
+        variables = {**variables, **{net: {**variables[net], "params": params[net]} for net in phase.trains}}
+        prefix = "" if len(stage.phases) == 1 else f"{phase.name}/"
+        sums = psum(sums)
+        metrics |= {f"{prefix}{log}": value for log, value in sums.items()}
+        metrics[f"{prefix}grad_norm"] = optax.tree.norm(grads)
+    step = state.step + 1
+    state = state.replace(step=step, variables=variables, opt=opt, loss=loss_state)
+    if state.ema:
+        decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+        trained = {net for phase in stage.phases for net in phase.trains}
+        state = state.replace(
+            ema={
+                net: optax.incremental_update(variables[net]["params"], old, 1.0 - decay) if net in trained else old
+                for net, old in state.ema.items()
+            }
+        )
+    return state, metrics
+
+
+def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Values, key: Array, psum: Any, parts: int):
+    """Gradient of the mean loss over the real examples of all devices, this device's share of it (not yet summed)."""
+    params = params_of(variables, phase)
+    count = jnp.maximum(psum(jnp.sum(values["mask"])), 1.0)
+
+    def objective(params, variables, loss_state, values):
+        variables = {**variables, **{net: {**variables[net], "params": params[net]} for net in phase.trains}}
+        values, after = phase.objective.forward(variables, values, key=key, train=frozenset(phase.trains))
+        loss, loss_state, logs = phase.objective.loss.apply(loss_state, values)
+        sums = {log: jnp.sum(values["mask"] * value) / count for log, value in {"loss": loss, **logs}.items()}
+        stats = {net: {k: v for k, v in after[net].items() if k != "params"} for net in phase.trains}
+        return sums["loss"], (stats, loss_state, lax.stop_gradient(dict(values)), sums)
+
+    def part(carry, values):
+        variables, loss_state = carry
+        grads, (stats, loss_state, values, sums) = jax.grad(objective, has_aux=True)(
+            params, variables, loss_state, values
+        )
+        variables = {**variables, **{net: {**variables[net], **stats[net]} for net in phase.trains}}
+        return (variables, loss_state), (grads, values, sums)
+
+    if parts == 1:
+        (variables, loss_state), (grads, values, sums) = part((variables, loss_state), values)
+        return grads, variables, loss_state, values, sums
+    split = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), dict(values))
+    (variables, loss_state), (grads, values, sums) = lax.scan(part, (dict(variables), loss_state), split)
+    grads, sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), (grads, sums))
+    values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    return grads, variables, loss_state, values, sums
+
+
+def predict_step(system: System, variables: Variables, image: Array) -> Array:
+    """`image [B, *S, C] -> probabilities [B, *S, K]` with every network in inference mode."""
+    values, _ = system.predict(variables, {"image": image}, key=jax.random.key(0), train=frozenset())
+    return values["probabilities"]
+
+
+def inference_variables(state: TrainState) -> dict[str, Any]:
+    """The variables to predict with: averaged parameters where an average is kept."""
+    averaged: Mapping[str, Any] = state.ema
+    return {
+        name: {**collections, "params": averaged.get(name, collections["params"])}
+        for name, collections in state.variables.items()
+    }
