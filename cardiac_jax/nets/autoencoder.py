@@ -1,0 +1,83 @@
+"""Autoencoder of label maps, the shape prior of SRSCN (Yue et al. 2019, section 2.2) and of its ACNN rival."""
+
+from collections.abc import Sequence
+from math import prod
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, glorot
+
+
+class Autoencoder(nn.Module):
+    """Label map [B, *size, K], one-hot or soft -> (logits [B, *size, K], code [B, code]); both float32 or wider.
+
+    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of stride 3 to a single
+    channel and a linear layer to the code. Decoder: a linear layer to the same small map, a transposed 7-convolution
+    of stride 3, per width a transposed 4-convolution of stride 2, then a 3-convolution to `classes`. Normalisation and
+    ReLU follow every layer but the code and the last one. What the strides overshoot is cropped about the centre:
+    240 -> 10 -> 240 exactly, 128 -> 6 -> 144 -> 128.
+    """
+
+    size: Sequence[int] = (240, 240)
+    classes: int = 4
+    code: int = 64
+    features: Sequence[int] = (16, 32, 64)
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        layers = len(self.features)
+        small = tuple(self.size)
+        for stride in (*(2,) * layers, 3):
+            small = tuple(-(-s // stride) for s in small)
+        self.small = small
+        widths = [w for w in self.features for _ in range(2)]
+        self.encoder = [
+            *(Conv(w, 3, 2 - i % 2, bias=False, dtype=self.dtype) for i, w in enumerate(widths)),
+            Conv(1, 3, 3, bias=False, dtype=self.dtype),
+        ]
+        self.encoder_norm = [self._norm() for _ in self.encoder]
+        self.to_code = nn.Dense(self.code, dtype=self.dtype, kernel_init=glorot)
+        self.from_code = nn.Dense(prod(small), use_bias=False, dtype=self.dtype, kernel_init=glorot)
+        first, *rest = (*self.features[::-1], self.features[0])
+        self.decoder = [
+            ConvTranspose(first, 7, 3, bias=False, dtype=self.dtype),
+            *(ConvTranspose(w, 4, 2, bias=False, dtype=self.dtype) for w in rest),
+        ]
+        self.decoder_norm = [self._norm() for _ in range(len(self.decoder) + 1)]
+        self.head = Conv(self.classes, 3, dtype=self.dtype)
+
+    def _norm(self) -> BatchNorm:
+        return BatchNorm(dtype=self.dtype, axis_name=self.axis_name)
+
+    def encode(
+        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
+    ) -> Array:
+        """[B, *size, K] -> [B, code]. Raises ValueError for another size than the one it was built for."""
+        if x.shape[1:-1] != tuple(self.size):
+            raise ValueError(f"label map of size {x.shape[1:-1]} in an autoencoder for {tuple(self.size)}")
+        out = jnp.promote_types(x.dtype, jnp.float32)
+        for layer, norm in zip(self.encoder, self.encoder_norm, strict=True):
+            x = nn.relu(norm(layer(x), train=train, mask=mask))
+        return self.to_code(x.reshape(x.shape[0], -1)).astype(out)
+
+    def decode(
+        self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
+    ) -> Array:
+        """[B, code] -> logits [B, *size, K]."""
+        x = self.from_code(code).reshape(code.shape[0], *self.small, 1)
+        x = nn.relu(self.decoder_norm[0](x, train=train, mask=mask))
+        for layer, norm in zip(self.decoder, self.decoder_norm[1:], strict=True):
+            x = nn.relu(norm(layer(x), train=train, mask=mask))
+        starts = [(have - want) // 2 for have, want in zip(x.shape[1:-1], self.size, strict=True)]
+        x = x[(slice(None), *(slice(a, a + want) for a, want in zip(starts, self.size, strict=True)))]
+        return self.head(x).astype(jnp.promote_types(code.dtype, jnp.float32))
+
+    def __call__(
+        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
+    ) -> tuple[Array, Array]:
+        code = self.encode(x, train=train, mask=mask)
+        return self.decode(code, train=train, mask=mask), code

@@ -1,0 +1,316 @@
+"""Convolution and transposed convolution, channels last, any rank.
+
+One function each. On a CPU they run in the form that XLA compiles best, elsewhere as the plain `lax` operation;
+the two agree to rounding. Both are bilinear, so one gradient rule serves every form: the vector-Jacobian product
+of that form with respect to one argument, the other one held.
+
+Forms used on a CPU
+- stride > 1: space-to-depth, then a convolution of stride 1 with a rearranged kernel;
+- transposed: a convolution of stride 1 to prod(strides) * Cout channels, then depth-to-space (sub-pixel form;
+  with kernel 2, stride 2 it is one matrix product);
+- kernel 1: a matrix product;
+- one input channel: a sum of shifted multiply-adds;
+- three spatial axes: depth folded into the batch, its taps concatenated on the channels (training) or added after
+  one 2D convolution (inference);
+- few channels on a large image: kernel gradient image by image, see `_conv2d`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Pads = tuple[tuple[int, int], ...]
+Size = int | Sequence[int]
+
+
+class Geometry(NamedTuple):
+    """Static description of a convolution: one entry per spatial axis."""
+
+    strides: tuple[int, ...]
+    pads: Pads
+    dilation: tuple[int, ...]
+
+
+def per_axis(value: Size, rank: int) -> tuple[int, ...]:
+    """`value` for each of `rank` spatial axes."""
+    axes = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(axes) != rank:
+        raise ValueError(f"{axes} does not fit {rank} spatial axes")
+    return axes
+
+
+def conv(
+    x: Array, kernel: Array, *, strides: Size = 1, dilation: Size = 1, padding: str | Pads = "SAME"
+) -> Array:
+    """Correlation of `x` [B, *S, Cin] with `kernel` [*k, Cin, Cout] -> [B, *S', Cout], as `flax.linen.Conv`."""
+    rank = kernel.ndim - 2
+    strides, dilation = per_axis(strides, rank), per_axis(dilation, rank)
+    if isinstance(padding, str):
+        extent = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation, strict=False)]
+        padding = tuple(lax.padtype_to_pads(x.shape[1:-1], extent, strides, padding))
+    return _conv(x, kernel, Geometry(strides, padding, dilation))
+
+
+def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
+    """Transposed convolution, "SAME": [B, *S, Cin], [*k, Cin, Cout] -> [B, *(S * strides), Cout], as `flax.linen.ConvTranspose`.
+
+    Raises ValueError where a kernel is smaller than its stride (the output would have gaps).
+    """
+    strides = per_axis(strides, kernel.ndim - 2)
+    if any(k < s for k, s in zip(kernel.shape, strides, strict=False)):
+        raise ValueError(f"kernel {kernel.shape[:-2]} is smaller than its stride {strides}")
+    return _conv_transpose(x, kernel, strides)
+
+
+# ---------------------------------------------------------------------------------------------- platform and gradient
+
+
+def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Callable:
+    """The function (x, kernel, static) that runs `training` or `inference` on a CPU and `stock` elsewhere."""
+
+    def choose(cpu: Callable, default: Callable, *args: Array) -> Array:
+        return lax.platform_dependent(*args, cpu=cpu, default=default)
+
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def call(x: Array, kernel: Array, static) -> Array:
+        return choose(partial(inference, static=static), partial(stock, static=static), x, kernel)
+
+    def forward(x: Array, kernel: Array, static):
+        return choose(partial(training, static=static), partial(stock, static=static), x, kernel), (x, kernel)
+
+    def backward(static, saved, gradient: Array):
+        def by_input(form: Callable, x: Array, kernel: Array, g: Array) -> Array:
+            return jax.vjp(lambda v: form(v, kernel, static=static), x)[1](g)[0]
+
+        def by_kernel(form: Callable, x: Array, kernel: Array, g: Array) -> Array:
+            return jax.vjp(lambda v: form(x, v, static=static), kernel)[1](g)[0]
+
+        return tuple(
+            choose(partial(by, training), partial(by, stock), *saved, gradient)
+            for by in (by_input, by_kernel)
+        )
+
+    call.defvjp(forward, backward)
+    return call
+
+
+def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:
+    space = "DHW"[3 - (kernel.ndim - 2) :]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        static.strides,
+        static.pads,
+        rhs_dilation=static.dilation,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+
+
+def _stock_transpose(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
+    space = "DHW"[3 - len(static) :]
+    return lax.conv_transpose(
+        x, kernel, static, "SAME", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C")
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- rearrangement
+
+
+def space_to_depth(x: Array, block: Sequence[int]) -> Array:
+    """[B, *S, C] -> [B, *(S / block), prod(block) * C]; within the channels the offset in the block comes first."""
+    rank = len(block)
+    split = [v for size, b in zip(x.shape[1:-1], block, strict=True) for v in (size // b, b)]
+    x = x.reshape(x.shape[0], *split, x.shape[-1])
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return x.transpose(order).reshape(x.shape[0], *split[::2], -1)
+
+
+def depth_to_space(x: Array, block: Sequence[int]) -> Array:
+    """Inverse of `space_to_depth`: [B, *S, prod(block) * C] -> [B, *(S * block), C]."""
+    rank, space = len(block), x.shape[1:-1]
+    y = x.reshape(x.shape[0], *space, *block, -1)
+    order = (0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 2 * rank + 1)
+    return y.transpose(order).reshape(
+        x.shape[0], *(s * b for s, b in zip(space, block, strict=True)), y.shape[-1]
+    )
+
+
+def _pad_space(x: Array, pads: Pads) -> Array:
+    """Zero padding of the spatial axes; negative values crop."""
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)))
+
+
+def _tap(x: Array, at: Sequence[int], size: Sequence[int]) -> Array:
+    """Window of spatial extent `size` starting at `at`."""
+    return lax.slice(
+        x, (0, *at, 0), (x.shape[0], *(a + s for a, s in zip(at, size, strict=True)), x.shape[-1])
+    )
+
+
+def _block_kernel(kernel: Array, pads: Pads, block: Sequence[int]) -> Array:
+    """Kernel padded to a multiple of `block` per axis -> [*taps, *block, Cin, Cout]."""
+    kernel = lax.pad(
+        kernel, jnp.zeros((), kernel.dtype), (*((a, b, 0) for a, b in pads), (0, 0, 0), (0, 0, 0))
+    )
+    rank = len(block)
+    split = [v for size, b in zip(kernel.shape[:-2], block, strict=True) for v in (size // b, b)]
+    order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
+    return kernel.reshape(*split, *kernel.shape[-2:]).transpose(order)
+
+
+# ----------------------------------------------------------------------------------------------------------- CPU forms
+
+
+def _cpu_conv(x: Array, kernel: Array, static: Geometry, inference: bool = False) -> Array:
+    strides, pads, dilation = static
+    if max(strides) > 1:
+        return _strided(x, kernel, static)
+    if max(kernel.shape[:-2]) == 1:
+        return _pad_space(x, pads) @ kernel.reshape(kernel.shape[-2:])
+    if kernel.shape[-2] == 1:
+        return _one_channel(_pad_space(x, pads), kernel, dilation)
+    if len(strides) == 3:
+        return _folded(x, kernel, static, inference)
+    if len(strides) == 2 and max(dilation) == 1:
+        return _conv2d(x, kernel, pads)
+    return _stock_conv(x, kernel, static)
+
+
+def _strided(x: Array, kernel: Array, static: Geometry) -> Array:
+    strides, pads, dilation = static
+    if max(dilation) > 1:
+        return _stock_conv(x, kernel, static)
+    taps = [-(-k // s) for k, s in zip(kernel.shape, strides, strict=False)]
+    fits, fill = [], []
+    for size, (before, after), k, s, m in zip(x.shape[1:-1], pads, kernel.shape, strides, taps, strict=False):
+        out = (size + before + after - k) // s + 1
+        fits.append((before, (out - 1 + m) * s - size - before))
+        fill.append((0, m * s - k))
+    blocks = _block_kernel(kernel, tuple(fill), strides)
+    kernel = blocks.reshape(*taps, prod(strides) * kernel.shape[-2], kernel.shape[-1])
+    ones = (1,) * len(strides)
+    plain = Geometry(ones, ((0, 0),) * len(strides), ones)
+    return _cpu_conv(space_to_depth(_pad_space(x, tuple(fits)), strides), kernel, plain)
+
+
+def _subpixel(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
+    """Output s q + r gathers input q + u through tap t = s u + a - r, with `a` the zeros before a dilated input."""
+    fill, pads = [], []
+    for k, s in zip(kernel.shape, static, strict=False):
+        a = k - 1 if s > k - 1 else -(-(k + s - 2) // 2)
+        low, high = -(a // s), (k - 1 - a + s - 1) // s
+        before = s - 1 - a - s * low
+        fill.append((before, s * (high - low + 1) - k - before))
+        pads.append((-low, high))
+    blocks = _block_kernel(kernel, tuple(fill), static)
+    rank = len(static)
+    blocks = jnp.flip(blocks, tuple(range(rank, 2 * rank)))
+    blocks = jnp.moveaxis(blocks, 2 * rank, rank)
+    kernel = blocks.reshape(*blocks.shape[:rank], kernel.shape[-2], prod(static) * kernel.shape[-1])
+    ones = (1,) * rank
+    return depth_to_space(_cpu_conv(x, kernel, Geometry(ones, tuple(pads), ones)), static)
+
+
+def _folded(x: Array, kernel: Array, static: Geometry, inference: bool) -> Array:
+    """[B, D, H, W, C] as a 2D convolution of B * D images."""
+    (first, *pads), (step, *dilation) = static.pads, static.dilation
+    taps, cin, cout = kernel.shape[0], *kernel.shape[-2:]
+    plane = Geometry((1, 1), tuple(pads), tuple(dilation))
+    x = _pad_space(x, (first, (0, 0), (0, 0)))
+    depth = x.shape[1] - (taps - 1) * step
+
+    def in_plane(v: Array, k: Array) -> Array:
+        y = _cpu_conv(v.reshape(-1, *v.shape[2:]), k, plane)
+        return y.reshape(*v.shape[:2], *y.shape[1:])
+
+    if inference and taps > 1:
+        y = in_plane(x, jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], taps * cout))
+        return sum(
+            (y[:, i * step : i * step + depth, ..., i * cout : (i + 1) * cout] for i in range(1, taps)),
+            start=y[:, :depth, ..., :cout],
+        )
+    gathered = jnp.concatenate([x[:, i * step : i * step + depth] for i in range(taps)], axis=-1)
+    return in_plane(gathered, jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * cin, cout))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _one_channel(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
+    """`x` [B, *S, 1] already padded: sum over taps of shifted image times kernel row."""
+    return sum(tap * row.reshape((1,) * (x.ndim - 1) + (-1,)) for tap, row in _taps(x, kernel, dilation))  # pyright: ignore
+
+
+def _taps(x: Array, kernel: Array, dilation: tuple[int, ...]) -> list[tuple[Array, Array]]:
+    size = [s - (k - 1) * d for s, k, d in zip(x.shape[1:-1], kernel.shape, dilation, strict=False)]
+    places = list(product(*(range(k) for k in kernel.shape[:-2])))
+    return [
+        (_tap(x, [i * d for i, d in zip(at, dilation, strict=True)], size), kernel[at][0]) for at in places
+    ]
+
+
+def _one_channel_product(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
+    """The same as one matrix product, whose gradients are two more."""
+    patches = jnp.concatenate([tap for tap, _ in _taps(x, kernel, dilation)], axis=-1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _one_channel_forward(x: Array, kernel: Array, dilation: tuple[int, ...]):
+    return _one_channel(x, kernel, dilation), (x, kernel)
+
+
+def _one_channel_backward(dilation: tuple[int, ...], saved, gradient: Array):
+    return jax.vjp(partial(_one_channel_product, dilation=dilation), *saved)[1](gradient)
+
+
+_one_channel.defvjp(_one_channel_forward, _one_channel_backward)
+
+
+def _plain2d(x: Array, kernel: Array, pads: Pads) -> Array:
+    return _stock_conv(x, kernel, Geometry((1, 1), pads, (1, 1)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv2d(x: Array, kernel: Array, pads: Pads) -> Array:
+    """Stride 1. Its kernel gradient, for few channels on a large image, goes image by image (`_kernel_gradient`)."""
+    return _plain2d(x, kernel, pads)
+
+
+def _conv2d_forward(x: Array, kernel: Array, pads: Pads):
+    return _plain2d(x, kernel, pads), (x, kernel)
+
+
+def _conv2d_backward(pads: Pads, saved, gradient: Array):
+    x, kernel = saved
+    (by_input,) = jax.vjp(lambda v: _plain2d(v, kernel, pads), x)[1](gradient)
+    if max(kernel.shape[-2:]) <= 64 and min(gradient.shape[1:3]) >= 100:
+        return by_input, _kernel_gradient(_pad_space(x, pads), gradient, kernel)
+    return by_input, jax.vjp(lambda v: _plain2d(x, v, pads), kernel)[1](gradient)[0]
+
+
+_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def _kernel_gradient(x: Array, gradient: Array, kernel: Array) -> Array:
+    """Per image: gradient shifted along W once per column tap and concatenated, then one product per row tap."""
+    rows, columns, cin, cout = kernel.shape
+    height, width = gradient.shape[1], x.shape[2]
+
+    def image(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        v, g = pair
+        shifted = [jnp.pad(g, ((0, 0), (j, columns - 1 - j), (0, 0))) for j in range(columns)]
+        g = jnp.concatenate(shifted, axis=-1).reshape(height * width, columns * cout)
+        v = v.reshape(x.shape[1], width * cin)
+        dots = [v[i : i + height].reshape(height * width, cin).T @ g for i in range(rows)]
+        return total + jnp.stack(dots), None
+
+    total, _ = lax.scan(image, jnp.zeros((rows, cin, columns * cout), kernel.dtype), (x, gradient))
+    return total.reshape(rows, cin, columns, cout).transpose(0, 2, 1, 3)
+
+
+_conv = _bilinear(_stock_conv, _cpu_conv, partial(_cpu_conv, inference=True))
+_conv_transpose = _bilinear(_stock_transpose, _subpixel, _subpixel)
