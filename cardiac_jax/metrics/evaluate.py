@@ -22,10 +22,10 @@ def evaluate_case(
 ) -> list[Row]:
     """Measures every structure of one case, per volume, on the grid of the truth.
 
-    Voxels whose truth is `ignore` are left out of overlap and volumes. Boundaries need whole slices: one (along
-    `slice_axis`) that holds any such voxel is taken out of both maps before boundaries are measured, and
-    `surface_slices` says how many remain. With none, or with the structure in neither map there, the distances
-    are NaN.
+    Voxels whose truth is `ignore` are left out of overlap and volumes. Boundaries need whole slices: one
+    (along `slice_axis`) that holds any such voxel is taken out of both maps before boundaries are measured,
+    and `surface_slices` says how many remain. With none, or with the structure in neither map there, the
+    distances are NaN.
 
     Args:
       pred, truth: `[X, Y, Z]` label maps of one shape.
@@ -34,8 +34,8 @@ def evaluate_case(
 
     Returns:
       One row per structure with `structure`, `status`, `dice`, `jaccard`, `hd_mm`, `hd95_mm`, `asd_mm`,
-      `volume_pred_ml`, `volume_truth_ml`, `surface_slices`. Status: "ok"; "missed" (only the truth has it) and
-      "spurious" (only the prediction has it): Dice 0, distances infinite; "absent" (neither has it): NaN.
+      `volume_pred_ml`, `volume_truth_ml`, `surface_slices`. Status: "ok"; "missed" (only the truth has it)
+      and "spurious" (only the prediction has it): Dice 0, distances infinite; "absent" (neither): NaN.
 
     Raises:
       ValueError: shapes do not match, or a map holds a label value without a name.

@@ -80,7 +80,7 @@ def jaccard_of(counts: Counts) -> np.ndarray:
 def dice_per_class(
     pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE
 ) -> jax.Array:
-    """Dice per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN for a class in neither map."""
+    """Dice per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
     size = 2 * tp + fp + fn
     return jnp.where(size > 0, 2 * tp / jnp.maximum(size, 1), jnp.nan)

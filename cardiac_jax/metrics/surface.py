@@ -1,8 +1,8 @@
 """Distances between the boundaries of two masks, in mm.
 
-The boundary of a mask is the mask less its erosion by the face-connected neighbourhood (6 neighbours in 3D, 4 in
-2D); outside the image is background, so a mask that touches the image's edge has boundary there. Distances run
-between voxel centres.
+The boundary of a mask is the mask less its erosion by the face-connected neighbourhood (6 neighbours in 3D,
+4 in 2D); outside the image is background, so a mask that touches the image's edge has boundary there.
+Distances run between voxel centres.
 
 One mask empty: every distance is infinite, so a miss stays visible. Both empty: NaN, nothing to measure.
 """
@@ -69,7 +69,7 @@ def hausdorff_mm(distances: SurfaceDistances, percentile: float = 100.0) -> floa
 
 
 def average_mm(distances: SurfaceDistances) -> float:
-    """ASD: the sum of both directed sets over the number of boundary voxels (Yue et al. 2019, section 3.1)."""
+    """ASD: the sum of both directed sets over the number of boundary voxels (Yue et al. 2019, sec. 3.1)."""
     together = np.concatenate(distances)
     return float(together.mean()) if together.size else float("nan")
 
