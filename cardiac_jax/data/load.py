@@ -1,0 +1,132 @@
+"""From a record to a checked case: every fault a file can have is found here, each as one line that names the file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cardiac_jax.data import formats
+from cardiac_jax.data.case import IGNORE, Case, Dataset, Record
+from cardiac_jax.data.volume import Volume
+from cardiac_jax.errors import InputError
+
+SPACING_TOLERANCE = 1e-3  # relative
+CORNER_TOLERANCE = 0.1  # displacement of any corner of the grid, in units of the smallest voxel edge
+
+
+def load(
+    record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False
+) -> Case:
+    """Loads one case.
+
+    Args:
+      sequences: those to load, all of them required; None: every image of the record.
+      labelled: whether a case without annotation is an error.
+
+    Raises:
+      InputError: the first problem found; `inspect` lists them all.
+    """
+    case, problems = inspect(record, dataset, sequences, labelled=labelled)
+    if problems or case is None:
+        raise problems[0]
+    return case
+
+
+def inspect(
+    record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False
+) -> tuple[Case | None, list[InputError]]:
+    """The case, or None, with every problem found in its files."""
+    problems: list[InputError] = []
+    images: dict[str, np.ndarray] = {}
+    first: tuple[Path, Volume] | None = None
+    for sequence in record.images if sequences is None else sequences:
+        try:
+            if sequence not in record.images:
+                raise InputError(_folder(record), f"case {record.id} lacks the sequence {sequence}")
+            path = record.images[sequence]
+            loaded = formats.read(path)
+            images[sequence] = _intensities(loaded.data, path)
+            first = first or (path, loaded)
+            _same_grid(path, loaded, first[1], f"the image {first[0].name}")
+        except InputError as error:
+            problems.append(error)
+    label = None
+    try:
+        if record.label is None and labelled:
+            raise InputError(_folder(record), f"case {record.id} has no label file")
+        if record.label is not None:
+            drawn = formats.read(record.label)
+            label = canonical_labels(drawn.data, dataset.labels, record.label)
+            if first is not None:
+                _same_grid(record.label, drawn, first[1], f"the image {first[0].name}")
+    except InputError as error:
+        problems.append(error)
+    if problems or first is None:
+        return None, problems or [InputError(_folder(record), f"case {record.id} has no image")]
+    source, grid = first
+    case = Case(
+        record.id,
+        record.patient,
+        images,
+        label,
+        grid.affine,
+        grid.spacing_mm,
+        record.phase,
+        record.group,
+        record.split,
+        source,
+    )
+    return case, []
+
+
+def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
+    """Raw label values -> uint8 classes (255 ignore); values that are not listed raise InputError with their counts."""
+    values, inverse, counts = np.unique(raw, return_inverse=True, return_counts=True)
+    unknown = [(float(v), int(n)) for v, n in zip(values, counts, strict=True) if float(v) not in labels]
+    if unknown:
+        shown = ", ".join(f"{v:g} ({n} voxels)" for v, n in unknown[:8]) + (
+            ", ..." if len(unknown) > 8 else ""
+        )
+        allowed = ", ".join(str(v) for v in sorted(labels))
+        raise InputError(
+            path,
+            f"has {len(unknown)} unknown label value{'s'[: len(unknown) > 1]}: {shown}; known are {allowed}",
+        )
+    table = np.array([labels[int(v)] for v in values], np.uint8)
+    return table[inverse].reshape(raw.shape)
+
+
+def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:
+    """`raw` as float32 if every voxel is finite and they are not all equal, else InputError."""
+    data = raw.astype(np.float32)
+    bad = data.size - int(np.count_nonzero(np.isfinite(data)))
+    if bad:
+        raise InputError(path, f"has {bad} voxels that are NaN or infinite")
+    low, high = float(data.min()), float(data.max())
+    if low == high:
+        raise InputError(path, f"is a constant image (every voxel is {low:g})")
+    return data
+
+
+def _same_grid(path: Path, one: Volume, other: Volume, name: str) -> None:
+    if one.data.shape != other.data.shape:
+        raise InputError(path, f"has shape {_by(one.data.shape)}, {name} has {_by(other.data.shape)}")
+    if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
+        raise InputError(path, f"has spacing {_mm(one.spacing_mm)}, {name} has {_mm(other.spacing_mm)}")
+    ends = np.array(np.meshgrid(*((0, n - 1) for n in one.data.shape), [1], indexing="ij")).reshape(4, -1)
+    apart_mm = float(np.linalg.norm(((one.affine - other.affine) @ ends)[:3], axis=0).max())
+    if apart_mm > CORNER_TOLERANCE * min(one.spacing_mm):
+        raise InputError(path, f"lies elsewhere than {name}: affines put a corner {apart_mm:.3g} mm apart")
+
+
+def _folder(record: Record) -> Path:
+    files = [*record.images.values(), *([record.label] if record.label else [])]
+    return files[0].parent if files else Path(record.id)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{s:.4g}" for s in spacing) + " mm"

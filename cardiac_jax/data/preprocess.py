@@ -1,0 +1,150 @@
+"""A loaded case brought to the networks' frame, and a prediction brought back to the file's grid. Host side, NumPy.
+
+Frame: `[Z, H, W]`, Z from apex to base, H towards the feet, W towards left-posterior (see `orientation.py`).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data import resample
+from cardiac_jax.data.case import IGNORE, Case
+from cardiac_jax.data.orientation import Orientation, from_canonical, orientation, to_canonical
+from cardiac_jax.errors import InputError
+
+SAME_SPACING = 1e-3  # relative difference below which pixels are copied, not interpolated
+
+
+class Grid(NamedTuple):
+    """In-plane pixel size to resample to (None: keep each case's own) and `[H, W]` to crop or pad to about the centre."""
+
+    spacing_mm: float | None
+    size: tuple[int, int]
+
+
+class Axis(NamedTuple):
+    """One in-plane axis: `pixels` of the file, resampled to `resampled` pixels `scale` times as large, `[start, start + size)` kept."""
+
+    pixels: int
+    resampled: int
+    scale: float
+    start: int
+    size: int
+
+
+class Geometry(NamedTuple):
+    """How a prediction on the grid goes back into the file."""
+
+    frame: Orientation
+    height: Axis
+    width: Axis
+
+
+class Prepared(NamedTuple):
+    """A case on the grid.
+
+    Attributes:
+      image: `[Z, H, W, C]` float32, one channel per sequence, z-scored over its un-padded volume, 0 in the padding.
+      label: `[Z, H, W]` uint8, 255 ignore, 0 in the padding; None without annotation.
+      position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice.
+      spacing_mm: pixel size along Z, H, W.
+    """
+
+    id: str
+    patient: str
+    image: np.ndarray
+    label: np.ndarray | None
+    position: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    geometry: Geometry
+    group: str | None
+    phase: str | None
+    split: str | None
+
+
+def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) -> Prepared:
+    """Brings `case` to `grid`; raises InputError naming the file if a sequence is missing.
+
+    A lone image of unknown sequence (called "image") stands for the one sequence asked for.
+    """
+    images = dict(case.images)
+    if len(sequences) == 1 and set(images) == {"image"}:
+        images = {sequences[0]: images["image"]}
+    for sequence in sequences:
+        if sequence not in images:
+            raise InputError(case.source, f"case {case.id} lacks the sequence {sequence}")
+    frame = orientation(case.affine, slice_order)
+    spacing = [case.spacing_mm[axis] for axis in frame.axes]
+    shape = [next(iter(images.values())).shape[axis] for axis in frame.axes]
+    height, width = (_axis(shape[i], spacing[i], grid.spacing_mm, grid.size[i - 1]) for i in (1, 2))
+    stacked = np.stack([to_canonical(_z_score(images[s]), frame) for s in sequences], axis=-1)
+    image = resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True))
+    label = None
+    if case.label is not None:
+        label = _label_onto(to_canonical(case.label, frame), height, width)
+    z = shape[0]
+    return Prepared(
+        id=case.id,
+        patient=case.patient,
+        image=image,
+        label=label,
+        position=(np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32),
+        spacing_mm=(spacing[0], spacing[1] * height.scale, spacing[2] * width.scale),
+        geometry=Geometry(frame, height, width),
+        group=case.group,
+        phase=case.phase,
+        split=case.split,
+    )
+
+
+def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """`[Z, H, W, K]` on the grid -> `[X, Y, Z, K]` float32 on the file's own grid.
+
+    Undoes crop or padding, flips and axis order exactly; linear resampling in plane. Outside the crop: background 1.
+    """
+    rows, columns = _back(geometry.height), _back(geometry.width)
+    out = resample.planes(np.asarray(probabilities, np.float32), rows, columns)
+    covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
+    out[..., 0] += ~covered
+    return np.ascontiguousarray(from_canonical(out, geometry.frame))
+
+
+def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int) -> Axis:
+    scale = (
+        1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
+    )
+    resampled = max(1, round(pixels / scale))
+    return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
+
+
+def _onto(axis: Axis, *, cubic: bool):
+    """Weights `[size, pixels]` from the file to the grid; centres of both fields of view coincide."""
+    kept = np.arange(axis.size) + axis.start - (axis.resampled - 1) / 2
+    return resample.matrix(kept * axis.scale + (axis.pixels - 1) / 2, axis.pixels, axis.scale, cubic=cubic)
+
+
+def _back(axis: Axis):
+    """Weights `[pixels, size]` from the grid to the file."""
+    native = (np.arange(axis.pixels) - (axis.pixels - 1) / 2) / axis.scale
+    return resample.matrix(
+        native + (axis.resampled - 1) / 2 - axis.start, axis.size, 1 / axis.scale, cubic=False
+    )
+
+
+def _label_onto(label: np.ndarray, height: Axis, width: Axis) -> np.ndarray:
+    """`[Z, h, w]` classes -> `[Z, H, W]`: linear weights per class, largest wins; 255 where less than half was annotated."""
+    classes = np.setdiff1d(label, [IGNORE])
+    classes = np.union1d(classes, [0])  # so that the padding is background
+    rows, columns = _onto(height, cubic=False), _onto(width, cubic=False)
+    shares = resample.planes((label[..., None] == classes).astype(np.float32), rows, columns)
+    out = classes[shares.argmax(axis=-1)].astype(np.uint8)
+    covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
+    out[(shares.sum(axis=-1) < 0.5 - 1e-4) & covered] = IGNORE
+    return out
+
+
+def _z_score(image: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over the whole volume, statistics in float64."""
+    mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
+    return (image - np.float32(mean)) / np.float32(sd)

@@ -1,0 +1,123 @@
+"""One image file as an array with its geometry, whatever the format; and the checks every format shares."""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from cardiac_jax.errors import InputError
+
+MAX_VOXELS = 2**29  # 2 GiB as float32, far above any cardiac series
+MAX_HEADER = 2**24  # bytes before the first voxel (extensions, DICOM dumps)
+MAX_TRAILING = 2**16  # bytes after the last voxel that are tolerated, unread
+ORTHONORMAL_TOLERANCE = 1e-3
+NIFTI, NRRD, METAIMAGE = "NIfTI", "NRRD", "MetaImage"
+SUFFIXES = {".nii.gz": NIFTI, ".nii": NIFTI, ".nrrd": NRRD, ".mha": METAIMAGE}
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI spatial unit codes: metre, millimetre, micrometre
+
+
+class Volume(NamedTuple):
+    """Voxels as stored and where they lie.
+
+    Attributes:
+      data: `[X, Y, Z]` (or `[X, Y, Z, T]`), the file's own axis order; rescaling of the header applied.
+      affine: `[4, 4]` float64, voxel index -> RAS millimetres.
+      header: what a copy on the same grid needs, in the format's own type.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    header: Any
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+
+def suffix(path: Path) -> str | None:
+    """The known image suffix of a file name (".nii.gz", ".nrrd", ...), else None."""
+    return next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+
+
+def open_checked(path: Path) -> IO[bytes]:
+    """Opens an existing, non-empty regular file, through gzip if its content is gzip; raises InputError."""
+    if not path.exists():
+        raise InputError(path, "no such file")
+    if not path.is_file():
+        raise InputError(path, "is not a file")
+    if path.stat().st_size == 0:
+        raise InputError(path, "is empty (zero bytes)")
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if stream.read(2) == b"\x1f\x8b":
+        stream.close()
+        return gzip.open(path, "rb")
+    stream.seek(0)
+    return stream
+
+
+def take(stream: IO[bytes], count: int, path: Path) -> bytes:
+    """The next `count` bytes (fewer only at the end of the file); a damaged gzip stream raises InputError."""
+    try:
+        return stream.read(count)
+    except EOFError as error:
+        raise InputError(path, "is truncated (the gzip stream ends early)") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(path, f"has a damaged gzip stream ({error})") from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+
+
+def voxels(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, path: Path) -> np.ndarray:
+    """Reads what the header declares and never more: `shape`, first axis fastest. Read-only array."""
+    declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    body = take(stream, declared, path)
+    if len(body) < declared:
+        raise InputError(
+            path, f"is truncated: the header declares {declared} bytes of voxels, the file holds {len(body)}"
+        )
+    if len(take(stream, MAX_TRAILING + 1, path)) > MAX_TRAILING:
+        raise InputError(path, f"holds far more data than the {declared} bytes of voxels its header declares")
+    return np.frombuffer(body, dtype).reshape(shape, order="F")
+
+
+def checked_shape(dims: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Sizes from a header as `(X, Y, Z)` or `(X, Y, Z, T)`: padded with or stripped of trailing ones; raises InputError."""
+    text = " x ".join(map(str, dims))
+    if not dims or any(d < 0 for d in dims):
+        raise InputError(path, f"has an absurd header: dimensions {text or 'missing'}")
+    if any(d == 0 for d in dims):
+        raise InputError(path, f"is an empty volume: dimensions {text}")
+    if int(np.prod(dims, dtype=object)) > MAX_VOXELS:
+        raise InputError(
+            path, f"has an absurd header: dimensions {text} exceed the limit of {MAX_VOXELS} voxels"
+        )
+    while len(dims) > 3 and dims[-1] == 1:
+        dims = dims[:-1]
+    dims = dims + (1,) * (3 - len(dims))
+    if len(dims) > 4:
+        raise InputError(path, f"is {len(dims)}D ({text}), one 3D volume is expected")
+    return dims
+
+
+def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    """`affine` as float64 if it is finite with positive spacing and orthonormal directions, else InputError."""
+    affine = np.asarray(affine, np.float64)
+    if not np.isfinite(affine).all():
+        raise InputError(path, "has an affine that is not finite")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.min() < 1e-4 or spacing.max() > 1e4:
+        raise InputError(path, f"has an absurd voxel spacing ({', '.join(f'{s:.4g}' for s in spacing)} mm)")
+    direction = affine[:3, :3] / spacing
+    error = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if error > ORTHONORMAL_TOLERANCE:
+        raise InputError(
+            path,
+            f"has directions that are not orthonormal (off by {error:.2g}): resample it to a right-angled grid",
+        )
+    return affine
