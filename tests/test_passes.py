@@ -1,0 +1,160 @@
+"""Passes: names in and out, training mode and statistics of the right networks only, keys by name and by example."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax import passes
+from cardiac_jax.system import init_net
+from tests import toys
+
+KEY = jax.random.key(3)
+NONE: frozenset[str] = frozenset()
+
+
+def test_read_names_what_there_is():
+    with pytest.raises(KeyError, match=r"no value named 'logit'; there are: image, logits"):
+        passes.read({"logits": jnp.zeros(1), "image": jnp.zeros(1)}, "logit")
+
+
+def test_name_key_differs_by_name_and_by_key_and_repeats():
+    data = [
+        tuple(np.asarray(jax.random.key_data(passes.name_key(jax.random.key(seed), name))).tolist())
+        for seed in (0, 1)
+        for name in ("a", "b", "ab")
+    ]
+    assert len(set(data)) == 6
+    again = jax.random.key_data(passes.name_key(jax.random.key(0), "a"))
+    assert tuple(np.asarray(again).tolist()) == data[0]
+
+
+def test_example_keys_follow_the_index_not_the_place():
+    keys = jax.random.key_data(passes.example_keys(KEY, {"index": jnp.array([4, 0, 7])}))
+    swapped = jax.random.key_data(passes.example_keys(KEY, {"index": jnp.array([7, 4])}))
+    np.testing.assert_array_equal(keys[jnp.array([2, 0])], swapped)
+    assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
+
+
+def test_call_writes_every_output_and_keeps_what_was_there():
+    net, values = toys.segmenter(), toys.batch(2)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    written, after = run(variables, values, key=KEY, train=NONE)
+    expected = net.module.apply(variables["segmenter"], values["image"], train=False)
+    np.testing.assert_array_equal(written["logits"], expected[0])
+    np.testing.assert_array_equal(written["bottleneck"], expected[1])
+    assert set(written) == set(values) | {"logits", "bottleneck"}
+    assert after is variables
+    assert "logits" not in values
+
+
+def test_call_with_another_number_of_names_than_outputs_is_refused():
+    net = toys.segmenter()
+    with pytest.raises(ValueError, match="zip"):
+        passes.call(net, ["image"], ["logits"])(
+            {"segmenter": init_net(net, KEY)}, toys.batch(2), key=KEY, train=NONE
+        )
+
+
+def test_call_of_a_method():
+    net, values = toys.autoencoder(), {"truth": jax.nn.one_hot(toys.batch(2)["label"], toys.CLASSES)}
+    variables = {"autoencoder": init_net(net, KEY)}
+    whole, _ = passes.call(net, ["truth"], ["logits", "code"])(variables, values, key=KEY, train=NONE)
+    part, _ = passes.call(net, ["truth"], ["code"], method="encode")(variables, values, key=KEY, train=NONE)
+    np.testing.assert_array_equal(part["code"], whole["code"])
+    assert "logits" not in part
+
+
+def test_only_a_network_in_train_updates_its_statistics():
+    net, values = toys.segmenter(), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY), "other": {"params": {}}}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    _, frozen = run(variables, values, key=KEY, train=frozenset({"other"}))
+    assert frozen is variables
+    _, trained = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    stats = trained["segmenter"]["batch_stats"]["BatchNorm_0"]
+    params = variables["segmenter"]["params"]["Dense_0"]
+    features = np.asarray(values["image"]) * np.asarray(params["kernel"])[None, None]
+    np.testing.assert_allclose(stats["mean"], 0.01 * features.mean((0, 1, 2)), rtol=1e-4, atol=1e-7)
+    assert trained["segmenter"]["params"] is variables["segmenter"]["params"]
+    assert trained["other"] is variables["other"]
+    np.testing.assert_array_equal(variables["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"], np.zeros(3))
+
+
+def test_the_mask_keeps_padding_out_of_the_statistics():
+    net = toys.segmenter()
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    padded = toys.batch(4, mask=[1, 0, 1, 0])
+    real = jax.tree.map(lambda x: x[::2], dict(padded))
+    _, expected = run(variables, real, key=KEY, train=frozenset({"segmenter"}))
+    _, got = run(variables, padded, key=KEY, train=frozenset({"segmenter"}))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        got["segmenter"]["batch_stats"],
+        expected["segmenter"]["batch_stats"],
+    )
+
+
+def test_dropout_in_training_only_by_key_and_by_example():
+    net, values = toys.segmenter(dropout=0.5, norm=False), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+
+    def dropped(key, values, train=frozenset({"segmenter"})):
+        return np.asarray(run(variables, values, key=key, train=train)[0]["bottleneck"]) == 0
+
+    assert not dropped(KEY, values, NONE).any()
+    once = dropped(KEY, values)
+    assert 0 < once.mean() < 1
+    np.testing.assert_array_equal(dropped(KEY, values), once)
+    assert (dropped(jax.random.key(4), values) != once).any()
+    np.testing.assert_array_equal(dropped(KEY, jax.tree.map(lambda x: x[2:], dict(values))), once[2:])
+
+
+def test_pure():
+    run = passes.pure(lambda a, b: a - 2 * b, ["x", "y"], "z")
+    variables = {"net": {"params": {}}}
+    written, after = run(variables, {"x": jnp.ones(2), "y": jnp.arange(2.0)}, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["z"], [1.0, -1.0])
+    assert after is variables
+
+
+def test_random_draws_by_example_and_by_what_it_writes():
+    def jitter(keys, x):
+        return (x + jax.vmap(lambda key: jax.random.normal(key))(keys),)
+
+    values = {"x": jnp.zeros(4), "index": jnp.arange(4)}
+    part = {"x": jnp.zeros(2), "index": jnp.array([2, 3])}
+    written, _ = passes.random(jitter, ["x"], ["y"])({}, values, key=KEY, train=NONE)
+    share, _ = passes.random(jitter, ["x"], ["y"])({}, part, key=KEY, train=NONE)
+    other, _ = passes.random(jitter, ["x"], ["z"])({}, values, key=KEY, train=NONE)
+    np.testing.assert_array_equal(share["y"], written["y"][2:])
+    assert len(set(np.asarray(written["y"]).tolist())) == 4
+    assert (other["z"] != written["y"]).all()
+
+
+def test_chain_runs_in_order_and_threads_values_and_variables():
+    net, values = toys.segmenter(), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    once = passes.call(net, ["image"], ["logits", "bottleneck"])
+    train = frozenset({"segmenter"})
+    run = passes.chain(
+        once, passes.pure(lambda x: x + 1.0, ["logits"], "more"), once, passes.pure(lambda x: 2.0 * x, ["more"], "more")
+    )
+    written, after = run(variables, values, key=KEY, train=train)
+    np.testing.assert_array_equal(written["more"], 2.0 * (written["logits"] + 1.0))
+    _, first = once(variables, values, key=KEY, train=train)
+    _, second = once(first, values, key=KEY, train=train)
+    jax.tree.map(np.testing.assert_array_equal, after, second)
+
+
+def test_adding_a_pass_leaves_the_draws_of_the_others_alone():
+    net, values = toys.segmenter(dropout=0.5), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    noise = passes.random(lambda keys: (jax.vmap(jax.random.normal)(keys),), [], ["noise"])
+    alone, _ = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    after, _ = passes.chain(noise, run)(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    np.testing.assert_array_equal(after["logits"], alone["logits"])
