@@ -1,4 +1,4 @@
-"""Passes: names in and out, training mode and statistics of the right networks only, keys by name and by example."""
+"""Passes: names in and out, training mode and statistics of the right networks only, keys by name and example."""
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,10 @@ def test_chain_runs_in_order_and_threads_values_and_variables():
     once = passes.call(net, ["image"], ["logits", "bottleneck"])
     train = frozenset({"segmenter"})
     run = passes.chain(
-        once, passes.pure(lambda x: x + 1.0, ["logits"], "more"), once, passes.pure(lambda x: 2.0 * x, ["more"], "more")
+        once,
+        passes.pure(lambda x: x + 1.0, ["logits"], "more"),
+        once,
+        passes.pure(lambda x: 2.0 * x, ["more"], "more"),
     )
     written, after = run(variables, values, key=KEY, train=train)
     np.testing.assert_array_equal(written["more"], 2.0 * (written["logits"] + 1.0))

@@ -1,0 +1,101 @@
+"""Leaf losses against values derived by hand or in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position
+
+K, IGNORE = 3, overlap.IGNORE
+P = jnp.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0.25, 0.25, 0.5], [0.0, 0.0, 1.0]])
+LABEL = jnp.array([0, 1, 1, IGNORE], jnp.uint8)
+
+
+def test_dice_loss():
+    expected = 1 - (2 / 2.875 + 3 / 4.25 + 1 / 1.875) / 3
+    np.testing.assert_allclose(overlap.dice_loss(P, LABEL), expected, rtol=1e-6)
+
+
+def test_tversky_with_equal_weights_is_dice():
+    # TP / (TP + FP/2 + FN/2) = 2 TP / (2 TP + FP + FN); smoothing s there is 2 s here
+    np.testing.assert_allclose(
+        overlap.tversky_loss(P, LABEL, 0.5, 1.0), overlap.dice_loss(P, LABEL, 2.0), rtol=1e-6
+    )
+
+
+def test_batch_dice_loss_is_the_dice_of_one_long_example():
+    rng = np.random.default_rng(14)
+    values = {
+        "probabilities": jax.nn.softmax(jnp.asarray(rng.normal(size=(4, 5, K)).astype(np.float32))),
+        "label": jnp.asarray(rng.choice([0, 1, 2, IGNORE], (4, 5)).astype(np.uint8)),
+        "mask": jnp.array([1.0, 1.0, 0.0, 1.0]),
+    }
+    loss = overlap.batch_dice_loss("probabilities", "label")
+    real = np.array([0, 1, 3])
+    joined = overlap.dice_loss(
+        values["probabilities"][real].reshape(-1, K), values["label"][real].reshape(-1)
+    )
+    np.testing.assert_allclose(loss.apply(loss.init(), values)[0], np.full(4, joined), rtol=1e-5)
+
+
+def test_cross_entropy():
+    logits = jnp.log(P[:3])
+    nll = -np.log([0.5, 0.75, 0.25])
+    np.testing.assert_allclose(pixelwise.cross_entropy(logits, LABEL[:3]), nll.mean(), rtol=1e-6)
+    weighted = np.array([2.0, 3.0, 3.0]) * nll**0.3
+    actual = pixelwise.cross_entropy(logits, LABEL[:3], class_weights=(2.0, 3.0, 5.0), gamma=0.3)
+    np.testing.assert_allclose(actual, weighted.mean(), rtol=1e-6)
+
+
+def test_cross_entropy_of_nothing_annotated_is_zero():
+    assert pixelwise.cross_entropy(jnp.log(P[:3]), jnp.full(3, IGNORE, jnp.uint8), gamma=0.3) == 0
+
+
+def test_masked_cross_entropy():
+    np.testing.assert_allclose(
+        pixelwise.masked_cross_entropy(jnp.log(P[:3]), LABEL[:3], jnp.float32(1.0)),
+        -np.log([0.5, 0.75, 0.25]).mean(),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("gamma_dice, gamma_cross", [(0.3, 0.3), (1.0, 1.0), (1.0, 0.3)])
+def test_exponential_logarithmic(gamma_dice, gamma_cross):
+    weights = (1.5, 2.0, 4.0)
+    loss = pixelwise.exponential_logarithmic(weights, gamma_dice=gamma_dice, gamma_cross=gamma_cross)
+    rng = np.random.default_rng(15)
+    logits = rng.normal(size=(2, 5, K)).astype(np.float32)
+    label = rng.integers(0, K, (2, 5)).astype(np.uint8)
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    values = {"logits": logits, "probabilities": p, "label": label, "mask": np.ones(2, np.float32)}
+    value, _, logs = loss.apply(loss.init(), jax.tree.map(jnp.asarray, values))
+
+    truth = np.eye(K)[label]
+    dice = (2 * (p * truth).sum((0, 1)) + 1) / (p.sum((0, 1)) + truth.sum((0, 1)) + 1)
+    dice_part = np.mean((-np.log(dice)) ** gamma_dice)
+    picked = np.take_along_axis(p, label[..., None].astype(int), -1)[..., 0]
+    cross_part = np.mean(np.array(weights)[label] * (-np.log(picked)) ** gamma_cross, axis=1)
+    np.testing.assert_allclose(value, 0.8 * dice_part + 0.2 * cross_part, rtol=1e-5)
+    np.testing.assert_allclose(logs["dice"], np.full(2, dice_part), rtol=1e-5)
+    np.testing.assert_allclose(logs["cross_weighted"], 0.2 * cross_part, rtol=1e-5)
+
+
+@pytest.mark.parametrize("distance", [latent.code_distance, latent.squared_frobenius])
+def test_squared_distances_are_sums(distance):
+    a, b = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[1.0, 0.0], [0.0, 8.0]])
+    assert distance(a, b, jnp.float32(1.0)) == 0 + 4 + 9 + 16
+    with pytest.raises(AssertionError, match="shape"):
+        distance(a, b[0], jnp.float32(1.0))
+
+
+def test_position_error():
+    np.testing.assert_allclose(position.position_error(jnp.float32(0.25), jnp.float32(1.0)), 0.5625)
+
+
+def test_adversarial_losses_are_cross_entropies_of_the_sigmoid():
+    real, fake, one = jnp.float32(0.7), jnp.float32(-1.3), jnp.float32(1.0)
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    np.testing.assert_allclose(adversarial.fooling(fake, one), -np.log(sigmoid(-1.3)), rtol=1e-6)
+    expected = -np.log(sigmoid(0.7)) - np.log(1 - sigmoid(-1.3))
+    np.testing.assert_allclose(adversarial.telling_apart(real, fake, one), expected, rtol=1e-6)
