@@ -1,0 +1,23 @@
+"""The published systems by the name their configurations give: `(config, data description) -> System`."""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.systems import srscn
+from cardiac_jax.train.description import Description
+from cardiac_jax.types import System
+
+SYSTEMS: dict[str, Callable[[ConfigDict, Description], System]] = {"srscn": srscn.build}
+
+
+def build(config: ConfigDict, data: Description) -> System:
+    """The system that `config.system` names.
+
+    Raises:
+      InputError: there is none of that name.
+    """
+    if config.system not in SYSTEMS:
+        raise InputError("system", f"{config.system!r} is not one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[config.system](config, data)

@@ -1,0 +1,113 @@
+"""From prepared cases to batches on the devices: in memory, addressed by step, one thread ahead of the training.
+
+The batch of a step is a pure function of (seed, stage, step), so a checkpoint needs no state of the pipeline.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.preprocess import Prepared
+from cardiac_jax.errors import InputError
+from cardiac_jax.losses.overlap import IGNORE
+
+
+class Examples(NamedTuple):
+    """Training examples, example-leading: `image [N, H, W, C]`, `label [N, H, W]`, `position [N]`, `dense [N]`."""
+
+    arrays: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.arrays["label"])
+
+
+def slices(cases: Sequence[Prepared]) -> Examples:
+    """Every slice with at least one annotated pixel; `dense` is 1 where all pixels of a slice are annotated."""
+    image = np.concatenate([case.image for case in cases])
+    label = np.concatenate([case.label for case in cases if case.label is not None])
+    position = np.concatenate([case.position for case in cases])
+    if len(label) != len(image):
+        raise InputError("training set", "every training case needs a label")
+    annotated = (label != IGNORE).any((1, 2))
+    dense = (label != IGNORE).all((1, 2))
+    if not dense.any():
+        raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
+    arrays = {"image": image, "label": label, "position": position, "dense": dense.astype(np.float32)}
+    return Examples({name: np.ascontiguousarray(array[annotated]) for name, array in arrays.items()})
+
+
+def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:
+    """Pixels of each class in the fully annotated examples, `[K]`."""
+    label = examples.arrays["label"][examples.arrays["dense"] > 0]
+    return tuple(int(n) for n in np.bincount(label.ravel(), minlength=classes)[:classes])
+
+
+def draw(seed: int, step: int, pool: int, batch: int) -> np.ndarray:
+    """Indices `[batch]` into a pool: one long stream of permutations, each keyed by (seed, epoch), cut at `step`."""
+    stream = np.arange(step * batch, (step + 1) * batch)
+    epochs = {epoch: _permutation(seed, int(epoch), pool) for epoch in np.unique(stream // pool)}
+    return np.array([epochs[place // pool][place % pool] for place in stream])
+
+
+def _permutation(seed: int, epoch: int, pool: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(pool)
+
+
+def batch_of(examples: Examples, draws: str, seed: int, step: int, size: int) -> dict[str, np.ndarray]:
+    """The global batch of a step, drawn from all examples or from those whose flag `draws` is 1."""
+    pool = np.flatnonzero(examples.arrays[draws]) if draws else np.arange(len(examples))
+    chosen = pool[draw(seed, step, len(pool), size)]
+    return {name: array[chosen] for name, array in examples.arrays.items()}
+
+
+class Prefetch:
+    """Makes the batches of `steps` in a thread of its own, at most `ahead` before they are asked for.
+
+    `waited_s` is how long the consumer has waited for batches so far.
+    """
+
+    def __init__(self, make: Callable[[int], Any], steps: range, ahead: int = 2) -> None:
+        self.waited_s = 0.0
+        self._queue: queue.Queue = queue.Queue(maxsize=ahead)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(make, steps), daemon=True, name="prefetch")
+        self._thread.start()
+
+    def _run(self, make: Callable[[int], Any], steps: range) -> None:
+        for step in steps:
+            try:
+                item = (make(step), None)
+            except BaseException as error:  # handed to the consumer, which raises it
+                item = (None, error)
+            while not self._stop.is_set():
+                try:
+                    self._queue.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if self._stop.is_set() or item[1] is not None:
+                return
+        self._queue.put((None, StopIteration()))
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            start = time.perf_counter()
+            item, error = self._queue.get()
+            self.waited_s += time.perf_counter() - start
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+
+    def __enter__(self) -> "Prefetch":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stops the thread; batches not yet asked for are dropped."""
+        self._stop.set()
+        self._thread.join()

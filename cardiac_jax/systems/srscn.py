@@ -1,0 +1,130 @@
+"""SRSCN (Yue et al. 2019) and its rivals: one U-Net, and the loss transforms named in the configuration.
+
+unet                                  L_seg
+scn    position                       L_seg + lambda_SC L_SC
+srnn   shape_prior                    L_seg + lambda_SR L_SR
+srscn  shape_prior, position          eq. 6
+acnn   code_prior                     L_seg + lambda ||f(p) - f(y)||^2
+gan    adversarial                    L_seg + lambda L_G, and a phase for the discriminator
+"""
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cardiac_jax import objectives
+from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax.errors import InputError
+from cardiac_jax.losses.pixelwise import class_weights, exponential_logarithmic
+from cardiac_jax.nets.autoencoder import Autoencoder
+from cardiac_jax.nets.discriminator import Discriminator
+from cardiac_jax.nets.predictor import PositionHead
+from cardiac_jax.nets.unet import UNet
+from cardiac_jax.passes import random
+from cardiac_jax.train.description import Description
+from cardiac_jax.train.optim import optimizer
+from cardiac_jax.train.parallel import AXIS
+from cardiac_jax.types import Net, Objective, Pass, Phase, Stage, System
+
+
+def build(config: ConfigDict, data: Description) -> System:
+    """The system of `config` on data as described.
+
+    Args:
+      config: of `experiments/srscn.py`.
+      data: classes, channels, grid and label frequencies of the training set.
+
+    Raises:
+      InputError: an unknown transform, optimiser or precision.
+    """
+    nets = _nets(config, data)
+    segmenter = nets["segmenter"]
+    chosen = _transforms(config, nets, data)
+    loss = exponential_logarithmic(class_weights(data.frequency), axis_name=AXIS, **config.loss)
+    objective = objectives.compose(*chosen.values())(objectives.segmentation(segmenter, loss))
+
+    trains = ("segmenter", "position") if "position" in chosen else ("segmenter",)
+    phases = [_phase("segment", trains, objective, config.optim, config.train.steps)]
+    if "adversarial" in chosen:
+        judge = objectives.discrimination(nets["discriminator"], data.classes_count)
+        phases.append(
+            _phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps)
+        )
+
+    stages, used = [], {"segmenter", *trains}
+    augmentation = augment(Augment(**config.augment)) if config.augmentation else None
+    if {"shape_prior", "code_prior"} & chosen.keys():
+        prior = objectives.autoencoding(nets["autoencoder"], data.classes_count, config.prior.swap)
+        phase = _phase("autoencode", ("autoencoder",), prior, config.prior, config.prior.steps)
+        stages.append(Stage("prior", config.prior.steps, (phase,), augmentation, draws="dense"))
+        used.add("autoencoder")
+    if "adversarial" in chosen:
+        used.add("discriminator")
+    stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation))
+    return System(
+        tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter)
+    )
+
+
+def augment(config: Augment) -> Pass:
+    """Warps image and label together, each example by its own key; positions and flags stay."""
+    return random(
+        lambda keys, image, label: augment_batch(image, label.astype(jnp.int32), keys, config),
+        ["image", "label"],
+        ["image", "label"],
+    )
+
+
+def _nets(config: ConfigDict, data: Description) -> dict[str, Net]:
+    if config.model.dtype not in ("float32", "bfloat16"):
+        raise InputError("model.dtype", f"{config.model.dtype!r} is not one of float32, bfloat16")
+    dtype, size, classes = jnp.dtype(config.model.dtype), tuple(data.size), data.classes_count
+    features = tuple(config.model.features)
+    down = 2 ** (len(features) - 1)
+    if any(s % down for s in size):
+        raise InputError(
+            "data.size", f"{size} is not divisible by {down}, the pooling of {len(features)} levels"
+        )
+    bottleneck = (*(s // down for s in size), features[-1])
+    return {
+        net.name: net
+        for net in (
+            Net(
+                "segmenter",
+                UNet(
+                    features=features,
+                    classes=classes,
+                    dropout=config.model.dropout,
+                    dtype=dtype,
+                    axis_name=AXIS,
+                ),
+                ((*size, data.channels),),
+            ),
+            Net(
+                "autoencoder",
+                Autoencoder(size=size, classes=classes, code=config.prior.code, dtype=dtype, axis_name=AXIS),
+                ((*size, classes),),
+            ),
+            Net("position", PositionHead(dtype=dtype), (bottleneck,)),
+            Net("discriminator", Discriminator(dtype=dtype), ((*size, classes),)),
+        )
+    }
+
+
+def _transforms(
+    config: ConfigDict, nets: dict[str, Net], data: Description
+) -> dict[str, objectives.LossTransform]:
+    makers = {
+        "shape_prior": lambda weight: objectives.shape_prior(nets["autoencoder"], data.classes_count, weight),
+        "code_prior": lambda weight: objectives.code_prior(nets["autoencoder"], data.classes_count, weight),
+        "position": lambda weight: objectives.position(nets["position"], weight),
+        "adversarial": lambda weight: objectives.adversarial(nets["discriminator"], weight),
+        "weight_decay": lambda weight: objectives.weight_decay(nets["segmenter"], weight),
+    }
+    unknown = set(config.transforms) - set(makers)
+    if unknown:
+        raise InputError("transforms", f"{sorted(unknown)[0]!r} is not one of {', '.join(makers)}")
+    return {name: makers[name](config.transforms[name]) for name in makers if config.transforms.get(name)}
+
+
+def _phase(name: str, trains: tuple[str, ...], objective: Objective, config: ConfigDict, steps: int) -> Phase:
+    return Phase(name, trains, objective, optimizer(config, steps))

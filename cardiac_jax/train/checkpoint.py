@@ -1,0 +1,179 @@
+"""Checkpoints with Orbax: the latest and the best are kept, each with its config, code version and checksums beside it.
+
+<workdir>/checkpoints/<step>/state/      the training state, OCDBT
+<workdir>/checkpoints/<step>/about/      readable JSON: config, data description, code version, sha256 of every leaf
+"""
+
+import contextlib
+import hashlib
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.train import parallel
+
+FORMAT = 1
+"""Version of what a checkpoint holds; raised by any change after which older ones no longer mean the same."""
+
+WORST = -1e30
+_policies = ocp.training.preservation_policies
+
+
+def score_of(metrics: Any) -> float:
+    """The figure that ranks checkpoints."""
+    return metrics["score"]
+
+
+def folder(workdir: Path) -> Path:
+    """Where the checkpoints of a run lie."""
+    return Path(workdir).absolute() / "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run, open for reading and, in training, for writing."""
+
+    def __init__(self, workdir: Path, *, keep_best: int = 1, writing: bool = False) -> None:
+        self.directory = folder(workdir)
+        if not writing and not self.directory.is_dir():
+            raise InputError(workdir, "no checkpoints here: not the --workdir of a training run")
+        if writing:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for stray in self.directory.iterdir():  # an empty folder named like a step would hide the latest
+                if stray.is_dir() and stray.name.isdigit():
+                    with contextlib.suppress(OSError):
+                        stray.rmdir()
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        registry = ocp.handlers.local_registry()
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name="about")
+        context = ocp.Context()
+        context.checkpointables.registry = registry
+        self._keep = _policies.AnyPreservationPolicy(
+            [_policies.LatestN(1), _policies.BestN(get_metric_fn=score_of, n=keep_best)]
+        )
+        self._orbax = ocp.training.Checkpointer(
+            self.directory, context=context, preservation_policy=self._keep, cleanup_tmp_directories=writing
+        )
+        self._pending = None
+
+    def steps(self) -> dict[int, float]:
+        """Score by step of every complete checkpoint."""
+        return {c.step: score_of(c.metrics) if c.metrics else WORST for c in self._orbax.checkpoints}
+
+    def latest(self) -> int | None:
+        """The newest step, or None."""
+        return max(self.steps(), default=None)
+
+    def pick(self, which: str) -> int:
+        """The step meant by `best`, `latest` or a number.
+
+        Raises:
+          InputError: there is no such checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise InputError(self.directory, "no complete checkpoint")
+        if which == "best":
+            return max(steps, key=lambda step: (steps[step], step))
+        if which == "latest":
+            return max(steps)
+        if not which.isdigit() or int(which) not in steps:
+            there = ", ".join(map(str, sorted(steps)))
+            raise InputError(
+                self.directory, f"no checkpoint {which!r}; there are best, latest and steps {there}"
+            )
+        return int(which)
+
+    def save(self, step: int, state: Any, about: dict[str, Any], score: float = math.nan) -> None:
+        """Copies the state to the host now and writes it in the background; waits for the write before this one."""
+        self.wait()
+        host = parallel.fetch(state)
+        about = {**about, "format": FORMAT, "step": step, "sha256": checksums(host)}
+        metrics = {"score": score if math.isfinite(score) else WORST}
+        self._pending = self._orbax.save_checkpointables_async(
+            step, {"state": host, "about": about}, force=True, overwrite=step in self.steps(), metrics=metrics
+        )
+
+    def wait(self) -> None:
+        """Returns once the last save is complete on disk."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def about(self, step: int) -> dict[str, Any]:
+        """The JSON beside the weights of `step`.
+
+        Raises:
+          InputError: it cannot be read, or another format wrote it.
+        """
+        with _readable(self.directory / str(step)):
+            about = self._orbax.load_checkpointables(step, {"about": None})["about"]
+        if about.get("format") != FORMAT:
+            problem = f"written by checkpoint format {about.get('format')}, this code reads {FORMAT}"
+            raise InputError(self.directory / str(step), problem)
+        return about
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state of `step`, placed as `like` (a state, or its abstract tree) on however many devices there are.
+
+        Raises:
+          InputError: it is damaged, or the checkpoint of another system.
+        """
+        where = self.directory / str(step)
+        about = self.about(step)
+        expected = {_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]}
+        if expected != set(about["sha256"]):
+            problem = f"checkpoint of another system ({_difference(expected, set(about['sha256']))})"
+            raise InputError(where, problem)
+        with _readable(where):
+            state = self._orbax.load_checkpointables(step, {"state": parallel.abstract(like)})["state"]
+        found = checksums(parallel.fetch(state))
+        for name, expected_sum in about["sha256"].items():
+            if found[name] != expected_sum:
+                raise InputError(where, f"damaged: checksum of {name} differs from the one stored")
+        return state
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self.wait()
+        self._orbax.close()
+
+
+def checksums(tree: Any) -> dict[str, str]:
+    """sha256 of type, shape and bytes of every leaf, by its path."""
+    sums = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        array = np.ascontiguousarray(leaf)
+        digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.data if array.ndim else array.tobytes())
+        sums[_name(path)] = digest.hexdigest()
+    return sums
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _difference(expected: set[str], found: set[str]) -> str:
+    if missing := sorted(expected - found):
+        return f"it lacks {missing[0]} and {len(missing) - 1} more"
+    return f"it has {sorted(found - expected)[0]}, which this configuration does not"
+
+
+@contextlib.contextmanager
+def _readable(where: Path):
+    """Turns whatever reading a damaged checkpoint raises into one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ocp.errors.InvalidLayoutError) as error:
+        root: BaseException = error
+        while root.__cause__ or root.__context__:
+            root = root.__cause__ or root.__context__  # type: ignore[assignment]
+        raise InputError(
+            where, f"cannot be read as a checkpoint: {str(root)[:200] or type(root).__name__}"
+        ) from None

@@ -1,0 +1,53 @@
+"""What a system must know of the data it was trained on; stored in every checkpoint, so that none is needed to restore."""
+
+import dataclasses
+from typing import Any
+
+from cardiac_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """Plain numbers and names, JSON by `dataclasses.asdict`.
+
+    Attributes:
+      dataset: its registered name.
+      classes: names, background first.
+      labels: the publisher's value of every class, in order (`classes[k]` is written as `labels[k]`).
+      sequences: channels of the image, in order.
+      slice_order: how the apex is found (`affine`, `base_first`, `apex_first`).
+      spacing_mm: in-plane spacing of the network's grid, None for each image's own.
+      size: `(H, W)` of the network's grid.
+      frequency: labelled pixels of each class in the training set.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    sequences: tuple[str, ...]
+    slice_order: str
+    spacing_mm: float | None
+    size: tuple[int, int]
+    frequency: tuple[int, ...]
+
+    @property
+    def classes_count(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return len(self.sequences)
+
+
+def from_json(data: dict[str, Any], where: object) -> Description:
+    """The description stored beside a checkpoint.
+
+    Raises:
+      InputError: keys are missing or unknown.
+    """
+    try:
+        return Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    except TypeError as error:
+        raise InputError(str(where), f"its data description does not fit this code: {error}") from None

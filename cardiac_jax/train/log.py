@@ -1,0 +1,157 @@
+"""What a run says while it trains: JSON lines, a progress bar with the time left, optional TensorBoard."""
+
+import json
+import math
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cardiac_jax.data.files import atomic_write
+from cardiac_jax.errors import InputError
+from cardiac_jax.train import parallel
+
+
+def peak_memory_mb() -> float:
+    """Peak memory of the busiest accelerator, or of this process on a CPU, in MB."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [entry["peak_bytes_in_use"] for entry in stats if entry and "peak_bytes_in_use" in entry]
+    if peaks:
+        return max(peaks) / 1e6
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    )
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line cut short by a crash is dropped."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+class Log:
+    """`<workdir>/log.jsonl`, one object a line with `step`; on resume, lines after the restored step are dropped."""
+
+    def __init__(self, workdir: Path, step: int, tensorboard: bool) -> None:
+        self._file = self._board = None
+        if not parallel.is_first_process():
+            return
+        path = Path(workdir) / "log.jsonl"
+        kept = [line for line in read_log(path) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        atomic_write(path, lambda temporary: temporary.write_text(text) and None)
+        self._file = path.open("a")
+        self._board = _tensorboard(Path(workdir)) if tensorboard else None
+
+    def write(self, step: int, **values: Any) -> None:
+        """Appends one line; numbers that are not finite are written as null."""
+        if self._file is None:
+            return
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes to disk."""
+        if self._file is None:
+            return
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(workdir: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError(
+            "train.tensorboard", 'needs the extra: pip install "cardiac-jax[tensorboard]"'
+        ) from None
+    return SummaryWriter(str(workdir / "tensorboard"))
+
+
+class Meter:
+    """Steps per second and the share of time spent waiting for data, without compilation, validation and saving."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._waited_s, self._time, self._fresh = step, 0.0, time.perf_counter(), True
+        self._steps, self._seconds, self._waiting_s = 0, 0.0, 0.0
+
+    def read(self, step: int, waited_s: float) -> dict[str, float]:
+        """Figures since the last reading; the first interval of a stage holds the compilation and is not counted."""
+        now = time.perf_counter()
+        steps, seconds, waiting_s = step - self._step, now - self._time, waited_s - self._waited_s
+        self._step, self._time, self._waited_s = step, now, waited_s
+        if not self._fresh:
+            self._steps, self._seconds = self._steps + steps, self._seconds + seconds
+            self._waiting_s += waiting_s
+        self._fresh = False
+        return {
+            "steps_per_s": steps / max(seconds, 1e-9),
+            "waiting_share": waiting_s / max(seconds, 1e-9),
+            "peak_memory_mb": peak_memory_mb(),
+        }
+
+    def skip(self) -> None:
+        """Leaves out the interval until the next reading (it holds a validation or a save)."""
+        self._fresh = True
+
+    def summary(self) -> str:
+        """The whole stage in words."""
+        if not self._steps:
+            return f"too short to time; peak memory {peak_memory_mb():.0f} MB"
+        return (
+            f"{self._steps / self._seconds:.2f} steps/s, {100 * self._waiting_s / self._seconds:.1f}% of the time "
+            f"waiting for data, peak memory {peak_memory_mb():.0f} MB"
+        )
+
+
+def note(figures: dict[str, float]) -> str:
+    """The figures a person watches, in one short line."""
+    shown = [
+        name
+        for name in figures
+        if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")
+    ]
+    return "  ".join(f"{name} {figures[name]:.3f}" for name in shown)
+
+
+def progress(console: Console) -> Progress:
+    """A bar with steps done, time spent, time left and the loss."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=2,
+        disable=not console.is_terminal,
+    )

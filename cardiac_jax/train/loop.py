@@ -1,0 +1,127 @@
+"""The training loop, the only one: stages in order, batches, steps, validation, checkpoints, until done or stopped."""
+
+import collections
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
+from cardiac_jax.system import inference_variables, init_state
+from cardiac_jax.train import log, parallel
+from cardiac_jax.train.checkpoint import WORST, Checkpoints
+from cardiac_jax.types import System, Variables
+
+IN_FLIGHT = 2
+"""Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
+
+Validate = Callable[[Variables], dict[str, float]]
+"""Inference variables -> figures; `dice`, the mean, ranks the checkpoints."""
+
+
+def train(
+    system: System,
+    config: ConfigDict,
+    examples: Examples,
+    validate: Validate,
+    workdir: Path,
+    about: Mapping[str, Any],
+    console: Console,
+) -> int:
+    """Trains `system`, or goes on from the latest checkpoint in `workdir`.
+
+    Args:
+      system: what to train.
+      config: `seed` and the keys of `train`.
+      examples: the training set.
+      validate: run every `eval_every` steps of the last stage.
+      workdir: receives `checkpoints/` and `log.jsonl`.
+      about: JSON stored beside the weights.
+      console: where progress goes.
+
+    Returns:
+      0 when every stage is done, or the number of the signal that stopped it (the state is saved, and resumable).
+    """
+    settings = config.train
+    checkpoints = Checkpoints(workdir, keep_best=settings.keep_best, writing=True)
+    state = init_state(system, config.seed, ema=settings.ema > 0)
+    step = checkpoints.latest() or 0
+    if step:
+        state = checkpoints.restore(step, state)
+        console.print(f"going on from step {step}")
+    state = parallel.replicate(state)
+    lines = log.Log(workdir, step, settings.tensorboard)
+    end, stop = 0, StopRequest()
+    with log.progress(console) as bar, stop:
+        for stage in system.stages:
+            # --- a stage: its own compiled step, and its batches from where the last run stopped
+            start, end = end, end + stage.steps
+            if step >= end or stop.number:
+                continue
+            run = parallel.compile_train(stage, accumulate=settings.accumulate, ema_decay=settings.ema)
+            task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
+            make = lambda s, draws=stage.draws: parallel.shard(  # noqa: E731
+                batch_of(examples, draws, config.seed, s, settings.batch_size)
+            )
+            meter, in_flight = log.Meter(step), collections.deque()
+            with Prefetch(make, range(step, end)) as batches:
+                for batch in batches:
+                    # --- a step
+                    state, metrics = run(state, batch)
+                    step += 1
+                    in_flight.append(metrics)
+                    if len(in_flight) > IN_FLIGHT:
+                        jax.block_until_ready(in_flight.popleft())
+                    # --- the log: one transfer to the host every `log_every` steps
+                    logging = step % settings.log_every == 0 or step == end
+                    if logging:
+                        figures = {name: float(value) for name, value in parallel.fetch(metrics).items()}
+                        figures |= meter.read(step, batches.waited_s)
+                        lines.write(step, stage=stage.name, split="train", **figures)
+                        bar.update(task, completed=step - start, note=log.note(figures))
+                    # --- validation and checkpoint
+                    leaving = parallel.any_process(bool(stop.number), now=logging)
+                    due = step % settings.eval_every == 0 or step == end
+                    if due or leaving:
+                        scores = {}
+                        if due and stage is system.stages[-1]:
+                            scores = validate(inference_variables(state))
+                            lines.write(step, stage=stage.name, split="val", **scores)
+                            console.print(f"{stage.name} {step - start}/{stage.steps}: {log.note(scores)}")
+                        checkpoints.save(step, state, dict(about), scores.get("dice", WORST))
+                        meter.skip()
+                    if leaving:
+                        break
+            console.print(f"{stage.name}: {meter.summary()}")
+            if leaving:
+                break
+    checkpoints.close()
+    lines.close()
+    return stop.number if step < sum(stage.steps for stage in system.stages) else 0
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGINT while it is entered: finish the step, save, leave. A second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number

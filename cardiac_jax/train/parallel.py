@@ -1,0 +1,113 @@
+"""Everything that knows about devices: the one `pmap`, replication, placement, several processes.
+
+Batches are laid out `[devices, batch / devices, ...]`; the state has no device axis, so a checkpoint is the same
+whatever the number of devices, and a step compiles once.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cardiac_jax.system import predict_step, train_step
+from cardiac_jax.types import Array, Stage, System, TrainState
+
+AXIS = "devices"
+
+
+def initialize(coordinator: str, processes: int, process: int) -> None:
+    """Joins a run of several processes; call before anything else touches a device."""
+    jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that logs and prints."""
+    return jax.process_index() == 0
+
+
+def describe() -> str:
+    """The devices in words, for logs and reports."""
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}, {jax.process_count()} process(es))"
+
+
+def barrier(name: str) -> None:
+    """Waits until every process has come here; a single process goes straight on."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def any_process(flag: bool, now: bool) -> bool:
+    """True on every process when it is true on one (a signal may reach only some of them).
+
+    Several processes agree only when `now`, the same on all of them: each agreement is an exchange.
+    """
+    if jax.process_count() == 1:
+        return flag
+    return now and bool(np.max(multihost_utils.process_allgather(np.int32(flag))))
+
+
+def _sharding(*axes: str) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(*axes))
+
+
+def replicate(tree: Any) -> Any:
+    """A tree placed whole on every local device, without an axis of its own."""
+    return jax.device_put(tree, _sharding())
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes, types and replicated placement of a tree: what a checkpoint is restored into."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_sharding()), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """A replicated tree as NumPy arrays on the host."""
+    return jax.device_get(tree)
+
+
+def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    """This process's rows of a global batch `[B, ...]`, as `[devices, B / devices, ...]` on its devices.
+
+    A batch that does not divide is padded with copies of its last row under `mask` 0; `mask [B]` (all real where
+    absent) and `index [B]`, the position in the global batch, are always written.
+    """
+    rows = len(next(iter(batch.values())))
+    devices, local = jax.device_count(), jax.local_device_count()
+    share = -(-rows // devices)
+    row = np.arange(jax.process_index() * local * share, (jax.process_index() + 1) * local * share)
+    mask = np.asarray(batch.get("mask", np.ones(rows)), np.float32)
+    mine = {name: value[np.minimum(row, rows - 1)] for name, value in batch.items()}
+    mine |= {"mask": np.where(row < rows, mask[np.minimum(row, rows - 1)], 0).astype(np.float32)}
+    mine |= {"index": row.astype(np.int32)}
+    return {
+        name: jax.device_put(value.reshape(local, share, *value.shape[1:]), _sharding(AXIS))
+        for name, value in mine.items()
+    }
+
+
+def compile_train(
+    stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.0
+) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]:
+    """The step of `stage` over all devices: replicated state and sharded batch in, the same state and metrics out."""
+    step = functools.partial(train_step, stage, axis_name=AXIS, accumulate=accumulate, ema_decay=ema_decay)
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+def compile_predict(system: System) -> Callable[[Any, np.ndarray], np.ndarray]:
+    """`(variables, image [B, *S, C]) -> probabilities [B, *S, K]` on the host; any B, spread over local devices."""
+    run = jax.pmap(functools.partial(predict_step, system), axis_name=AXIS, in_axes=(None, 0))
+
+    def predict(variables: Any, image: np.ndarray) -> np.ndarray:
+        local = jax.local_device_count()
+        share = -(-len(image) // local)
+        row = np.minimum(np.arange(share * local), len(image) - 1)
+        placed = jax.device_put(image[row].reshape(local, share, *image.shape[1:]), _sharding(AXIS))
+        out = np.asarray(run(variables, placed))
+        return out.reshape(local * share, *out.shape[2:])[: len(image)]
+
+    return predict

@@ -1,0 +1,71 @@
+"""What every experiment's configuration shares: its argument, and the keys of data, optimiser and training."""
+
+from ml_collections import ConfigDict
+
+from cardiac_jax.errors import InputError
+
+
+def parse(arg: str | None, **choices: tuple[str, ...]) -> ConfigDict:
+    """`"method=srscn,preset=cpu"` -> the chosen values, the first of each where none is named.
+
+    Raises:
+      InputError: an unknown key, or a value that is not one of the choices.
+    """
+    chosen = {key: options[0] for key, options in choices.items()}
+    for part in filter(None, (arg or "").split(",")):
+        key, _, value = part.partition("=")
+        if key not in choices:
+            raise InputError("--config", f"{key!r} is not one of {', '.join(choices)} (written key=value)")
+        if value not in choices[key]:
+            raise InputError("--config", f"{key}={value!r}: not one of {', '.join(choices[key])}")
+        chosen[key] = value
+    return ConfigDict(chosen)
+
+
+def data(**changes) -> ConfigDict:
+    """Where the cases come from, how they are split and on which grid the network sees them."""
+    return _changed(
+        {
+            "name": "phantom",
+            "root": "runs/phantom",  # folder or file; the phantom is written there if it is not
+            "sequences": ("LGE",),
+            "spacing_mm": 1.4,  # in plane; 0: as the image is
+            "size": (128, 128),  # (H, W)
+            "fold": 0,
+            "folds": 5,
+            "splits": "",  # JSON file listing the splits; "": the publisher's folders, else by (seed, fold)
+            "patients": 40,  # of the phantom, when it is written
+        },
+        changes,
+    )
+
+
+def optim(**changes) -> ConfigDict:
+    """One phase's optimiser."""
+    return _changed(
+        {"name": "adam", "lr": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "weight_decay": 0.0},
+        changes,
+    )
+
+
+def train(**changes) -> ConfigDict:
+    """The loop: how long, how large, how often."""
+    return _changed(
+        {
+            "steps": 1000,
+            "batch_size": 8,  # global, over all devices
+            "accumulate": 1,
+            "ema": 0.0,  # decay of the parameter average; 0: none
+            "eval_every": 200,
+            "log_every": 10,
+            "keep_best": 1,
+            "tensorboard": False,
+        },
+        changes,
+    )
+
+
+def _changed(defaults: dict, changes: dict) -> ConfigDict:
+    config = ConfigDict(defaults)
+    config.update(changes)
+    return config
