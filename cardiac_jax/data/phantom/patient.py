@@ -1,0 +1,131 @@
+"""Who lies in the scanner: everything random about a patient, drawn from (seed, case) alone."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.errors import InputError
+
+GROUPS = ("normal", "dilated", "hypertrophic", "infarct", "rv_abnormal")
+ACDC_GROUP = {
+    "normal": "NOR",
+    "dilated": "DCM",
+    "hypertrophic": "HCM",
+    "infarct": "MINF",
+    "rv_abnormal": "RV",
+}
+PHASES = ("ED", "ES")
+
+# group: ranges of LV EDV ml, LV EF, RV EDV ml, RV EF, mean wall mm, length over diameter
+_RANGES = {
+    "normal": ((105, 175), (0.56, 0.70), (110, 190), (0.48, 0.62), (7.0, 9.5), (1.60, 1.95)),
+    "dilated": ((190, 320), (0.15, 0.38), (120, 220), (0.25, 0.50), (6.5, 9.0), (1.35, 1.65)),
+    "hypertrophic": ((85, 150), (0.60, 0.76), (95, 165), (0.48, 0.65), (10.0, 13.0), (1.60, 1.95)),
+    "infarct": ((120, 230), (0.25, 0.48), (105, 185), (0.42, 0.58), (7.0, 10.0), (1.45, 1.80)),
+    "rv_abnormal": ((90, 165), (0.50, 0.66), (195, 310), (0.22, 0.44), (7.0, 9.5), (1.60, 1.95)),
+}
+_SCAR_CHANCE = {"normal": 0.0, "dilated": 0.5, "hypertrophic": 0.7, "infarct": 1.0, "rv_abnormal": 0.5}
+# stream numbers: independent generators of one case
+ANATOMY, ACQUISITION, SIGNAL, NOISE, GROUPING = range(5)
+
+
+def generator(seed: int, *stream: int) -> np.random.Generator:
+    """Independent generator of one purpose; depends on nothing but the numbers given."""
+    return np.random.default_rng([seed, *stream])
+
+
+def group_of(seed: int, case: int) -> str:
+    """Group of a case: every block of five consecutive cases holds each group once, in a random order."""
+    block, place = divmod(case, len(GROUPS))
+    return GROUPS[generator(seed, GROUPING, block).permutation(len(GROUPS))[place]]
+
+
+class Patient(NamedTuple):
+    """Anatomy of one patient at end-diastole; lengths in mm, angles in radians, 0 at mid septum, +pi/2 anterior."""
+
+    seed: int
+    case: int
+    group: str
+    edv_ml: float
+    ef: float
+    rv_edv_ml: float
+    rv_ef: float
+    wall_mm: float
+    sphericity: float
+    widest: float
+    exponent: float
+    apex_mm: float
+    septal_flattening: float
+    septal_bulge_mm: float
+    bow_mm: tuple[float, float]
+    valve_tilt: tuple[float, float]
+    outflow_mm: float
+    rv_start: float
+    rv_angle: float
+    rv_skew: float
+    scar: str
+    territory: str
+    acute: bool
+    trabeculation: float
+    fat_mm: float
+    effusion_mm: float
+    axes: np.ndarray
+
+
+def _axes(rng: np.random.Generator) -> np.ndarray:
+    """Rows: to the RV, to the anterior wall, to the base; orthonormal, in right-anterior-superior coordinates."""
+    base = np.array([0.62, -0.58, 0.52]) + rng.normal(0, 0.09, 3)
+    base /= np.linalg.norm(base)
+    septal = np.array([0.80, 0.60, 0.10]) + rng.normal(0, 0.10, 3)
+    septal -= septal @ base * base
+    septal /= np.linalg.norm(septal)
+    anterior = np.cross(base, septal)
+    return np.stack([septal, anterior if anterior[2] > 0 else -anterior, base])
+
+
+def draw(seed: int, case: int, group: str | None = None) -> Patient:
+    """Draw the patient of (seed, case).
+
+    Raises:
+      InputError: unknown group, or a negative seed or case.
+    """
+    if seed < 0 or case < 0:
+        raise InputError(f"seed {seed}, case {case}", "must not be negative")
+    group = group_of(seed, case) if group is None else group
+    if group not in GROUPS:
+        raise InputError(group, f"not a group of the phantom; known: {', '.join(GROUPS)}")
+    rng = generator(seed, ANATOMY, case)
+    edv, ef, rv_edv, rv_ef, wall, sphericity = (float(rng.uniform(*span)) for span in _RANGES[group])
+    has_scar = rng.random() < _SCAR_CHANCE[group]
+    kind = {"infarct": "ischaemic", "dilated": "midwall"}.get(group, "insertion") if has_scar else "none"
+    bulge = rng.uniform(4, 9) if group == "hypertrophic" else rng.normal(0.8, 0.7)
+    flattening = rng.uniform(0.12, 0.26) if group == "rv_abnormal" else rng.uniform(0.0, 0.06)
+    return Patient(
+        seed=seed,
+        case=case,
+        group=group,
+        edv_ml=edv,
+        ef=ef,
+        rv_edv_ml=rv_edv,
+        rv_ef=rv_ef,
+        wall_mm=wall,
+        sphericity=sphericity,
+        widest=rng.uniform(0.62, 0.80),
+        exponent=rng.uniform(1.9, 2.4),
+        apex_mm=rng.uniform(4.5, 8.0),
+        septal_flattening=flattening,
+        septal_bulge_mm=bulge,
+        bow_mm=(rng.normal(0, 3.0), rng.normal(0, 3.0)),
+        valve_tilt=(rng.normal(0.0, 0.12), rng.normal(0.06, 0.12)),
+        outflow_mm=rng.uniform(6, 13),
+        rv_start=rng.uniform(0.02, 0.22),
+        rv_angle=np.deg2rad(rng.uniform(62, 76)),
+        rv_skew=np.deg2rad(rng.normal(-4, 7)),
+        scar=kind,
+        territory=str(rng.choice(["LAD", "RCA", "LCX"], p=[0.45, 0.33, 0.22])),
+        acute=bool(rng.random() < 0.5),
+        trabeculation=rng.uniform(0.4, 1.4),
+        fat_mm=rng.uniform(1.0, 5.0),
+        effusion_mm=float(rng.choice([0.0, rng.uniform(1.5, 4.0)], p=[0.8, 0.2])),
+        axes=_axes(rng),
+    )
