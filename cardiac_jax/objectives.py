@@ -36,6 +36,8 @@ def add(objective: Objective, forward: Pass, loss: Loss, name: str) -> Objective
 
     def apply(state, values):
         value, base_state, logs = base.apply(state["base"], values)
+        if name in logs:
+            raise ValueError(f"two terms are named {name!r}: one would read what the pass of the other wrote")
         extra, added_state, extra_logs = added.apply(state["added"], values)
         return value + extra, {"base": base_state, "added": added_state}, {**logs, **extra_logs}
 
@@ -85,7 +87,11 @@ def autoencoding(net: Net, classes: int, swap: float = 0.1) -> Objective:
     )
     reads = {"logits": "reconstruction_logits", "label": "label", "where": "dense"}
     return Objective(
-        forward, total(reconstruction_ce=term(masked_cross_entropy, **reads), reconstruction_dice=term(reconstruction, **reads))
+        forward,
+        total(
+            reconstruction_ce=term(masked_cross_entropy, **reads),
+            reconstruction_dice=term(reconstruction, **reads),
+        ),
     )
 
 
@@ -93,8 +99,8 @@ def shape_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
     """SRSCN eq. 3: the autoencoder's reconstructions of the *soft* prediction and of the gold standard should agree."""
     forward = chain(
         truth(classes),
-        call(net, ["probabilities"], ["predicted_logits", "predicted_code"]),
-        call(net, ["truth"], ["true_logits", "true_code"]),
+        call(net, ["probabilities"], ["predicted_logits", "predicted_shape_code"]),
+        call(net, ["truth"], ["true_logits", "true_shape_code"]),
         pure(jax.nn.softmax, ["predicted_logits"], "predicted_shape"),
         pure(jax.nn.softmax, ["true_logits"], "true_shape"),
     )
@@ -130,9 +136,13 @@ def adversarial(discriminator: Net, weight: Weight = 1e-2) -> LossTransform:
 def discrimination(discriminator: Net, classes: int) -> Objective:
     """The discriminator's objective, on the probabilities that the segmenter's phase wrote in the same step."""
     forward = chain(
-        truth(classes), call(discriminator, ["truth"], ["real"]), call(discriminator, ["probabilities"], ["fake"])
+        truth(classes),
+        call(discriminator, ["truth"], ["real"]),
+        call(discriminator, ["probabilities"], ["fake"]),
     )
-    return Objective(forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense")))
+    return Objective(
+        forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense"))
+    )
 
 
 def weight_decay(net: Net, weight: Weight) -> LossTransform:

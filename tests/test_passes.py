@@ -1,4 +1,4 @@
-"""Passes: names in and out, training mode and statistics of the right networks only, keys by name and example."""
+"""Passes: names in and out, training mode and statistics of the right networks only, keys by name or example."""
 
 import jax
 import jax.numpy as jnp

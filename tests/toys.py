@@ -77,7 +77,7 @@ def discriminator(**options) -> Net:
 
 
 def batch(size: int = 8, seed: int = 0, mask: list[float] | None = None) -> Values:
-    """`size` examples with random labels; the image is the label and noise, so there is something to learn."""
+    """`size` examples with random labels; the image is the label and noise, so it can be learnt."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, CLASSES, (size, *SIZE)).astype(np.uint8)
     values = {
