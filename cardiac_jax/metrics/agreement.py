@@ -83,7 +83,7 @@ def signed_rank(difference: np.ndarray) -> float:
         return math.nan
     if not difference.any():
         return 1.0
-    _, p = stats.wilcoxon(difference)
+    _, p = np.asarray(stats.wilcoxon(difference), np.float64)
     return float(p)
 
 
