@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.ndimage import label as ndlabel
 
 from cardiac_jax.data.phantom import anatomy, tissue, torso
 from cardiac_jax.data.phantom.heart import Heart
@@ -84,8 +86,14 @@ def render(
         coarse_k = z + _offsets(max(1, samples[2] // 2))
         x, y, s = _points(linear, origin, (*whole, coarse_k))
         noise = anatomy.texture(x, y, s, offset)
+        noise = 0.8 * noise + 0.6 * anatomy.texture(x / 4, y / 4, s / 4, offset + 50)
         signal[..., z] = _signal(torso.classify(body, x, y, s, noise), noise, signals).mean(-1)
         a, b, s = _points(axes @ linear, axes @ origin + apex, (fine_i, fine_j, z + _offsets(samples[2])))
+        if samples[2] > 1:
+            # neighbouring pixels look at slightly different depths, or thin sheets would show as stripes
+            depth = (np.arange(len(fine_i))[:, None] * 5 + np.arange(len(fine_j)) * 3) % 8 / 8 - 0.4375
+            step = (axes @ linear)[:, 2] / samples[2]
+            a, b, s = (c + (step[d] * depth[..., None]).astype(np.float32) for d, c in enumerate((a, b, s)))
         near = np.flatnonzero(
             (np.hypot(a, b) < REACH_MM) & (s > -0.34 * heart.length_mm) & (s < 1.72 * heart.length_mm)
         )
@@ -102,8 +110,9 @@ def render(
         share = (np.bincount(voxel, minlength=size) / total).reshape(x1 - x0, y1 - y0)
         value = (np.bincount(voxel, value, minlength=size) / total).reshape(x1 - x0, y1 - y0)
         signal[x0:x1, y0:y1, z] = signal[x0:x1, y0:y1, z] * (1 - share) + value
-        votes = _votes(voxel, tissue.PATHOLOGY[code], size, 6, total)
-        pathology[x0:x1, y0:y1, z] = _majority(votes).reshape(x1 - x0, y1 - y0)
+        votes = _votes(voxel, tissue.PATHOLOGY[code], size, 6, total).reshape(x1 - x0, y1 - y0, 6)
+        votes = gaussian_filter(votes.astype(np.float32), (0.7, 0.7, 0))  # contours are drawn smooth
+        pathology[x0:x1, y0:y1, z] = _tidy(_majority(votes), float(25 / (spacing[0] * spacing[1])))
         dominant[x0:x1, y0:y1, z] = _votes(voxel, code, size, 26, total).argmax(1).reshape(x1 - x0, y1 - y0)
     return Rendered(signal, pathology, dominant)
 
@@ -123,12 +132,23 @@ def _votes(voxel: np.ndarray, code: np.ndarray, size: int, kinds: int, total: fl
 
 
 def _majority(votes: np.ndarray) -> np.ndarray:
-    """Structure by majority first, then the commonest kind of wall inside the myocardium. `[N, 6]` -> `[N]`."""
-    structure = np.stack([votes[:, 0], votes[:, 1], votes[:, [2, 4, 5]].sum(1), votes[:, 3]], axis=1).argmax(
-        1
-    )
-    wall = np.array([2, 4, 5])[votes[:, [2, 4, 5]].argmax(1)]
-    return np.where(structure == 2, wall, structure).astype(np.uint8)
+    """Structure by majority first, then the commonest kind of wall in the myocardium. `[..., 6]` -> `[...]`."""
+    wall = votes[..., [2, 4, 5]]
+    structure = np.stack([votes[..., 0], votes[..., 1], wall.sum(-1), votes[..., 3]], axis=-1).argmax(-1)
+    return np.where(structure == 2, np.array([2, 4, 5])[wall.argmax(-1)], structure).astype(np.uint8)
+
+
+def _tidy(pathology: np.ndarray, smallest: float) -> np.ndarray:
+    """Drop islands of fewer than `smallest` pixels, which nobody would draw: cavity to wall, the rest to background."""
+    structure = tissue.STRUCTURE[pathology]
+    for kind, instead in ((3, 2), (2, 0), (1, 0)):
+        islands, count = ndlabel(structure == kind)
+        if count:
+            small = np.bincount(islands.ravel()) < smallest
+            small[0] = False
+            pathology[small[islands]] = instead
+            structure[small[islands]] = instead
+    return pathology
 
 
 def coils(grid: Grid, centre_mm: np.ndarray, body: torso.Torso, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from cardiac_jax.data.phantom import tissue
 from cardiac_jax.data.phantom.heart import COLUMNS, ROWS, T0, T1, Heart
+from cardiac_jax.data.phantom.patient import Patient
 
 NOISE_SIZE = 96  # voxels of 1 mm of the periodic texture volume
 OUTSIDE = 255
@@ -88,6 +89,8 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
       `[N]` uint8.
     """
     p, length = heart.patient, heart.length_mm
+    drift = [w[4] * np.sin(w[0] * a + w[1] * b + w[2] * s + w[3]) for w in p.waves]
+    a, b = a + drift[0] + drift[1], b + drift[2] + drift[3]
     t = s / length
     height = s + (p.valve_tilt[0] * a + p.valve_tilt[1] * b) * np.clip(t, 0, 1)
     sway = 4 * (np.clip(t, -0.3, 1.3) - 0.5) ** 2 - 0.5
@@ -111,8 +114,8 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
     cavity = ventricle & (r >= epi) & (r < rv)
     code[cavity] = tissue.RV
     free = rv - r
-    lace = (noise > 1.35) & ((free < 8 * p.trabeculation) | (t < 0.35))
-    band = (np.abs(t - 0.33 - 0.004 * cb) < 0.022) & (r > epi + 2)
+    lace = (noise > 1.05) & ((free < 8 * p.trabeculation) | (t < 0.35))
+    band = (np.abs(t - 0.35) < 0.04) & (np.abs(cb + 6 - 0.15 * ca) < 2.6)  # moderator band
     code[cavity & (lace | band)] = tissue.TRABECULA
 
     below = height <= heart.base_mm[column]
@@ -124,26 +127,26 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
     pool = ventricle & (r < endo) & (height > 0)
     code[pool] = tissue.LV
     depth = endo - r
-    lace = (noise > 1.0 + 0.25 * depth / p.trabeculation + 1.2 * np.clip(t - 0.6, 0, 1)) & (
+    lace = (noise > 0.7 + 0.25 * depth / p.trabeculation + 1.2 * np.clip(t - 0.6, 0, 1)) & (
         depth < 6 * p.trabeculation
     )
     code[pool & (lace | _papillary(p, ca, cb, t, endo))] = tissue.PAPILLARY
     _great_vessels(heart, code, a, b, s, height)
-    leaflet = (r < endo) & (height > length) & (height < length + 1.4)
+    leaflet = (r < endo) & (height > length) & (height < length + 2.0)
     code[leaflet & ((code == tissue.LA) | (code == tissue.VESSEL) | (code == tissue.FAT))] = tissue.VALVE
     return code
 
 
-def _papillary(p, a, b, t, endo) -> np.ndarray:
-    """Inside one of the two papillary muscles, which stand off the anterolateral and posteromedial wall."""
+def _papillary(p: Patient, a: np.ndarray, b: np.ndarray, t: np.ndarray, endo: np.ndarray) -> np.ndarray:
+    """Inside one of the papillary muscles, which stand off the anterolateral and posteromedial wall."""
     inside = np.zeros(t.shape, bool)
-    for angle, low, high, radius in ((2.27, 0.20, 0.68, 4.6), (-2.10, 0.18, 0.64, 4.9)):
+    for angle, low, high, radius, stretch, twist in p.papillary:
         middle, half = 0.5 * (low + high), 0.5 * (high - low)
-        girth = (
-            radius * np.sqrt(np.clip(1 - ((t - middle) / half) ** 2, 0, 1)) * (0.8 + 0.2 * p.trabeculation)
-        )
-        stand = np.maximum(endo - 0.9 * girth - 2.0 * np.clip(t - 0.3, 0, 1) / 0.4, 0.45 * endo)
-        inside |= (a - stand * np.cos(angle)) ** 2 + (b - stand * np.sin(angle)) ** 2 < girth**2
+        girth = radius * np.sqrt(np.clip(1 - ((t - middle) / half) ** 2, 0, 1))
+        stand = np.maximum(endo - 0.9 * girth * stretch - 5.0 * np.clip(t - 0.3, 0, 1), 0.4 * endo)
+        turn = angle + twist * (t - middle)
+        along, across = a * np.cos(turn) + b * np.sin(turn) - stand, b * np.cos(turn) - a * np.sin(turn)
+        inside |= (along / stretch) ** 2 + across**2 < girth**2
     return inside
 
 

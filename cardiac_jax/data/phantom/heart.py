@@ -73,7 +73,7 @@ def _right_ventricle(patient: Patient) -> np.ndarray:
     half = patient.rv_angle * (0.55 + 0.45 * rise**0.5)
     skew = patient.rv_skew + np.deg2rad(14) * np.clip((T - 0.75) / 0.4, 0, 1)
     turn = np.clip(np.abs(ANGLE - skew) / half, 0, 1)
-    return height * (1 - turn**2.1) ** 0.8
+    return height * (1 - turn**patient.rv_bluntness) ** 0.8
 
 
 def build(patient: Patient, phase: str) -> Heart:
@@ -91,7 +91,7 @@ def build(patient: Patient, phase: str) -> Heart:
 
     profile = _profile(T, patient.widest, patient.exponent)
     flat = 1 - patient.septal_flattening * infarct.bell(ANGLE, 0, 43)
-    shape = profile * flat * (1 + 0.02 * roughness)
+    shape = profile * flat * (1 + 0.035 * roughness)
     inside = (T >= 0) & (T <= 1)
     factor = volume_ml(0.0, shape * np.ones_like(ANGLE), 2 * patient.sphericity * T, inside) * 1000
     radius = (patient.edv_ml * 1000 / factor) ** (1 / 3)
@@ -106,7 +106,7 @@ def build(patient: Patient, phase: str) -> Heart:
     tip = patient.apex_mm / length
     outer = _profile((T + tip) / (1 + tip), patient.widest, patient.exponent)
     epi = np.maximum(
-        outer * (radius * flat * (1 + 0.02 * roughness) + wall), np.where(T > 0, endo + 0.6 * wall, 0)
+        outer * (radius * flat * (1 + 0.035 * roughness) + wall), np.where(T > 0, endo + 0.6 * wall, 0)
     )
 
     diastolic_length, descent = length, 1.0
@@ -124,12 +124,12 @@ def build(patient: Patient, phase: str) -> Heart:
     heights = length * T
     epi = gaussian_filter(epi, (1.5, 2), mode=("nearest", "wrap"))
 
-    crescent = _right_ventricle(patient) * (1 + 0.08 * rv_noise)
+    crescent = _right_ventricle(patient) * (1 + 0.12 * rv_noise)
     rv_target = patient.rv_edv_ml * (1 - patient.rv_ef if phase == "ES" else 1.0)
     rv_span = (T > 0) & (T <= 1.0)
     k = _solve(lambda k: volume_ml(epi, epi + k * crescent, heights, rv_span), rv_target, 0.0, 150.0)
     rv = epi + np.maximum(k * crescent, 0)
-    rv_wall = np.where(rv > epi + 0.5, rv + (3.2 if phase == "ED" else 4.2), epi)
+    rv_wall = np.where(rv > epi + 0.5, rv + (2.3 if phase == "ED" else 3.2), epi)
     if patient.group == "rv_abnormal":
         rv_wall = np.where(rv > epi + 0.5, rv_wall + 1.2, epi)
 

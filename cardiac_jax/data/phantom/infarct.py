@@ -42,7 +42,7 @@ def maps(
       noise: `[R, C]` unit-variance smooth noise that frays the borders.
     """
     none = np.zeros(np.broadcast_shapes(t.shape, angle.shape), np.float32)
-    extent, strength, place = rng.uniform(0.75, 1.35), rng.uniform(1.2, 2.6), rng.normal(0, 9)
+    extent, strength, place = rng.uniform(0.8, 1.5), rng.uniform(1.5, 3.2), rng.normal(0, 9)
     low, high = sorted(rng.uniform(0.1, 0.95, 2))
     if patient.scar == "ischaemic":
         centre, width, bottom, top = _TERRITORY[patient.territory]

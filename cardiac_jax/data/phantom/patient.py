@@ -18,11 +18,11 @@ PHASES = ("ED", "ES")
 
 # group: ranges of LV EDV ml, LV EF, RV EDV ml, RV EF, mean wall mm, length over diameter
 _RANGES = {
-    "normal": ((105, 175), (0.56, 0.70), (110, 190), (0.48, 0.62), (7.0, 9.5), (1.60, 1.95)),
-    "dilated": ((190, 320), (0.15, 0.38), (120, 220), (0.25, 0.50), (6.5, 9.0), (1.35, 1.65)),
-    "hypertrophic": ((85, 150), (0.60, 0.76), (95, 165), (0.48, 0.65), (10.0, 13.0), (1.60, 1.95)),
-    "infarct": ((120, 230), (0.25, 0.48), (105, 185), (0.42, 0.58), (7.0, 10.0), (1.45, 1.80)),
-    "rv_abnormal": ((90, 165), (0.50, 0.66), (195, 310), (0.22, 0.44), (7.0, 9.5), (1.60, 1.95)),
+    "normal": ((105, 175), (0.56, 0.70), (110, 190), (0.48, 0.62), (7.0, 9.5), (1.50, 1.80)),
+    "dilated": ((190, 320), (0.15, 0.38), (120, 220), (0.25, 0.50), (6.5, 9.0), (1.25, 1.50)),
+    "hypertrophic": ((85, 150), (0.60, 0.76), (95, 165), (0.48, 0.65), (10.0, 13.0), (1.50, 1.80)),
+    "infarct": ((120, 230), (0.25, 0.48), (105, 185), (0.42, 0.58), (7.0, 10.0), (1.38, 1.68)),
+    "rv_abnormal": ((90, 165), (0.50, 0.66), (195, 310), (0.22, 0.44), (7.0, 9.5), (1.55, 1.85)),
 }
 _SCAR_CHANCE = {"normal": 0.0, "dilated": 0.5, "hypertrophic": 0.7, "infarct": 1.0, "rv_abnormal": 0.5}
 # stream numbers: independent generators of one case
@@ -63,10 +63,13 @@ class Patient(NamedTuple):
     rv_start: float
     rv_angle: float
     rv_skew: float
+    rv_bluntness: float
+    waves: np.ndarray
     scar: str
     territory: str
     acute: bool
     trabeculation: float
+    papillary: np.ndarray
     fat_mm: float
     effusion_mm: float
     axes: np.ndarray
@@ -81,6 +84,33 @@ def _axes(rng: np.random.Generator) -> np.ndarray:
     septal /= np.linalg.norm(septal)
     anterior = np.cross(base, septal)
     return np.stack([septal, anterior if anterior[2] > 0 else -anterior, base])
+
+
+def _papillary(rng: np.random.Generator) -> np.ndarray:
+    """Papillary muscles as rows of (angle, lowest height, highest height, radius mm, elongation, twist)."""
+    rows = [(130 + rng.normal(0, 10), 4.4), (-120 + rng.normal(0, 10), 4.6)]
+    rows += [(rows[n][0] + rng.choice([-26, 26]), 2.8) for n in range(2) if rng.random() < 0.6]  # a second head
+    return np.array(
+        [
+            (
+                np.deg2rad(angle),
+                rng.uniform(0.10, 0.26),
+                rng.uniform(0.55, 0.74),
+                girth * rng.uniform(0.7, 1.25),
+                rng.uniform(0.7, 1.6),
+                rng.normal(0, 0.5),
+            )
+            for angle, girth in rows
+        ],
+        np.float32,
+    )
+
+
+def _waves(rng: np.random.Generator) -> np.ndarray:
+    """Rows (wave vector per mm, phase, amplitude mm) of displacements that make every contour irregular; `[4, 5]`."""
+    vectors = rng.normal(0, 1 / 13, (4, 3)) * (1, 1, 0.4)
+    rest = np.stack([rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.7, 1.8, 4)], axis=1)
+    return np.concatenate([vectors, rest], axis=1).astype(np.float32)
 
 
 def draw(seed: int, case: int, group: str | None = None) -> Patient:
@@ -116,15 +146,18 @@ def draw(seed: int, case: int, group: str | None = None) -> Patient:
         septal_flattening=flattening,
         septal_bulge_mm=bulge,
         bow_mm=(rng.normal(0, 3.0), rng.normal(0, 3.0)),
-        valve_tilt=(rng.normal(0.0, 0.12), rng.normal(0.06, 0.12)),
+        valve_tilt=(rng.normal(0.0, 0.06), rng.normal(0.03, 0.06)),
         outflow_mm=rng.uniform(6, 13),
         rv_start=rng.uniform(0.02, 0.22),
         rv_angle=np.deg2rad(rng.uniform(62, 76)),
-        rv_skew=np.deg2rad(rng.normal(-4, 7)),
+        rv_skew=np.deg2rad(rng.normal(-4, 8)),
+        rv_bluntness=rng.uniform(1.3, 2.6),
+        waves=_waves(rng),
         scar=kind,
         territory=str(rng.choice(["LAD", "RCA", "LCX"], p=[0.45, 0.33, 0.22])),
         acute=bool(rng.random() < 0.5),
         trabeculation=rng.uniform(0.4, 1.4),
+        papillary=_papillary(rng),
         fat_mm=rng.uniform(1.0, 5.0),
         effusion_mm=float(rng.choice([0.0, rng.uniform(1.5, 4.0)], p=[0.8, 0.2])),
         axes=_axes(rng),

@@ -75,12 +75,14 @@ def _plan(
     in_plane = float(np.clip(rng.normal(1.22, 0.16), 0.9, 1.5))
     thickness = float(rng.choice([8.0, 9.0, 10.0]))
     in_plane, thickness = (in_plane, thickness) if spacing_mm is None else map(float, spacing_mm)
-    view, narrow = rng.uniform(225, 275), rng.uniform(0.85, 1.0)
+    view, narrow = rng.uniform(215, 265), rng.uniform(0.85, 1.0)
     if size is None:
         size = tuple(int(round(view * f / in_plane / 8)) * 8 for f in (1.0, narrow))
     margin = rng.uniform(6, 20)
-    needed = int(np.ceil((diastole.length_mm + p.apex_mm + margin) / thickness))
-    count = int(np.clip(needed, 8, 12)) if slices is None else slices
+    extent = diastole.length_mm + p.apex_mm + margin
+    if spacing_mm is None and slices is None and extent > 12 * thickness:
+        thickness = 10.0
+    count = int(np.clip(np.ceil(extent / thickness), 8, 12)) if slices is None else slices
     # heart axes as planned, a few degrees off the true ones, turned in plane
     tilt = np.deg2rad(rng.normal(0, 4, 2).clip(-9, 9))
     normal = p.axes[2] + tilt[0] * p.axes[0] + tilt[1] * p.axes[1]
@@ -198,7 +200,7 @@ def simulate(
         if snr is None
         else snr
     )
-    gain, resolution = rng.uniform(250, 900), (rng.uniform(0.62, 0.9), rng.uniform(0.62, 0.9))
+    gain, resolution = rng.uniform(250, 900), (rng.uniform(0.55, 0.9), rng.uniform(0.55, 0.9))
     low = acquire.render(beat, body, signals, grid, centre, shift, samples=(2, 2, 4))
     sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, 2)
     sensitivity = acquire.coils(grid, centre, body, sensitivity_rng)

@@ -19,12 +19,12 @@ SEQUENCES = ("LGE", "bSSFP", "T2", "cine")
 _PROPERTIES = {
     AIR: (1000, 1000, 50, 0.0, 0.0),
     LUNG: (1100, 900, 30, 0.10, 0.35),
-    FAT: (260, 250, 75, 0.90, 0.10),
-    MUSCLE: (950, 600, 40, 0.75, 0.12),
-    LIVER: (580, 410, 45, 0.75, 0.10),
-    MARROW: (500, 380, 60, 0.60, 0.20),
+    FAT: (260, 250, 75, 0.90, 0.14),
+    MUSCLE: (950, 520, 40, 0.75, 0.12),
+    LIVER: (580, 355, 45, 0.75, 0.13),
+    MARROW: (500, 420, 60, 0.60, 0.20),
     BONE: (1000, 700, 20, 0.08, 0.20),
-    STOMACH: (1400, 800, 80, 0.50, 0.35),
+    STOMACH: (1400, 700, 80, 0.50, 0.35),
     FLUID: (3000, 2200, 300, 0.95, 0.05),
     VESSEL: (1500, 320, 220, 0.95, 0.06),
     MYO: (1000, 450, 50, 0.80, 0.07),
@@ -41,7 +41,7 @@ _PROPERTIES = {
     RA: (1500, 320, 200, 0.95, 0.08),
     PERICARDIUM: (1000, 600, 20, 0.25, 0.10),
     TRABECULA: (1000, 450, 50, 0.80, 0.07),
-    SPLEEN: (1050, 480, 75, 0.80, 0.08),
+    SPLEEN: (1050, 390, 75, 0.80, 0.08),
     VALVE: (1000, 600, 30, 0.55, 0.10),
 }
 _BLOOD = (VESSEL, LV, RV, LA, RA)
@@ -106,7 +106,7 @@ def signals(sequence: str, rng: np.random.Generator) -> Signals:
     density[STOMACH] *= stomach / 0.5
     if sequence == "LGE":
         ti = (
-            450 * muscle * np.log(2) * rng.normal(1.03, 0.05)
+            450 * muscle * np.log(2) * np.clip(rng.normal(1.03, 0.08), 0.85, 1.25)
         )  # set by eye from a scout: never exactly the null
         level = density * _inversion_recovery(post, ti, tr_ms=rng.uniform(1600, 2200))
         level *= np.exp(-1.5 / t2) * 2.2
@@ -115,9 +115,8 @@ def signals(sequence: str, rng: np.random.Generator) -> Signals:
         level = density * np.exp(-te / (t2 * jitter[1])) * (1 - np.exp(-tr / native))
         level[list(_BLOOD)] *= rng.uniform(0.06, 0.22)  # black-blood preparation, slow flow survives a little
         level[FAT] *= rng.choice([0.25, 1.0])  # with or without fat suppression
-        level *= 3.0
-        texture = texture + 0.04
-        texture[list(_BLOOD)] = 0.5
+        level *= 0.55 / level[MYO]
+        texture[list(_BLOOD)] = 0.35
     else:
         flip = np.deg2rad(rng.uniform(45, 65))
         level = density * _steady_state(

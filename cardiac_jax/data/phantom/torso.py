@@ -23,6 +23,7 @@ class Torso(NamedTuple):
     liver_edge: float
     stomach: tuple[float, float, float]
     fat_pad: float
+    bowel: float
     waves: np.ndarray  # [6, 5] of (kx, ky, kz, phase, amplitude)
     rib_phase: float
 
@@ -59,7 +60,7 @@ def build(heart: Heart) -> Torso:
     slope_x = rng.uniform(0.05, 0.35)
     under = float(np.min(lowest[:, 2] - slope_x * lowest[:, 0] - slope_y * lowest[:, 1])) + rng.uniform(0, 9)
     waves = np.concatenate(
-        [rng.normal(0, 1 / 30, (6, 3)), rng.uniform(0, 2 * np.pi, (6, 1)), rng.uniform(1, 3.2, (6, 1))],
+        [rng.normal(0, 1 / 30, (6, 3)), rng.uniform(0, 2 * np.pi, (6, 1)), rng.uniform(1.2, 4.5, (6, 1))],
         axis=1,
     )
     return Torso(
@@ -72,8 +73,9 @@ def build(heart: Heart) -> Torso:
         diaphragm=(under, slope_x, slope_y),
         dome=rng.uniform(15, 40),
         liver_edge=rng.uniform(-45, 5),
-        stomach=(rng.uniform(-75, -50), rng.uniform(-25, 15), rng.uniform(24, 38)),
+        stomach=(rng.uniform(-75, -50), rng.uniform(-25, 15), rng.uniform(28, 46)),
         fat_pad=rng.uniform(0.0, 1.0),
+        bowel=rng.uniform(0.2, 1.0),
         waves=waves.astype(np.float32),
         rib_phase=rng.uniform(0, 2 * np.pi),
     )
@@ -103,17 +105,22 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     under = level - z
 
     code = np.full(x.shape, tissue.LUNG, np.uint8)
-    code[(noise > 1.75) & (depth > wall + 12)] = tissue.VESSEL
+    code[(noise > 2.0) & (depth > wall + 15)] = tissue.VESSEL
     middle = (np.abs(u) < 20 + 5 * np.sin(z / 17)) & (v > -55)
     code[middle] = tissue.FAT
     code[middle & (noise > 1.2)] = tissue.VESSEL
     code[np.hypot(u - 28, v - 5) < 10] = tissue.VESSEL  # caval vein
     # fat pad in the corner between heart, diaphragm and chest wall
-    pad = (depth - wall < 4 + 16 * body.fat_pad) & (under > -28 - 18 * body.fat_pad) & (v > 15)
+    pad = (depth - wall) / (5 + 14 * body.fat_pad) - under / (22 + 14 * body.fat_pad) + 0.25 * noise
+    pad = (pad < 1.0) & (v > 15) & (under < 0)
     code[pad] = tissue.FAT
 
     belly = under > 0
     code[belly] = tissue.FAT
+    # loops of bowel and the spleen fill the left upper abdomen
+    loops = np.sin(x / 9 + shift[1]) * np.sin(y / 11 + shift[3]) * np.sin(z / 10 + shift[5])
+    code[belly & (under > 6) & (loops > 0.32 - 0.5 * body.bowel)] = tissue.MUSCLE
+    code[belly & (under > 6) & (loops > 0.5 - 0.5 * body.bowel)] = tissue.STOMACH
     liver = belly & (x > body.liver_edge + 0.25 * y - 0.2 * under)
     code[liver] = tissue.LIVER
     code[liver & (noise > 1.9)] = tissue.VESSEL
@@ -121,7 +128,7 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     stomach = ((x - sx) / (1.25 * sr)) ** 2 + ((y - sy) / sr) ** 2 + ((under - sr - 4) / sr) ** 2
     code[belly & (stomach < 1.25)] = tissue.MUSCLE
     code[belly & (stomach < 1.0)] = tissue.STOMACH
-    spleen = ((x - sx + 35) / 28) ** 2 + ((y - sy + 55) / 38) ** 2 + ((under - 45) / 45) ** 2
+    spleen = ((x - sx + 20) / 38) ** 2 + ((y - sy + 50) / 45) ** 2 + ((under - 42) / 42) ** 2
     code[belly & (spleen < 1)] = tissue.SPLEEN
     code[(under > -1.5) & (under < 1.5)] = tissue.MUSCLE
 
@@ -136,11 +143,10 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
 
     code[depth < wall] = tissue.MUSCLE
     in_wall = (depth - fat) / body.muscle
-    rib = np.sin((z + 0.45 * np.abs(u) + 0.15 * v) * (2 * np.pi / 27) + body.rib_phase)
+    rib = np.sin((z + 0.3 * np.abs(u) + 0.1 * v) * (2 * np.pi / 31) + body.rib_phase)
     rib_here = (in_wall > 0.35) & (in_wall < 1.0) & (np.abs(u) > 14)
     code[rib_here & (rib > 0.15)] = tissue.BONE
-    code[rib_here & (rib > 0.42) & (in_wall > 0.47) & (in_wall < 0.88)] = tissue.MARROW
-    code[rib_here & (rib < -0.7)] = tissue.FAT
+    code[rib_here & (rib > 0.42) & (in_wall > 0.42) & (in_wall < 0.93)] = tissue.MARROW
     code[(np.abs(u) <= 14) & (in_wall > 0.2) & (in_wall < 1.1) & (v > 0)] = tissue.MARROW
     code[depth < fat] = tissue.FAT
     code[depth < 2] = tissue.MUSCLE
