@@ -1,10 +1,10 @@
 """Data sets by name. To add one, write `data/<name>.py` with `DATASET = Dataset(...)` and list it here."""
 
-from cardiac_jax.data import mscmr
+from cardiac_jax.data import folder, mscmr, phantom
 from cardiac_jax.data.case import Dataset
 from cardiac_jax.errors import InputError
 
-DATASETS: dict[str, Dataset] = {d.name: d for d in (mscmr.DATASET,)}
+DATASETS: dict[str, Dataset] = {d.name: d for d in (folder.DATASET, mscmr.DATASET, phantom.DATASET)}
 
 
 def dataset(name: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""What every data set turns into: where a case lies (`Record`), the loaded case (`Case`), the set itself (`Dataset`)."""
+"""What every data set turns into: where a case lies (`Record`), the loaded `Case`, the `Dataset` itself."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ def read(folder: Path) -> Volume:
         import SimpleITK as sitk
     except ImportError as error:
         raise InputError(
-            folder, "is a DICOM series, which needs the optional package SimpleITK: pip install SimpleITK"
+            folder, "is a DICOM series, which needs an extra: pip install 'cardiac-jax[dicom]'"
         ) from error
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -44,7 +44,7 @@ def read(folder: Path) -> Volume:
     if gaps.size and gaps.max() - gaps.min() > GAP_TOLERANCE * gaps.max():
         raise InputError(
             folder,
-            f"misses slices or repeats some: distances run from {gaps.min():.2f} to {gaps.max():.2f} mm",
+            f"misses or repeats slices: distances {gaps.min():.2f} to {gaps.max():.2f} mm",
         )
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(folder, "has several channels per voxel, one is expected")

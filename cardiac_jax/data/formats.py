@@ -32,7 +32,7 @@ def read(path: Path) -> Volume:
 
 
 def encode(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> bytes:
-    """File bytes of `data` `[X, Y, Z]` for the suffix of `path`; header copied from `source` where that is of the same format.
+    """File bytes of `data` `[X, Y, Z]` for the suffix of `path`; a `source` of that format lends its header.
 
     Raises InputError if the suffix is unknown, or `source` cannot be read or lies on another grid.
     """

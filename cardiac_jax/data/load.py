@@ -1,4 +1,4 @@
-"""From a record to a checked case: every fault a file can have is found here, each as one line that names the file."""
+"""From a record to a checked case: every fault of its files is found here, one line each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cardiac_jax.data import formats
-from cardiac_jax.data.case import IGNORE, Case, Dataset, Record
+from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.volume import Volume
 from cardiac_jax.errors import InputError
 
@@ -65,35 +65,43 @@ def inspect(
         return None, problems or [InputError(_folder(record), f"case {record.id} has no image")]
     source, grid = first
     case = Case(
-        record.id,
-        record.patient,
-        images,
-        label,
-        grid.affine,
-        grid.spacing_mm,
-        record.phase,
-        record.group,
-        record.split,
-        source,
+        id=record.id,
+        patient=record.patient,
+        images=images,
+        label=label,
+        affine=grid.affine,
+        spacing_mm=grid.spacing_mm,
+        phase=record.phase,
+        group=record.group,
+        split=record.split,
+        source=source,
     )
     return case, []
 
 
 def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
-    """Raw label values -> uint8 classes (255 ignore); values that are not listed raise InputError with their counts."""
-    values, inverse, counts = np.unique(raw, return_inverse=True, return_counts=True)
-    unknown = [(float(v), int(n)) for v, n in zip(values, counts, strict=True) if float(v) not in labels]
+    """Raw values -> uint8 classes (255 ignore); unlisted values raise InputError with their counts."""
+    values, counts, index = _levels(raw)
+    unknown = [(v, n) for v, n in zip(values, counts, strict=True) if v not in labels]
     if unknown:
-        shown = ", ".join(f"{v:g} ({n} voxels)" for v, n in unknown[:8]) + (
-            ", ..." if len(unknown) > 8 else ""
-        )
+        shown = ", ".join(f"{v:g} ({n} voxels)" for v, n in unknown[:8])
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         allowed = ", ".join(str(v) for v in sorted(labels))
-        raise InputError(
-            path,
-            f"has {len(unknown)} unknown label value{'s'[: len(unknown) > 1]}: {shown}; known are {allowed}",
-        )
-    table = np.array([labels[int(v)] for v in values], np.uint8)
-    return table[inverse].reshape(raw.shape)
+        raise InputError(path, f"has unknown label values {shown}{more}; known are {allowed}")
+    return np.array([labels[int(v)] for v in values], np.uint8)[index].reshape(raw.shape)
+
+
+def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
+    """Values present, their counts, and each voxel's index into them; small integers without sorting."""
+    if raw.dtype.kind in "iu" and int(raw.min()) >= 0 and int(raw.max()) < 2**16:
+        flat = raw.ravel().astype(np.int32)
+        tally = np.bincount(flat)
+        present = np.flatnonzero(tally)
+        index = np.zeros(len(tally), np.intp)
+        index[present] = np.arange(len(present))
+        return [float(v) for v in present], [int(n) for n in tally[present]], index[flat]
+    values, index, counts = np.unique(raw, return_inverse=True, return_counts=True)
+    return [float(v) for v in values], [int(n) for n in counts], index
 
 
 def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:

@@ -1,13 +1,15 @@
-"""MS-CMRSeg 2019: multi-sequence cardiac MR of 45 patients with cardiomyopathy, one breath-held short-axis stack per sequence.
+"""MS-CMRSeg 2019: cardiac MR of 45 patients with cardiomyopathy, short-axis LGE, bSSFP and T2.
 
-Provenance: X. Zhuang, "Multivariate mixture model for myocardial segmentation combining multi-source images", IEEE TPAMI 41 (2019),
-and the MICCAI 2019 challenge (https://zmiclab.github.io/zxh/0/mscmrseg19/). Access by registration with the organisers; research use only,
-no redistribution. Some releases annotate LGE slices by scribbles alone, with 255 where nobody drew.
+Provenance: X. Zhuang, "Multivariate mixture model for myocardial segmentation combining multi-source images",
+IEEE TPAMI 41 (2019), and the MICCAI 2019 challenge (https://zmiclab.github.io/zxh/0/mscmrseg19/).
+Licence: by registration with the organisers, for research, not to be redistributed.
+Some releases annotate most LGE slices by scribbles, with 255 where nobody drew.
 
-    root/[train|val|test/]patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz      raw labels 200 Myo, 500 LV, 600 RV, 255 ignore
-                          patient<N>_C0.nii.gz    patient<N>_T2.nii.gz              bSSFP and T2, on grids of their own
+    root/[train|val|test/]patient<N>_LGE.nii.gz          also _C0 (bSSFP) and _T2, on grids of their own
+                          patient<N>_LGE_manual.nii.gz   200 Myo, 500 LV, 600 RV, 0 background, 255 ignore
 
-A case is one patient; its label is that of the first sequence present, in the order LGE, C0, T2. The root may be one image file.
+A case is one patient; its label is that of the first sequence present, in the order LGE, C0, T2.
+The root may also be one image file.
 """
 
 import re
@@ -38,9 +40,7 @@ def find(root: Path) -> list[Record]:
     folders = [root, *(root / name for name in _SPLITS if (root / name).is_dir())]
     records = [r for folder in folders for r in _records(sorted(folder.iterdir()), _split(folder))]
     if not records:
-        raise InputError(
-            root, "holds no patient<N>_{LGE,C0,T2}.nii.gz, nor do its folders train, val and test"
-        )
+        raise InputError(root, "holds no patient<N>_{LGE,C0,T2}.nii.gz, nor do its train, val, test")
     return sorted(records, key=lambda r: (r.id, r.split or ""))
 
 
@@ -65,11 +65,5 @@ def _records(files: list[Path], split: str | None) -> list[Record]:
     return records
 
 
-DATASET = Dataset(
-    "mscmr",
-    CLASSES,
-    {0: 0, 200: 2, 500: 3, 600: 1, IGNORE: IGNORE},
-    tuple(_SEQUENCES.values()),
-    find,
-    "affine",
-)
+LABELS = {0: 0, 200: 2, 500: 3, 600: 1, IGNORE: IGNORE}
+DATASET = Dataset("mscmr", CLASSES, LABELS, tuple(_SEQUENCES.values()), find, "affine")

@@ -1,8 +1,9 @@
-"""NIfTI-1 and NIfTI-2, single file, plain or gzip: read from bytes under the header's own limits, written from a copied header."""
+"""NIfTI-1 and NIfTI-2 in one file, plain or gzip: read under its header's limits, written with a copy."""
 
 import gzip
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +17,7 @@ _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
 
 def read(path: Path) -> Volume:
-    """Reads `[X, Y, Z]` or `[X, Y, Z, T]`; decompresses no more than the header declares; raises InputError."""
+    """Reads `[X, Y, Z]` or `[X, Y, Z, T]`, inflating no more than the header declares; raises InputError."""
     with volume.open_checked(path) as stream:
         header = _header(volume.take(stream, 348, path), stream, path)
         try:
@@ -43,7 +44,7 @@ def read(path: Path) -> Volume:
 
 
 def encode(data: np.ndarray, header: nib.Nifti1Header, *, compress: bool) -> bytes:
-    """File bytes of `data` `[X, Y, Z]` under a copy of `header`: same affine, codes and units, own dtype, no rescaling."""
+    """File bytes of `data` `[X, Y, Z]` under a copy of `header`: its affine, codes, units; no rescaling."""
     header = header.as_byteswapped("<")
     header.set_data_shape(data.shape)
     header.set_data_dtype(data.dtype)
@@ -51,14 +52,13 @@ def encode(data: np.ndarray, header: nib.Nifti1Header, *, compress: bool) -> byt
     header["cal_min"], header["cal_max"] = 0.0, 0.0
     header["magic"] = header.single_magic
     header["vox_offset"] = start = int(header["sizeof_hdr"]) + 4
-    out = header.binaryblock.ljust(start, b"\0") + data.astype(data.dtype.newbyteorder("<")).tobytes(
-        order="F"
-    )
+    body = data.astype(data.dtype.newbyteorder("<")).tobytes(order="F")
+    out = header.binaryblock.ljust(start, b"\0") + body
     return gzip.compress(out, 6, mtime=0) if compress else out
 
 
 def header_for(affine: np.ndarray) -> nib.Nifti1Header:
-    """A new header for a grid that did not come from NIfTI: `affine` in RAS millimetres as scanner coordinates."""
+    """A new header for `affine` in RAS millimetres, as scanner coordinates."""
     header = nib.Nifti1Header()
     header.set_data_shape((1, 1, 1))
     header.set_qform(affine, code=1)
@@ -67,7 +67,7 @@ def header_for(affine: np.ndarray) -> nib.Nifti1Header:
     return header
 
 
-def _header(head: bytes, stream: io.BufferedIOBase, path: Path) -> nib.Nifti1Header:
+def _header(head: bytes, stream: BinaryIO | gzip.GzipFile, path: Path) -> nib.Nifti1Header:
     if len(head) < 348:
         raise InputError(path, "is truncated or not NIfTI (shorter than a header)")
     sizes = (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
@@ -80,9 +80,8 @@ def _header(head: bytes, stream: io.BufferedIOBase, path: Path) -> nib.Nifti1Hea
         raise InputError(path, "is the header of a .hdr/.img pair, a single .nii file is expected")
     if magic[:3] not in (b"n+1", b"n+2"):
         raise InputError(path, "is not NIfTI (no magic string)")
-    rank = int.from_bytes(
-        head[40:42] if size == 348 else head[16:24], "little" if sizes[0] == size else "big", signed=True
-    )
+    order = "little" if sizes[0] == size else "big"
+    rank = int.from_bytes(head[40:42] if size == 348 else head[16:24], order, signed=True)
     if not 1 <= rank <= 7:
         raise InputError(path, f"has an absurd header: {rank} dimensions")
     try:

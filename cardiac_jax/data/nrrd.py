@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import nrrd
 import numpy as np
@@ -18,14 +18,17 @@ _TO_RAS = {
     "left-posterior-superior": (-1, -1, 1),
 }
 _TO_RAS |= {"".join(word[0] for word in name.split("-")): signs for name, signs in _TO_RAS.items()}
-_TYPES = {
-    "uint8": "uchar",
-    "int16": "short",
-    "uint16": "ushort",
-    "int32": "int",
-    "float32": "float",
-    "float64": "double",
+_DTYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    "float": "f4",
+    "double": "f8",
 }
+_TYPES = {"uint8": "uchar", "int16": "short", "uint16": "ushort", "int32": "int", "float32": "float"}
 
 
 def read(path: Path) -> Volume:
@@ -34,7 +37,7 @@ def read(path: Path) -> Volume:
         try:
             header = nrrd.read_header(_lines(stream, path))
             shape = volume.checked_shape(tuple(int(n) for n in header["sizes"]), path)
-            dtype = nrrd.reader._determine_datatype(header)
+            dtype = _dtype(header)
             affine = _affine(header, path)
         except (nrrd.NRRDError, ValueError, KeyError, OverflowError) as error:
             raise InputError(path, f"has a header that is not NRRD ({error})") from error
@@ -74,7 +77,7 @@ def encode(data: np.ndarray, header: Mapping[str, Any]) -> bytes:
     return text.encode("ascii") + gzip.compress(body, 6, mtime=0)
 
 
-def _lines(stream: IO[bytes], path: Path) -> list[str]:
+def _lines(stream: BinaryIO | gzip.GzipFile, path: Path) -> list[str]:
     """Header lines up to the blank one; leaves `stream` at the first byte of data."""
     if stream.read(4) != b"NRRD":
         raise InputError(path, "is not NRRD")
@@ -89,6 +92,12 @@ def _lines(stream: IO[bytes], path: Path) -> list[str]:
     return [lines[0] + lines[1], *lines[2:]] if len(lines) > 1 else lines
 
 
+def _dtype(header: Mapping[str, Any]) -> np.dtype:
+    if header["type"] not in _DTYPES:
+        raise ValueError(f"voxel type {header['type']!r}")
+    return np.dtype((">" if header.get("endian") == "big" else "<") + _DTYPES[header["type"]])
+
+
 def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
     if "space directions" not in header:
         raise InputError(path, "has no space directions, so its voxel size is unknown")
@@ -99,3 +108,7 @@ def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
     affine[:3, :3] = np.asarray(header["space directions"], np.float64)[:3].T
     affine[:3, 3] = header.get("space origin", np.zeros(3))
     return np.diag([*_TO_RAS[space], 1.0]) @ affine
+
+
+def _vector(values: np.ndarray) -> str:
+    return "(" + ",".join(repr(float(v)) for v in values) + ")"

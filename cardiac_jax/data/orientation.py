@@ -1,6 +1,7 @@
 """Which way a short-axis stack lies in the patient, from the affine alone.
 
-Axes are only permuted and flipped, never rotated, so `restore` is exact. Directions are in RAS (right, anterior, superior positive).
+Axes are only permuted and flipped, never rotated, so the way back is exact.
+Directions are in RAS: right, anterior, superior positive.
 """
 
 from itertools import permutations, product
@@ -8,9 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-APEX_TO_BASE = np.array([1.0, -1.0, 1.0]) / np.sqrt(
-    3.0
-)  # the base lies right, posterior and superior of the apex
+APEX_TO_BASE = np.array([1.0, -1.0, 1.0]) / np.sqrt(3.0)  # base: right, posterior, superior
 ROWS = np.array([0.0, 0.0, -1.0])  # rows run towards the feet
 COLUMNS = np.array([-1.0, -1.0, 0.0]) / np.sqrt(2.0)  # columns run towards left-posterior
 CLEARLY_LARGER = 1.2  # ratio of the largest to the second spacing from which the largest marks the slice axis
@@ -35,10 +34,12 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
 
     Args:
       affine: `[4, 4]` voxel index -> RAS millimetres.
-      slice_order: "affine": the sign of the slice axis follows `APEX_TO_BASE`; "base_first" / "apex_first": the file's own order is known.
+      slice_order: "affine": the sign of the slice axis follows `APEX_TO_BASE`;
+        "base_first" or "apex_first": the file's own order is known.
 
-    In plane, of the 8 permutations and flips the one best aligned with `ROWS` and `COLUMNS`; on a tie (an affine that lost its
-    orientation) the unflipped one with the first file axis along columns, as NIfTI and DICOM store pixels.
+    In plane, of the 8 permutations and flips the one best aligned with `ROWS` and `COLUMNS`; on a tie (an
+    affine that lost its orientation) the unflipped one with the first file axis along columns, as pixels are
+    stored in NIfTI and DICOM.
     """
     if slice_order not in SLICE_ORDERS:
         raise ValueError(f"slice_order {slice_order!r} is none of {SLICE_ORDERS}")
@@ -50,11 +51,8 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
     else:
         flip_z = slice_order == "base_first"
     in_plane = sorted({0, 1, 2} - {z}, reverse=True)
-    choices = [
-        (h, w, flip_h, flip_w)
-        for h, w in permutations(in_plane)
-        for flip_h, flip_w in product((False, True), repeat=2)
-    ]
+    signs = list(product((False, True), repeat=2))
+    choices = [(h, w, flip_h, flip_w) for h, w in permutations(in_plane) for flip_h, flip_w in signs]
 
     def alignment(choice: tuple[int, int, bool, bool]) -> float:
         h, w, flip_h, flip_w = choice
@@ -68,11 +66,11 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
 def to_canonical(array: np.ndarray, frame: Orientation) -> np.ndarray:
     """`[X, Y, Z, ...]` -> `[Z, H, W, ...]`, a view."""
     rest = tuple(range(3, array.ndim))
-    return np.flip(array.transpose(*frame.axes, *rest), [i for i in range(3) if frame.flips[i]])
+    return np.flip(array.transpose(*frame.axes, *rest), tuple(i for i in range(3) if frame.flips[i]))
 
 
 def from_canonical(array: np.ndarray, frame: Orientation) -> np.ndarray:
     """The inverse: `[Z, H, W, ...]` -> `[X, Y, Z, ...]`, a view."""
     rest = tuple(range(3, array.ndim))
-    flipped = np.flip(array, [i for i in range(3) if frame.flips[i]])
+    flipped = np.flip(array, tuple(i for i in range(3) if frame.flips[i]))
     return flipped.transpose(*(int(i) for i in np.argsort(frame.axes)), *rest)

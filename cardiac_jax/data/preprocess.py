@@ -1,4 +1,4 @@
-"""A loaded case brought to the networks' frame, and a prediction brought back to the file's grid. Host side, NumPy.
+"""A loaded case brought to the networks' frame, and a prediction back to the file's grid. Host side, NumPy.
 
 Frame: `[Z, H, W]`, Z from apex to base, H towards the feet, W towards left-posterior (see `orientation.py`).
 """
@@ -17,14 +17,14 @@ SAME_SPACING = 1e-3  # relative difference below which pixels are copied, not in
 
 
 class Grid(NamedTuple):
-    """In-plane pixel size to resample to (None: keep each case's own) and `[H, W]` to crop or pad to about the centre."""
+    """In-plane pixel size to resample to (None: keep the case's own), `[H, W]` to crop or pad to."""
 
     spacing_mm: float | None
     size: tuple[int, int]
 
 
 class Axis(NamedTuple):
-    """One in-plane axis: `pixels` of the file, resampled to `resampled` pixels `scale` times as large, `[start, start + size)` kept."""
+    """One in-plane axis: `pixels` become `resampled`, each `scale` as large; `size` stay, from `start`."""
 
     pixels: int
     resampled: int
@@ -45,8 +45,8 @@ class Prepared(NamedTuple):
     """A case on the grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, one channel per sequence, z-scored over its un-padded volume, 0 in the padding.
-      label: `[Z, H, W]` uint8, 255 ignore, 0 in the padding; None without annotation.
+      image: `[Z, H, W, C]` float32, a channel per sequence, z-scored over its un-padded volume, padded by 0.
+      label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice is annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice.
       spacing_mm: pixel size along Z, H, W.
     """
@@ -101,7 +101,7 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
 def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
     """`[Z, H, W, K]` on the grid -> `[X, Y, Z, K]` float32 on the file's own grid.
 
-    Undoes crop or padding, flips and axis order exactly; linear resampling in plane. Outside the crop: background 1.
+    Undoes crop, padding, flips and axis order exactly; resamples linearly. Outside the crop: background 1.
     """
     rows, columns = _back(geometry.height), _back(geometry.width)
     out = resample.planes(np.asarray(probabilities, np.float32), rows, columns)
@@ -133,14 +133,15 @@ def _back(axis: Axis):
 
 
 def _label_onto(label: np.ndarray, height: Axis, width: Axis) -> np.ndarray:
-    """`[Z, h, w]` classes -> `[Z, H, W]`: linear weights per class, largest wins; 255 where less than half was annotated."""
-    classes = np.setdiff1d(label, [IGNORE])
-    classes = np.union1d(classes, [0])  # so that the padding is background
+    """`[Z, h, w]` classes -> `[Z, H, W]`: largest linear weight wins; 255 where under half is annotated."""
+    present = np.flatnonzero(np.bincount(label.ravel(), minlength=IGNORE + 1))
+    classes = np.union1d([0], present[present != IGNORE])  # background first: it wins in the padding
     rows, columns = _onto(height, cubic=False), _onto(width, cubic=False)
     shares = resample.planes((label[..., None] == classes).astype(np.float32), rows, columns)
     out = classes[shares.argmax(axis=-1)].astype(np.uint8)
     covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
-    out[(shares.sum(axis=-1) < 0.5 - 1e-4) & covered] = IGNORE
+    sparse = (label == IGNORE).any(axis=(1, 2))[:, None, None]
+    out[sparse & ~(covered & (shares.sum(axis=-1) > 0.5 - 1e-4))] = IGNORE
     return out
 
 

@@ -13,7 +13,7 @@ def matrix(positions: np.ndarray, size: int, scale: float, *, cubic: bool) -> sp
       scale: output pixel over input pixel; above 1 the kernel widens with it, which suppresses aliasing.
       cubic: Keys' kernel with a = -1/2 (IEEE TASSP 29, 1981, eq. 15) instead of the triangle.
 
-    A position on a pixel centre at scale 1 copies the pixel exactly. Weights beyond the edge fall on the edge pixel.
+    A position on a pixel centre at scale 1 copies the pixel exactly. Weights beyond an edge fall on the edge.
     """
     width = max(scale, 1.0)
     reach = int(np.ceil((2 if cubic else 1) * width))
@@ -32,7 +32,7 @@ def planes(array: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array)
     """Applies `rows` `[H', H]` and `columns` `[W', W]` to float32 `[Z, H, W, C]` -> `[Z, H', W', C]`."""
     z, h, w, c = array.shape
     tall = (rows @ array.transpose(1, 0, 2, 3).reshape(h, -1)).reshape(-1, z, w, c)
-    wide = (columns @ tall.transpose(2, 1, 0, 3).reshape(w, -1)).reshape(columns.shape[0], z, -1, c)
+    wide = (columns @ tall.transpose(2, 1, 0, 3).reshape(w, -1)).reshape(-1, z, tall.shape[0], c)
     return np.ascontiguousarray(wide.transpose(1, 2, 0, 3))
 
 

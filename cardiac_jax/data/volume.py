@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def suffix(path: Path) -> str | None:
     return next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
 
 
-def open_checked(path: Path) -> IO[bytes]:
+def open_checked(path: Path) -> BinaryIO | gzip.GzipFile:
     """Opens an existing, non-empty regular file, through gzip if its content is gzip; raises InputError."""
     if not path.exists():
         raise InputError(path, "no such file")
@@ -61,7 +61,7 @@ def open_checked(path: Path) -> IO[bytes]:
     return stream
 
 
-def take(stream: IO[bytes], count: int, path: Path) -> bytes:
+def take(stream: BinaryIO | gzip.GzipFile, count: int, path: Path) -> bytes:
     """The next `count` bytes (fewer only at the end of the file); a damaged gzip stream raises InputError."""
     try:
         return stream.read(count)
@@ -73,7 +73,9 @@ def take(stream: IO[bytes], count: int, path: Path) -> bytes:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
 
 
-def voxels(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, path: Path) -> np.ndarray:
+def voxels(
+    stream: BinaryIO | gzip.GzipFile, shape: tuple[int, ...], dtype: np.dtype, path: Path
+) -> np.ndarray:
     """Reads what the header declares and never more: `shape`, first axis fastest. Read-only array."""
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
     body = take(stream, declared, path)
@@ -82,21 +84,19 @@ def voxels(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, path: Pat
             path, f"is truncated: the header declares {declared} bytes of voxels, the file holds {len(body)}"
         )
     if len(take(stream, MAX_TRAILING + 1, path)) > MAX_TRAILING:
-        raise InputError(path, f"holds far more data than the {declared} bytes of voxels its header declares")
+        raise InputError(path, f"holds far more than the {declared} bytes of voxels its header declares")
     return np.frombuffer(body, dtype).reshape(shape, order="F")
 
 
 def checked_shape(dims: tuple[int, ...], path: Path) -> tuple[int, ...]:
-    """Sizes from a header as `(X, Y, Z)` or `(X, Y, Z, T)`: padded with or stripped of trailing ones; raises InputError."""
+    """Sizes from a header as `(X, Y, Z)` or `(X, Y, Z, T)`, trailing ones added or dropped."""
     text = " x ".join(map(str, dims))
     if not dims or any(d < 0 for d in dims):
         raise InputError(path, f"has an absurd header: dimensions {text or 'missing'}")
     if any(d == 0 for d in dims):
         raise InputError(path, f"is an empty volume: dimensions {text}")
     if int(np.prod(dims, dtype=object)) > MAX_VOXELS:
-        raise InputError(
-            path, f"has an absurd header: dimensions {text} exceed the limit of {MAX_VOXELS} voxels"
-        )
+        raise InputError(path, f"has an absurd header: {text} is over the limit of {MAX_VOXELS} voxels")
     while len(dims) > 3 and dims[-1] == 1:
         dims = dims[:-1]
     dims = dims + (1,) * (3 - len(dims))
@@ -106,7 +106,7 @@ def checked_shape(dims: tuple[int, ...], path: Path) -> tuple[int, ...]:
 
 
 def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
-    """`affine` as float64 if it is finite with positive spacing and orthonormal directions, else InputError."""
+    """`affine` as float64 if finite, with positive spacing and orthonormal directions, else InputError."""
     affine = np.asarray(affine, np.float64)
     if not np.isfinite(affine).all():
         raise InputError(path, "has an affine that is not finite")
@@ -116,8 +116,5 @@ def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
     direction = affine[:3, :3] / spacing
     error = float(np.abs(direction.T @ direction - np.eye(3)).max())
     if error > ORTHONORMAL_TOLERANCE:
-        raise InputError(
-            path,
-            f"has directions that are not orthonormal (off by {error:.2g}): resample it to a right-angled grid",
-        )
+        raise InputError(path, f"has directions that are not orthonormal (off by {error:.2g})")
     return affine

@@ -1,0 +1,79 @@
+"""All the problems of a data set at once, and what it holds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.case import IGNORE, Case, Dataset
+from cardiac_jax.data.folds import shared_patients
+from cardiac_jax.data.load import inspect
+from cardiac_jax.errors import InputError
+
+
+class Row(NamedTuple):
+    """One readable case: slices with any and with only annotated voxels, voxels per class."""
+
+    id: str
+    split: str
+    group: str
+    sequences: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    annotated: int
+    dense: int
+    voxels: tuple[int, ...]
+
+
+class Findings(NamedTuple):
+    rows: list[Row]
+    problems: list[InputError]
+
+
+def check(
+    dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, *, labelled: bool = True
+) -> Findings:
+    """Reads every file of the data set under `root`; raises nothing that a file can cause.
+
+    Args:
+      sequences: required of every case, on one grid; None: each image is checked on its own.
+      labelled: whether a case outside the publisher's test folder needs a label.
+    """
+    try:
+        records = dataset.find(root)
+    except InputError as error:
+        return Findings([], [error])
+    rows, problems = [], shared_patients(records)
+    for record in records:
+        needed = labelled and bool(dataset.labels) and record.split != "test"
+        order = list(sequences) if sequences is not None else list(record.images)
+        case, faults = inspect(record, dataset, order if sequences else order[:1], labelled=needed)
+        problems += faults
+        for other in order[1:] if not sequences else ():
+            problems += inspect(replace(record, label=None), dataset, [other])[1]
+        if case is not None:
+            rows.append(_row(case, list(record.images), dataset))
+    return Findings(rows, problems)
+
+
+def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
+    shape = next(iter(case.images.values())).shape
+    annotated = dense = 0
+    voxels: tuple[int, ...] = ()
+    if case.label is not None:
+        drawn = (case.label != IGNORE).reshape(-1, shape[2])
+        annotated, dense = int(drawn.any(axis=0).sum()), int(drawn.all(axis=0).sum())
+        voxels = tuple(int(n) for n in np.bincount(case.label.ravel(), minlength=256)[: len(dataset.classes)])
+    return Row(
+        id=case.id,
+        split=case.split or "",
+        group=case.group or "",
+        sequences=" ".join(sequences),
+        shape=shape,
+        spacing_mm=case.spacing_mm,
+        annotated=annotated,
+        dense=dense,
+        voxels=voxels,
+    )
