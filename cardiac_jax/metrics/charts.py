@@ -52,7 +52,7 @@ def box_plots(
             ax.annotate(said, (at, 0), xycoords=("data", "axes fraction"), **below)
     centres = [s * (len(methods) + 1) + (len(methods) - 1) / 2 for s in range(len(structures))]
     ax.set_xticks(centres, structures)
-    ax.tick_params("x", length=0, pad=18)
+    ax.tick_params("x", length=0, pad=22)
     ax.set_xlim(-1, len(structures) * (len(methods) + 1) - 1)
     ax.set_ylabel(f"{LABELS[metric]}, 3D per case" + (" (no unit)" if "(" not in LABELS[metric] else ""))
     ax.yaxis.grid(True, color="0.9")
