@@ -1,0 +1,302 @@
+"""Random augmentation on the device, inside the compiled training step.
+
+Rotation, scaling, shear, translation, mirroring and elastic deformation are composed into *one* resampling;
+blur, gamma, bias field, contrast, brightness and noise follow. Each transform draws from the example's key
+folded with its own number: switching one off leaves the draws of the others as they were, and an example's
+result depends on its key alone, not on its batch or device. Transforms with probability 0 are left out of
+the compiled program, so the configuration is static: closed over, or `jit(..., static_argnames="config")`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from math import prod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.ops.geometry import affine_matrix, coordinates, quarter_turn_matrix, upsample
+from cardiac_jax.ops.warp import resample, resample_labels
+
+
+class Augment(NamedTuple):
+    """What may happen to an example: for each transform its probability (`*_p`) and its range.
+
+    Lengths are in in-plane pixels, intensities in the image's own unit (SD, for a z-scored image).
+    The defaults suit short-axis LGE; intensity transforms are drawn per channel, i.e. per sequence.
+    """
+
+    rotation_p: float = 0.5
+    rotation_deg: float = 20.0  # uniform in +-
+    scale_p: float = 0.5
+    scale: float = 0.15  # each axis exp(uniform +-)
+    shear_p: float = 0.3
+    shear: float = 0.1  # uniform in +-
+    translation_p: float = 0.5
+    translation_px: float = 10.0  # uniform in +-, per axis
+    flip_p: float = 0.0  # each in-plane axis by itself; changes the side of the RV
+    quarter_turn_p: float = 0.0  # 90, 180 or 270 degrees in plane, exact on square images
+    elastic_p: float = 0.5
+    elastic_points: int = 13  # control points per axis
+    elastic_px: float = 4.0  # SD ("normal") or half-width ("uniform") of a control point's displacement
+    elastic_noise: str = "normal"
+    elastic_basis: str = "cubic"  # "cubic" B-spline or "linear"
+    depth_px: float = 0.0  # 0: in plane, slices together; else in 3D, with slices this many pixels apart
+    outside_image: str = "edge"  # "edge" value, or the channel's minimum ("min")
+    outside_label: int = 0  # or 255: not annotated
+
+    blur_p: float = 0.2
+    blur_px: float = 1.0  # SD, uniform in [0, this]
+    gamma_p: float = 0.3
+    gamma: float = 0.4  # exponent exp(uniform +-) on the range of the image, mean and SD kept
+    bias_p: float = 0.3
+    bias: float = 0.4  # coil shading: log amplitude at the control points, uniform in +-
+    bias_points: int = 5
+    contrast_p: float = 0.3
+    contrast: float = 0.25  # factor exp(uniform +-) about the mean
+    brightness_p: float = 0.3
+    brightness: float = 0.3  # uniform in +-
+    noise_p: float = 0.3
+    noise: float = 0.15  # SD, uniform in [0, this]
+
+
+PROBABILITIES = tuple(name for name in Augment._fields if name.endswith("_p"))
+IDENTITY = Augment()._replace(**dict.fromkeys(PROBABILITIES, 0.0))
+
+# The coarse-grid warp of the MyoPS system: 8 x 8 displacements in [-5, 5] px, bilinear; one in two turned.
+MYOPS = IDENTITY._replace(
+    elastic_p=1.0,
+    elastic_points=8,
+    elastic_px=5.0,
+    elastic_noise="uniform",
+    elastic_basis="linear",
+    quarter_turn_p=0.5,
+)
+
+
+class _Id(IntEnum):
+    """The number folded into the key. Append only: a new order would change every draw."""
+
+    ROTATION = 0
+    SCALE = auto()
+    SHEAR = auto()
+    TRANSLATION = auto()
+    FLIP = auto()
+    QUARTER_TURN = auto()
+    ELASTIC = auto()
+    BLUR = auto()
+    GAMMA = auto()
+    BIAS = auto()
+    CONTRAST = auto()
+    BRIGHTNESS = auto()
+    NOISE = auto()
+
+
+def augment(
+    image: jax.Array, label: jax.Array | None, key: jax.Array, config: Augment
+) -> tuple[jax.Array, jax.Array | None]:
+    """One example: `image` [*S, C] and `label` [*S] (int, or None), S = (H, W) or (Z, H, W); same shapes out.
+
+    The slices of a stack share one in-plane deformation unless `config.depth_px` > 0. Pure, for jit and vmap.
+    Raises InputError on a bad configuration.
+    """
+    if image.ndim not in (3, 4) or (label is not None and label.shape != image.shape[:-1]):
+        raise ValueError(f"image {image.shape} and label {None if label is None else label.shape} do not fit")
+    _check(config)
+    bits = _draw(key, image.shape, config)
+    coords = _source(bits, image.shape[:-1], config)
+    if coords is not None:
+        fill = None if config.outside_image == "edge" else image.min(tuple(range(image.ndim - 1)))
+        image = resample(image, coords, fill)
+        label = None if label is None else resample_labels(label, coords, config.outside_label)
+    return _intensity(image, bits, config), label
+
+
+def augment_batch(
+    image: jax.Array, label: jax.Array | None, keys: jax.Array, config: Augment
+) -> tuple[jax.Array, jax.Array | None]:
+    """`augment` on each example of `image` [B, *S, C], `label` [B, *S], with its own key: `keys` [B]."""
+    return jax.vmap(lambda x, y, k: augment(x, y, k, config))(image, label, keys)
+
+
+def slice_motion(
+    image: jax.Array, key: jax.Array, *, shift_mm: float = 4.0, rotation_deg: float = 5.0, spacing_mm: float
+) -> jax.Array:
+    """Breath-hold misalignment: each slice of `image` [Z, H, W, C] shifted and turned in plane by itself.
+
+    Uniform in +-`shift_mm` per axis and +-`rotation_deg` (ACNN's motion augmentation, on the input only).
+    """
+
+    def move(x: jax.Array, z: jax.Array) -> jax.Array:
+        u = jax.random.uniform(jax.random.fold_in(key, z), (3,), minval=-1.0, maxval=1.0)
+        matrix = affine_matrix(jnp.deg2rad(u[:1] * rotation_deg), jnp.ones(2), jnp.zeros(1))
+        return resample(x, coordinates(matrix, u[1:] * (shift_mm / spacing_mm), x.shape[:-1]))
+
+    return jax.vmap(move)(image, jnp.arange(image.shape[0]))
+
+
+def white_noise(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Nearly normal noise, mean 0, SD 1, within +-3.5: the sum of the four bytes of a hash of (seed, index).
+
+    `seed` [2] uint32. A tenth of the time of `jax.random.normal` on a CPU; for pictures, not for statistics.
+    """
+    x = jnp.zeros(shape, jnp.uint32)
+    for axis, length in enumerate(shape):
+        x = x * jnp.uint32(length) + jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    for k, (shift, factor) in enumerate(((16, 0x9E3779B1), (15, 0x7FEB352D), (13, 0x846CA68B))):
+        x = (x ^ seed[k % 2]) * jnp.uint32(factor)
+        x = x ^ (x >> jnp.uint32(shift))
+    total = jnp.asarray(sum((x >> jnp.uint32(8 * k)) & jnp.uint32(255) for k in range(4)))
+    return (total.astype(jnp.float32) - 510.0) * (4 * (256**2 - 1) / 12) ** -0.5
+
+
+def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | None:
+    """Source coordinates [n, *size[-n:]] of every output voxel, or None if nothing ever moves."""
+    moves = (c.rotation_p, c.scale_p, c.shear_p, c.translation_p, c.flip_p, c.quarter_turn_p, c.elastic_p)
+    if not any(moves):
+        return None
+    n = _dimensions(size, c)
+    planes, size = n * (n - 1) // 2, size[-n:]
+    voxel_px = jnp.array([c.depth_px, 1.0, 1.0][-n:])
+    matrix = affine_matrix(
+        jnp.deg2rad(_signed(bits, _Id.ROTATION, c.rotation_p, c.rotation_deg, planes)),
+        jnp.exp(-_signed(bits, _Id.SCALE, c.scale_p, c.scale, n)),
+        _signed(bits, _Id.SHEAR, c.shear_p, c.shear, planes),
+    )
+    if c.flip_p:
+        mirrored = _uniform(bits[_Id.FLIP, 1:3]) < c.flip_p
+        matrix = jnp.ones(n).at[-2:].set(jnp.where(mirrored, -1.0, 1.0))[:, None] * matrix
+    if c.quarter_turn_p:
+        on, u = _on(bits, _Id.QUARTER_TURN, c.quarter_turn_p, 1)
+        turn = quarter_turn_matrix(jnp.where(on, 1 + (3.0 * u[0]).astype(jnp.int32), 0))
+        turn = jnp.eye(n).at[-2:, -2:].set(turn)
+        matrix = jnp.matmul(turn, matrix, precision=jax.lax.Precision.HIGHEST)
+    shift_px = _signed(bits, _Id.TRANSLATION, c.translation_p, c.translation_px, n)
+    control = None
+    if c.elastic_p:
+        grid = _control_grid(size, c)
+        on, u = _on(bits, _Id.ELASTIC, c.elastic_p, prod(grid))
+        field = 2.0 * u - 1.0
+        if c.elastic_noise == "normal":
+            field = 2**0.5 * jax.lax.erf_inv(field)
+        amplitude = jnp.where(on, c.elastic_px, 0.0) / voxel_px
+        control = (field.reshape(n, -1) * amplitude[:, None]).reshape(grid)
+    # Rigid in pixels, not in voxels: a slice is `depth_px` away from the next.
+    matrix = matrix * voxel_px[None, :] / voxel_px[:, None]
+    return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis)
+
+
+def _intensity(x: jax.Array, bits: jax.Array, c: Augment) -> jax.Array:
+    """Blur, gamma, bias field, contrast, brightness, noise on `x` [*S, C]; parameters per channel."""
+    channels, dtype = x.shape[-1], x.dtype
+    x = x.astype(jnp.float32)
+
+    def spread(parameter: jax.Array) -> jax.Array:  # [C] -> [1, .., C]
+        return parameter.reshape((1,) * (x.ndim - 1) + (channels,))
+
+    if c.blur_p:
+        on, u = _on(bits, _Id.BLUR, c.blur_p, channels)
+        x = jnp.where(on, _blur(x, c.blur_px * u), x)
+    if c.gamma_p or c.bias_p:
+        low = _reduce(jnp.min, x)
+    if c.gamma_p:
+        on, _ = _on(bits, _Id.GAMMA, c.gamma_p, 0)
+        exponent = spread(jnp.exp(_signed(bits, _Id.GAMMA, c.gamma_p, c.gamma, channels)))
+        unit = (x - low) / jnp.maximum(_reduce(jnp.max, x) - low, 1e-6)
+        curved = jnp.exp(exponent * jnp.log(jnp.maximum(unit, 1e-6)))
+        (mean, sd), (curved_mean, curved_sd) = _moments(x), _moments(curved)
+        gain = jnp.where(on, sd / jnp.maximum(curved_sd, 1e-6), 0.0)
+        x = jnp.where(on, (curved - curved_mean) * gain + mean, x)
+    if c.bias_p:
+        grid = (channels, c.bias_points, c.bias_points)
+        on, u = _on(bits, _Id.BIAS, c.bias_p, prod(grid))
+        control = jnp.exp((2.0 * u - 1.0) * c.bias).reshape(grid)
+        field = upsample(control, x.shape[-3:-1])  # positive, as the basis is
+        field = jnp.moveaxis(field, 0, -1).reshape((1,) * (x.ndim - 3) + (*x.shape[-3:-1], channels))
+        x = jnp.where(on, low + (x - low) * field, x)
+    if c.contrast_p:
+        mean = _reduce(jnp.mean, x)
+        factor = jnp.exp(_signed(bits, _Id.CONTRAST, c.contrast_p, c.contrast, channels))
+        x = x + (x - mean) * spread(factor - 1.0)
+    if c.brightness_p:
+        x = x + spread(_signed(bits, _Id.BRIGHTNESS, c.brightness_p, c.brightness, channels))
+    if c.noise_p:
+        on, u = _on(bits, _Id.NOISE, c.noise_p, channels)
+        seed = bits[_Id.NOISE, 1 + channels : 3 + channels]
+        x = x + white_noise(seed, x.shape) * spread(jnp.where(on, c.noise * u, 0.0))
+    return x.astype(dtype)
+
+
+def _blur(x: jax.Array, sigma_px: jax.Array) -> jax.Array:
+    """In-plane Gaussian blur of `x` [*S, H, W, C] with `sigma_px` [C]; kernels renormalised at the edges."""
+
+    def kernel(length: int) -> jax.Array:
+        offset = np.subtract.outer(np.arange(length), np.arange(length)).astype(np.float32)
+        weight = jnp.exp(-0.5 * (offset[None] / jnp.maximum(sigma_px, 1e-2)[:, None, None]) ** 2)
+        return weight / weight.sum(2, keepdims=True)
+
+    rows, columns = kernel(x.shape[-3]), kernel(x.shape[-2])
+    return jnp.einsum("...hwc,cgh,cvw->...gvc", x, rows, columns, precision=jax.lax.Precision.HIGHEST)
+
+
+def _draw(key: jax.Array, shape: tuple[int, ...], c: Augment) -> jax.Array:
+    """Random bits [transforms, width], row i from the key folded with i; the first number switches it on.
+
+    One flat draw for all: on a CPU, compiling a second one costs more than drawing a hundred times too much.
+    """
+    channels = shape[-1]
+    width = 1 + max(3, channels + 2, prod(_control_grid(shape[:-1], c)), channels * c.bias_points**2)
+    rows = jnp.arange(len(_Id))
+    return jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), (width,)))(rows)
+
+
+def _dimensions(size: tuple[int, ...], c: Augment) -> int:
+    return 3 if c.depth_px and len(size) == 3 else 2
+
+
+def _control_grid(size: tuple[int, ...], c: Augment) -> tuple[int, ...]:
+    """(n, *G): the configured control points, but no more than voxels along a short axis (at least 4)."""
+    n = _dimensions(size, c)
+    return (n, *[min(c.elastic_points, max(s, 4)) for s in size[-n:]])
+
+
+def _uniform(bits: jax.Array) -> jax.Array:
+    """Uniform in the open interval (0, 1), exact in float32."""
+    return ((bits >> jnp.uint32(9)).astype(jnp.float32) + 0.5) * 2.0**-23
+
+
+def _on(bits: jax.Array, which: _Id, probability: float, count: int) -> tuple[jax.Array, jax.Array]:
+    """Whether a transform happens, and `count` uniform numbers for it."""
+    return _uniform(bits[which, 0]) < probability, _uniform(bits[which, 1 : 1 + count])
+
+
+def _signed(bits: jax.Array, which: _Id, probability: float, limit: float, count: int) -> jax.Array:
+    """[count] uniform in +-limit if the transform happens, else 0."""
+    on, u = _on(bits, which, probability, count)
+    return jnp.where(on, (2.0 * u - 1.0) * limit, 0.0)
+
+
+def _reduce(f, x: jax.Array) -> jax.Array:
+    """`f` over all axes of `x` [*S, C] but the channels, kept for broadcasting."""
+    return f(x, axis=tuple(range(x.ndim - 1)), keepdims=True)
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    mean = _reduce(jnp.mean, x)
+    return mean, jnp.sqrt(_reduce(jnp.mean, (x - mean) ** 2))
+
+
+def _check(config: Augment) -> None:
+    for name in PROBABILITIES:
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise InputError(f"augment.{name}", f"{getattr(config, name)} is not a probability")
+    for name, allowed in (
+        ("elastic_noise", ("normal", "uniform")),
+        ("elastic_basis", ("cubic", "linear")),
+        ("outside_image", ("edge", "min")),
+    ):
+        if getattr(config, name) not in allowed:
+            raise InputError(f"augment.{name}", f"{getattr(config, name)!r} is none of {', '.join(allowed)}")
