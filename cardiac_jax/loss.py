@@ -40,7 +40,7 @@ def pooled(
         arguments = {argument: read(values, name) for argument, name in reads.items()}
         mask = read(values, "mask")
         parts = jax.vmap(lambda kw: statistics(**kw))(arguments)
-        sums = jax.tree.map(lambda part: jnp.tensordot(mask, part, axes=1), parts)
+        sums = jax.tree.map(lambda part: jnp.tensordot(mask, part, axes=1, precision="highest"), parts)
         sums = lax.psum(sums, axis_name) if axis_name else sums
         return jnp.broadcast_to(value(sums), mask.shape), state, {}
 
@@ -92,9 +92,7 @@ def deep(loss: Loss, key: str, weights: Sequence[float]) -> Loss:
         return tuple(loss.init() for _ in weights)
 
     def apply(state: LossState, values: Values) -> tuple[Array, LossState, dict[str, Array]]:
-        results = [
-            loss.apply(state[i], {**values, key: read(values, f"{key}_{i}")}) for i, _ in enumerate(weights)
-        ]
+        results = [loss.apply(state[i], {**values, key: read(values, f"{key}_{i}")}) for i, _ in enumerate(weights)]
         value = jnp.sum(jnp.stack([w * result[0] for w, result in zip(weights, results, strict=True)]), axis=0)
         logs = {f"{key}_{i}": result[0] for i, result in enumerate(results)}
         return value, tuple(result[1] for result in results), logs

@@ -46,9 +46,7 @@ def add(objective: Objective, forward: Pass, loss: Loss, name: str) -> Objective
 
 def segment(net: Net) -> Pass:
     """`image -> logits, bottleneck, probabilities`, softmax over the last axis."""
-    return chain(
-        call(net, ["image"], ["logits", "bottleneck"]), pure(jax.nn.softmax, ["logits"], "probabilities")
-    )
+    return chain(call(net, ["image"], ["logits", "bottleneck"]), pure(jax.nn.softmax, ["logits"], "probabilities"))
 
 
 def segmentation(net: Net, loss: Loss) -> Objective:
@@ -140,9 +138,7 @@ def discrimination(discriminator: Net, classes: int) -> Objective:
         call(discriminator, ["truth"], ["real"]),
         call(discriminator, ["probabilities"], ["fake"]),
     )
-    return Objective(
-        forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense"))
-    )
+    return Objective(forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense")))
 
 
 def weight_decay(net: Net, weight: Weight) -> LossTransform:

@@ -27,7 +27,7 @@ def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         seed=jax.random.key_data(key),
         variables=variables,
-        ema={name: jax.tree.map(jnp.copy, v["params"]) for name, v in variables.items()} if ema else {},
+        ema={name: _average(v["params"]) for name, v in variables.items()} if ema else {},
         opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
         loss={name: phase.objective.loss.init() for name, phase in phases.items()},
     )
@@ -91,15 +91,25 @@ def train_step(
     step = state.step + 1
     state = state.replace(step=step, variables=variables, opt=opt, loss=loss_state)
     if state.ema:
-        decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
         trained = {net for phase in stage.phases for net in phase.trains}
         state = state.replace(
             ema={
-                net: optax.incremental_update(variables[net]["params"], old, 1.0 - decay) if net in trained else old
+                net: _updated(old, variables[net]["params"], ema_decay) if net in trained else old
                 for net, old in state.ema.items()
             }
         )
     return state, metrics
+
+
+def _average(params: Any) -> dict[str, Any]:
+    return {"params": jax.tree.map(jnp.copy, params), "steps": jnp.zeros((), jnp.int32)}
+
+
+def _updated(old: dict[str, Any], params: Any, decay: float) -> dict[str, Any]:
+    """The average after one more step; it warms up over the network's own steps, whatever stage it starts in."""
+    steps = old["steps"] + 1
+    decay = jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
+    return {"params": optax.incremental_update(params, old["params"], 1.0 - decay), "steps": steps}
 
 
 def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Values, key: Array, psum: Any, parts: int):
@@ -111,26 +121,30 @@ def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Value
         variables = {**variables, **{net: {**variables[net], "params": params[net]} for net in phase.trains}}
         values, after = phase.objective.forward(variables, values, key=key, train=frozenset(phase.trains))
         loss, loss_state, logs = phase.objective.loss.apply(loss_state, values)
-        sums = {log: jnp.sum(values["mask"] * value) / count for log, value in {"loss": loss, **logs}.items()}
+        sums = {log: jnp.sum(values["mask"] * value) / count for log, value in {**logs, "loss": loss}.items()}
         stats = {net: {k: v for k, v in after[net].items() if k != "params"} for net in phase.trains}
         return sums["loss"], (stats, loss_state, lax.stop_gradient(dict(values)), sums)
 
-    def part(carry, values):
-        variables, loss_state = carry
-        grads, (stats, loss_state, values, sums) = jax.grad(objective, has_aux=True)(
-            params, variables, loss_state, values
-        )
+    def part(variables, values):
+        grads, (stats, after, values, sums) = jax.grad(objective, has_aux=True)(params, variables, loss_state, values)
         variables = {**variables, **{net: {**variables[net], **stats[net]} for net in phase.trains}}
-        return (variables, loss_state), (grads, values, sums)
+        return variables, grads, after, values, sums
 
     if parts == 1:
-        (variables, loss_state), (grads, values, sums) = part((variables, loss_state), values)
-        return grads, variables, loss_state, values, sums
+        variables, grads, after, values, sums = part(variables, values)
+        return grads, variables, after, values, sums
+
+    def accumulate(carry, values):
+        variables, grads, after, values, sums = part(carry[0], values)
+        return (variables, jax.tree.map(jnp.add, carry[1], grads)), (after, values, sums)
+
     split = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), dict(values))
-    (variables, loss_state), (grads, values, sums) = lax.scan(part, (dict(variables), loss_state), split)
-    grads, sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), (grads, sums))
+    start = (dict(variables), jax.tree.map(jnp.zeros_like, params))
+    (variables, grads), (after, values, sums) = lax.scan(accumulate, start, split)
+    after = jax.tree.map(lambda x: x[-1], after)  # every part starts from one state: a schedule counts steps
+    sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
     values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
-    return grads, variables, loss_state, values, sums
+    return grads, variables, after, values, sums
 
 
 def predict_step(system: System, variables: Variables, image: Array) -> Array:
@@ -143,6 +157,9 @@ def inference_variables(state: TrainState) -> dict[str, Any]:
     """The variables to predict with: averaged parameters where an average is kept."""
     averaged: Mapping[str, Any] = state.ema
     return {
-        name: {**collections, "params": averaged.get(name, collections["params"])}
+        name: {
+            **collections,
+            "params": averaged[name]["params"] if name in averaged else collections["params"],
+        }
         for name, collections in state.variables.items()
     }

@@ -31,9 +31,9 @@ def data(**changes) -> ConfigDict:
             "sequences": ("LGE",),
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W)
-            "fold": 0,
+            "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,
-            "splits": "",  # JSON file listing the splits; "": the publisher's folders, else by (seed, fold)
+            "splits": "",  # JSON file that lists the splits instead
             "patients": 40,  # of the phantom, when it is written
         },
         changes,

@@ -23,8 +23,8 @@ TRANSFORMS = {
     "acnn": {"code_prior": 5e-4},
     "gan": {"adversarial": 1e-2},
 }
-ORDER = ("unet", "scn", "srnn", "srscn", "acnn", "gan")
-"""Rows of the paper's Table 2."""
+STUDY = ("method", tuple(TRANSFORMS))
+"""What `launch.study` varies: the rows of the paper's Table 2."""
 
 NAMES = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
 

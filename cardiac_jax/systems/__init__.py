@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.systems import srscn
-from cardiac_jax.train.description import Description
 from cardiac_jax.types import System
 
 SYSTEMS: dict[str, Callable[[ConfigDict, Description], System]] = {"srscn": srscn.build}

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from cardiac_jax import objectives
 from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.losses.pixelwise import class_weights, exponential_logarithmic
 from cardiac_jax.nets.autoencoder import Autoencoder
@@ -20,7 +21,6 @@ from cardiac_jax.nets.discriminator import Discriminator
 from cardiac_jax.nets.predictor import PositionHead
 from cardiac_jax.nets.unet import UNet
 from cardiac_jax.passes import random
-from cardiac_jax.train.description import Description
 from cardiac_jax.train.optim import optimizer
 from cardiac_jax.train.parallel import AXIS
 from cardiac_jax.types import Net, Objective, Pass, Phase, Stage, System
@@ -46,9 +46,7 @@ def build(config: ConfigDict, data: Description) -> System:
     phases = [_phase("segment", trains, objective, config.optim, config.train.steps)]
     if "adversarial" in chosen:
         judge = objectives.discrimination(nets["discriminator"], data.classes_count)
-        phases.append(
-            _phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps)
-        )
+        phases.append(_phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps))
 
     stages, used = [], {"segmenter", *trains}
     augmentation = augment(Augment(**config.augment)) if config.augmentation else None
@@ -60,9 +58,7 @@ def build(config: ConfigDict, data: Description) -> System:
     if "adversarial" in chosen:
         used.add("discriminator")
     stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation))
-    return System(
-        tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter)
-    )
+    return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter))
 
 
 def augment(config: Augment) -> Pass:
@@ -81,9 +77,7 @@ def _nets(config: ConfigDict, data: Description) -> dict[str, Net]:
     features = tuple(config.model.features)
     down = 2 ** (len(features) - 1)
     if any(s % down for s in size):
-        raise InputError(
-            "data.size", f"{size} is not divisible by {down}, the pooling of {len(features)} levels"
-        )
+        raise InputError("data.size", f"{size} is not divisible by {down}, the pooling of {len(features)} levels")
     bottleneck = (*(s // down for s in size), features[-1])
     return {
         net.name: net
@@ -110,9 +104,7 @@ def _nets(config: ConfigDict, data: Description) -> dict[str, Net]:
     }
 
 
-def _transforms(
-    config: ConfigDict, nets: dict[str, Net], data: Description
-) -> dict[str, objectives.LossTransform]:
+def _transforms(config: ConfigDict, nets: dict[str, Net], data: Description) -> dict[str, objectives.LossTransform]:
     makers = {
         "shape_prior": lambda weight: objectives.shape_prior(nets["autoencoder"], data.classes_count, weight),
         "code_prior": lambda weight: objectives.code_prior(nets["autoencoder"], data.classes_count, weight),

@@ -84,9 +84,7 @@ class Checkpoints:
             return max(steps)
         if not which.isdigit() or int(which) not in steps:
             there = ", ".join(map(str, sorted(steps)))
-            raise InputError(
-                self.directory, f"no checkpoint {which!r}; there are best, latest and steps {there}"
-            )
+            raise InputError(self.directory, f"no checkpoint {which!r}; there are best, latest and steps {there}")
         return int(which)
 
     def save(self, step: int, state: Any, about: dict[str, Any], score: float = math.nan) -> None:
@@ -174,6 +172,4 @@ def _readable(where: Path):
         root: BaseException = error
         while root.__cause__ or root.__context__:
             root = root.__cause__ or root.__context__  # type: ignore[assignment]
-        raise InputError(
-            where, f"cannot be read as a checkpoint: {str(root)[:200] or type(root).__name__}"
-        ) from None
+        raise InputError(where, f"cannot be read as a checkpoint: {str(root)[:200] or type(root).__name__}") from None

@@ -31,9 +31,7 @@ def peak_memory_mb() -> float:
     peaks = [entry["peak_bytes_in_use"] for entry in stats if entry and "peak_bytes_in_use" in entry]
     if peaks:
         return max(peaks) / 1e6
-    return (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-    )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -89,9 +87,7 @@ def _tensorboard(workdir: Path) -> Any:
     try:
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise InputError(
-            "train.tensorboard", 'needs the extra: pip install "cardiac-jax[tensorboard]"'
-        ) from None
+        raise InputError("train.tensorboard", 'needs the extra: pip install "cardiac-jax[tensorboard]"') from None
     return SummaryWriter(str(workdir / "tensorboard"))
 
 
@@ -133,11 +129,7 @@ class Meter:
 
 def note(figures: dict[str, float]) -> str:
     """The figures a person watches, in one short line."""
-    shown = [
-        name
-        for name in figures
-        if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")
-    ]
+    shown = [name for name in figures if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")]
     return "  ".join(f"{name} {figures[name]:.3f}" for name in shown)
 
 

@@ -86,7 +86,7 @@ def train(
                         bar.update(task, completed=step - start, note=log.note(figures))
                     # --- validation and checkpoint
                     leaving = parallel.any_process(bool(stop.number), now=logging)
-                    due = step % settings.eval_every == 0 or step == end
+                    due = (step - start) % settings.eval_every == 0 or step == end
                     if due or leaving:
                         scores = {}
                         if due and stage is system.stages[-1]:
@@ -112,9 +112,7 @@ class StopRequest:
         self.number = 0
 
     def __enter__(self) -> "StopRequest":
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -28,9 +28,7 @@ def schedule(config: ConfigDict, steps: int) -> optax.Schedule:
         raise InputError("optim.schedule", f"{config.schedule!r} is not one of {', '.join(after)}")
     if not warm:
         return after[config.schedule]()
-    return optax.join_schedules(
-        [optax.linear_schedule(0.0, config.lr, warm), after[config.schedule]()], [warm]
-    )
+    return optax.join_schedules([optax.linear_schedule(0.0, config.lr, warm), after[config.schedule]()], [warm])
 
 
 def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:

@@ -1,6 +1,7 @@
 """Prediction of whole cases: slices in batches over the devices, optionally averaged over mirrored copies."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ from cardiac_jax.data.preprocess import Prepared
 from cardiac_jax.metrics import overlap
 from cardiac_jax.train.loop import Validate
 
-Predict = Callable[[Any, np.ndarray], np.ndarray]
-"""`(variables, image [B, *S, C]) -> probabilities [B, *S, K]`, from `parallel.compile_predict`."""
+Predict = Callable[[np.ndarray], np.ndarray]
+"""`image [B, *S, C] -> probabilities [B, *S, K]`."""
 
 BATCH = 16
 """Slices handed to the devices at once; every call has this many, so that one program serves all."""
 
 
-def predict_slices(predict: Predict, variables: Any, image: np.ndarray, flips: bool = False) -> np.ndarray:
+def predict_slices(predict: Predict, image: np.ndarray, flips: bool = False) -> np.ndarray:
     """`image [Z, H, W, C] -> probabilities [Z, H, W, K]`.
 
     With `flips`, the mean over the image and its three in-plane mirrorings, each mirrored back.
@@ -27,19 +28,21 @@ def predict_slices(predict: Predict, variables: Any, image: np.ndarray, flips: b
         parts = []
         for start in range(0, len(image), BATCH):
             rows = np.minimum(np.arange(start, start + BATCH), len(image) - 1)
-            parts.append(predict(variables, np.flip(image[rows], axes))[: len(image) - start])
+            parts.append(predict(np.flip(image[rows], axes))[: len(image) - start])
         total = total + np.flip(np.concatenate(parts), axes)
     return total / len(mirrored)
 
 
-def validator(predict: Predict, cases: Sequence[Prepared], classes: Sequence[str]) -> Validate:
+def validator(
+    predict: Callable[[Any, np.ndarray], np.ndarray], cases: Sequence[Prepared], classes: Sequence[str]
+) -> Validate:
     """Dice in 3D per case on the network's grid, averaged over cases: `dice/<structure>` and their mean, `dice`."""
 
     def validate(variables: Any) -> dict[str, float]:
         rows = []
         for case in cases:
             assert case.label is not None
-            labels = predict_slices(predict, variables, case.image).argmax(-1)
+            labels = predict_slices(partial(predict, variables), case.image).argmax(-1)
             counts = overlap.counts(labels, case.label, range(1, len(classes)))
             rows.append(overlap.dice_of(counts))
         mean = np.nanmean(np.array(rows), axis=0) if rows else np.full(len(classes) - 1, np.nan)

@@ -1,0 +1,94 @@
+"""The cases an experiment names: found, split by patient, loaded and brought to the network's grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
+
+from cardiac_jax.data import dataset, folds, phantom
+from cardiac_jax.data.case import Case, Dataset, Record
+from cardiac_jax.data.description import Description
+from cardiac_jax.data.load import load as load_case
+from cardiac_jax.data.preprocess import Grid, Prepared, prepare
+from cardiac_jax.errors import InputError
+
+
+class Source(NamedTuple):
+    """Prepared cases by split ("train", "val"; test cases are left alone until they are evaluated)."""
+
+    dataset: Dataset
+    cases: dict[str, list[Prepared]]
+
+
+def load(config: ConfigDict, seed: int, workdir: Path, console: Console) -> Source:
+    """The training and validation cases of `config.data`.
+
+    The phantom is written to `config.root` first if that folder is not there.
+
+    Raises:
+      InputError: the first problem found; `launch.prepare --check` lists them all.
+    """
+    chosen, root = dataset(config.name), Path(config.root)
+    if not config.root:
+        raise InputError("data.root", "is required: the folder of the data set")
+    if chosen.name == "phantom" and not root.exists():
+        console.print(f"writing {config.patients} phantom patients to {root}")
+        phantom.write(root, "mscmr", config.patients, seed)
+    records = chosen.find(root)
+    split = split_of(config, seed, records)
+    folds.keep(Path(workdir), split)
+    cases = {}
+    for side in ("train", "val"):
+        named = [record for record in records if record.patient in getattr(split, side)]
+        cases[side] = prepared(named, chosen, config, console, side)
+    return Source(chosen, cases)
+
+
+def split_of(config: ConfigDict, seed: int, records: Sequence[Record]) -> folds.Split:
+    """Patients of each split: a listed file, the publisher's folders (`fold` -1), or a fold dealt from the seed."""
+    if config.splits:
+        return folds.read(Path(config.splits), records, max(config.fold, 0))
+    return folds.split(records, seed, None if config.fold < 0 else config.fold, config.folds)
+
+
+def prepared(
+    records: Sequence[Record], chosen: Dataset, config: ConfigDict, console: Console, what: str
+) -> list[Prepared]:
+    """Labelled cases on the grid of `config`."""
+    grid = Grid(config.spacing_mm or None, tuple(config.size))
+    return [
+        prepare(
+            load_case(record, chosen, config.sequences, labelled=True),
+            grid,
+            config.sequences,
+            chosen.slice_order,
+        )
+        for record in track(
+            records, f"reading {what}", console=console, transient=True, disable=not console.is_terminal
+        )
+    ]
+
+
+def describe(source: Source, config: ConfigDict, frequency: Sequence[int]) -> Description:
+    """What a checkpoint says of its training data."""
+    classes = source.dataset.classes
+    raw = {canonical: value for value, canonical in reversed(source.dataset.labels.items())}
+    return Description(
+        dataset=source.dataset.name,
+        classes=tuple(classes),
+        labels=tuple(raw[k] for k in range(len(classes))),
+        sequences=tuple(config.sequences),
+        slice_order=source.dataset.slice_order,
+        spacing_mm=config.spacing_mm or None,
+        size=tuple(config.size),
+        frequency=tuple(frequency),
+    )
+
+
+def on_grid(case: Case, description: Description) -> Prepared:
+    """A case as the network of a checkpoint wants it."""
+    grid = Grid(description.spacing_mm, description.size)
+    return prepare(case, grid, description.sequences, description.slice_order)

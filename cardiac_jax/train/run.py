@@ -1,0 +1,146 @@
+"""A run: its work directory from configuration to checkpoint, and back from checkpoint to a network that predicts.
+
+<workdir>/config.json     the configuration, as overridden
+<workdir>/split.json      patients of each split
+<workdir>/log.jsonl       one line every few steps
+<workdir>/checkpoints/    see `checkpoint.py`
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+import cardiac_jax
+from cardiac_jax import systems
+from cardiac_jax.data import pipeline, source
+from cardiac_jax.data.description import Description, from_json
+from cardiac_jax.data.files import atomic_write
+from cardiac_jax.errors import InputError
+from cardiac_jax.system import inference_variables, init_state
+from cardiac_jax.train import loop, parallel
+from cardiac_jax.train.checkpoint import Checkpoints
+from cardiac_jax.train.predict import validator
+
+MOVABLE = ("data.root", "train.log_every", "train.tensorboard")
+"""Keys that may differ when a run goes on: they change nothing that is learnt."""
+
+
+def train(config: ConfigDict, workdir: Path, console: Console) -> int:
+    """Trains `config` in `workdir`, or goes on there.
+
+    Returns:
+      0, or the number of the signal that stopped it.
+
+    Raises:
+      InputError: the data, a key, or what is in `workdir` already cannot be used.
+    """
+    _same_config(config, workdir)
+    data = source.load(config.data, config.seed, workdir, console)
+    examples = pipeline.slices(data.cases["train"])
+    frequency = pipeline.class_frequency(examples, len(data.dataset.classes))
+    description = source.describe(data, config.data, frequency)
+    system = systems.build(config, description)
+    about = {
+        "system": config.system,
+        "config": config.to_dict(),
+        "data": dataclasses.asdict(description),
+        "splits": {split: [case.id for case in cases] for split, cases in data.cases.items()},
+        "code": code_version(),
+    }
+    sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
+    console.print(f"{config.system} {config.get('method', '')}: {sides}, {len(examples)} slices; {parallel.describe()}")
+    validate = validator(parallel.compile_predict(system), data.cases["val"], description.classes)
+    return loop.train(system, config, examples, validate, workdir, about, console)
+
+
+class Trained(NamedTuple):
+    """A checkpoint brought back to life.
+
+    Attributes:
+      predict: `image [B, *S, C] -> probabilities [B, *S, K]`.
+    """
+
+    config: ConfigDict
+    description: Description
+    about: dict[str, Any]
+    step: int
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def restore(workdir: Path, which: str = "best") -> Trained:
+    """The network of a checkpoint (`best`, `latest` or a step), on however many devices there are.
+
+    Raises:
+      InputError: there is none, it is damaged, or another system or code version wrote it.
+    """
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.pick(which)
+    about = checkpoints.about(step)
+    config = to_config(about["config"])
+    description = from_json(about["data"], workdir)
+    system = systems.build(config, description)
+    like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
+    variables = inference_variables(checkpoints.restore(step, like))
+    run = parallel.compile_predict(system)
+    return Trained(config, description, about, step, lambda image: run(variables, image))
+
+
+def code_version() -> dict[str, str]:
+    """Release, a fingerprint of the package's sources, and the libraries that decide a result."""
+    package = Path(cardiac_jax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
+    return {"cardiac-jax": version("cardiac-jax"), "sources": digest.hexdigest()[:16], **libraries}
+
+
+def to_config(data: dict[str, Any]) -> ConfigDict:
+    """The configuration stored as JSON: lists are tuples again."""
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cast(inner) for key, inner in value.items()}
+        return tuple(map(cast, value)) if isinstance(value, list) else value
+
+    return ConfigDict(cast(data)).lock()
+
+
+def _same_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes the configuration, or compares it with the one that is there."""
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        if parallel.is_first_process():
+            Path(workdir).mkdir(parents=True, exist_ok=True)
+            atomic_write(path, lambda temporary: temporary.write_text(config.to_json(indent=1)) and None)
+        return
+    try:
+        before = dict(_flat(to_config(json.loads(path.read_text())).to_dict()))
+    except (json.JSONDecodeError, AttributeError):
+        raise InputError(path, "is not a configuration in JSON") from None
+    now = dict(_flat(config.to_dict()))
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in MOVABLE)
+    if changed:
+        key = changed[0]
+        more = f" (and {len(changed) - 1} more keys)" if len(changed) > 1 else ""
+        problem = (
+            f"this run was started with {key}={before.get(key)!r}, not {now.get(key)!r}{more}; use another --workdir"
+        )
+        raise InputError(path, problem)
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

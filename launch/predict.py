@@ -1,0 +1,35 @@
+"""Writes label maps of any images with a trained network, each on its input's own grid.
+
+python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips]
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from launch import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM series, or a folder of them")
+OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
+PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
+FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
+
+
+def main() -> None:
+    from cardiac_jax.train.evaluate import predict_folder
+
+    predict_folder(
+        Path(cli.required(WORKDIR.value, "--workdir")),
+        Path(cli.required(INPUT.value, "--input")),
+        Path(cli.required(OUTPUT.value, "--output")),
+        checkpoint=CHECKPOINT.value,
+        probabilities=PROBABILITIES.value,
+        flips=FLIPS.value,
+        console=cli.console,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

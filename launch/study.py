@@ -1,0 +1,61 @@
+"""Trains every variant of an experiment on one split, evaluates each from its checkpoint, prints the paper's table.
+
+    python -m launch.study --config=experiments/srscn.py:preset=cpu \\
+        --config.data.name=mscmr --config.data.root=DIR --workdir=DIR [--only=unet,srscn] [--leave_out=CASE]
+
+Each variant is a run of `launch.train` in <workdir>/<variant>; what is done is not done again, so the same command
+goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from launch import cli
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/NAME.py[:key=value,...]")
+WORKDIR = flags.DEFINE_string("workdir", None, "one folder per variant is made here")
+ONLY = flags.DEFINE_list("only", [], "variants to run; default: all, as the experiment lists them")
+SPLIT = flags.DEFINE_string("split", "val", "split to compare on: val, test")
+LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of a second set of tables")
+FLIPS = flags.DEFINE_bool("flips", False, "evaluate with mirrored copies averaged")
+
+
+def main() -> int:
+    """0, or the exit status of the command that failed or was stopped."""
+    from cardiac_jax.errors import InputError
+    from cardiac_jax.train import study
+
+    cli.required(CONFIG.value, "--config")
+    workdir = Path(cli.required(WORKDIR.value, "--workdir"))
+    path, _, arg = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    key, variants = study.variants(path)
+    for name in ONLY.value:
+        if name not in variants:
+            raise InputError("--only", f"{name!r} is not one of {', '.join(variants)}")
+    if any(part.startswith(f"{key}=") for part in arg.split(",")):
+        raise InputError("--config", f"a study varies {key} itself; leave it out, or name variants with --only")
+    chosen = [name for name in variants if name in ONLY.value] if ONLY.value else list(variants)
+    overrides = [word for word in sys.argv[1:] if word.startswith("--config.")]
+    for name in chosen:
+        cli.console.rule(name)
+        run = workdir / name
+        words = ",".join(filter(None, [arg, f"{key}={name}"]))
+        steps = [["launch.train", f"--config={path}:{words}", f"--workdir={run}", *overrides]]
+        if not study.is_evaluated(run, SPLIT.value, FLIPS.value):
+            out = study.results(run, SPLIT.value)
+            flips = "--flips" if FLIPS.value else "--noflips"
+            steps.append(["launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", flips])
+        for command in steps:
+            status = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+            if status:
+                return status
+    study.report(workdir, chosen, SPLIT.value, LEAVE_OUT.value, cli.console)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
