@@ -21,7 +21,7 @@ from cardiac_jax.errors import InputError
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -78,9 +78,7 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
             shown = str(where.relative_to(root)) if inside else problem.where
             table.add_row(Text(shown), Text(problem.problem))
         console.print(table)
-    totals = (
-        np.array([(r.shape[2], r.annotated, r.dense) for r in found.rows], int).reshape(-1, 3).sum(axis=0)
-    )
+    totals = np.array([(r.shape[2], r.annotated, r.dense) for r in found.rows], int).reshape(-1, 3).sum(axis=0)
     print(
         f"{root}: {len(found.rows)} cases without problem, {totals[0]} slices, {totals[1]} annotated, "
         f"{totals[2]} of them in full; {len(found.problems)} problems"

@@ -1,12 +1,12 @@
 """The cases an experiment names: found, split by patient, loaded and brought to the network's grid."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 
 from cardiac_jax.data import dataset, folds, phantom
 from cardiac_jax.data.case import Case, Dataset, Record
@@ -14,6 +14,7 @@ from cardiac_jax.data.description import Description
 from cardiac_jax.data.load import load as load_case
 from cardiac_jax.data.preprocess import Grid, Prepared, prepare
 from cardiac_jax.errors import InputError
+from cardiac_jax.progress import progress, shown
 
 
 class Source(NamedTuple):
@@ -26,17 +27,12 @@ class Source(NamedTuple):
 def load(config: ConfigDict, seed: int, workdir: Path, console: Console) -> Source:
     """The training and validation cases of `config.data`.
 
-    The phantom is written to `config.root` first if that folder is not there.
-
     Raises:
       InputError: the first problem found; `launch.prepare --check` lists them all.
     """
     chosen, root = dataset(config.name), Path(config.root)
     if not config.root:
         raise InputError("data.root", "is required: the folder of the data set")
-    if chosen.name == "phantom" and not root.exists():
-        console.print(f"writing {config.patients} phantom patients to {root}")
-        phantom.write(root, "mscmr", config.patients, seed)
     records = chosen.find(root)
     split = split_of(config, seed, records)
     folds.keep(Path(workdir), split)
@@ -45,6 +41,20 @@ def load(config: ConfigDict, seed: int, workdir: Path, console: Console) -> Sour
         named = [record for record in records if record.patient in getattr(split, side)]
         cases[side] = prepared(named, chosen, config, console, side)
     return Source(chosen, cases)
+
+
+def make_phantom(config: ConfigDict, seed: int, console: Console) -> None:
+    """Writes the phantom to `config.root` if that is what `config` names and the folder is not there: whole or not."""
+    root = Path(config.root)
+    if config.name != "phantom" or not config.root or root.exists():
+        return
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with progress(console) as bar:
+        task = bar.add_task("phantom", total=config.patients, note="")
+        phantom.write(partial, "mscmr", config.patients, seed, on_patient=lambda done: bar.update(task, completed=done))
+    partial.rename(root)
+    console.print(f"{config.patients} phantom patients written to {root}")
 
 
 def split_of(config: ConfigDict, seed: int, records: Sequence[Record]) -> folds.Split:
@@ -66,9 +76,7 @@ def prepared(
             config.sequences,
             chosen.slice_order,
         )
-        for record in track(
-            records, f"reading {what}", console=console, transient=True, disable=not console.is_terminal
-        )
+        for record in shown(records, f"reading {what}", console)
     ]
 
 

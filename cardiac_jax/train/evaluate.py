@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from cardiac_jax.data import dataset, folder, formats, source
 from cardiac_jax.data.case import Case, Record
@@ -20,6 +19,7 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import figures, records, table
 from cardiac_jax.metrics.evaluate import Row, evaluate_case
 from cardiac_jax.metrics.summary import mean_by_case
+from cardiac_jax.progress import shown
 from cardiac_jax.train import run
 from cardiac_jax.train.predict import predict_slices
 
@@ -55,8 +55,7 @@ def predict_folder(
     """
     trained = run.restore(workdir, checkpoint)
     raw = {value: k for k, value in enumerate(trained.description.labels)}
-    all_records = folder.find(images)
-    for record in track(all_records, "predicting", console=console, disable=not console.is_terminal):
+    for record in shown(folder.find(images), "predicting", console):
         start = time.perf_counter()
         case = load(record, folder.DATASET)
         prediction = predict_case(trained, case, flips)
@@ -105,7 +104,7 @@ def evaluate(
     views: dict[str, figures.View] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split, own=name is None and root is None)
     start = time.perf_counter()
-    for record in track(named, "evaluating", console=console, disable=not console.is_terminal, transient=True):
+    for record in shown(named, "evaluating", console):
         case = load(record, chosen, trained.description.sequences, labelled=True)
         assert case.label is not None
         labels = predict_case(trained, case, flips).labels

@@ -10,15 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from cardiac_jax.data.files import atomic_write
 from cardiac_jax.errors import InputError
@@ -131,19 +122,3 @@ def note(figures: dict[str, float]) -> str:
     """The figures a person watches, in one short line."""
     shown = [name for name in figures if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")]
     return "  ".join(f"{name} {figures[name]:.3f}" for name in shown)
-
-
-def progress(console: Console) -> Progress:
-    """A bar with steps done, time spent, time left and the loss."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        refresh_per_second=2,
-        disable=not console.is_terminal,
-    )

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
+from cardiac_jax.progress import progress
 from cardiac_jax.system import inference_variables, init_state
 from cardiac_jax.train import log, parallel
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
@@ -57,7 +58,7 @@ def train(
     state = parallel.replicate(state)
     lines = log.Log(workdir, step, settings.tensorboard)
     end, stop = 0, StopRequest()
-    with log.progress(console) as bar, stop:
+    with progress(console) as bar, stop:
         for stage in system.stages:
             # --- a stage: its own compiled step, and its batches from where the last run stopped
             start, end = end, end + stage.steps

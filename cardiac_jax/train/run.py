@@ -44,6 +44,9 @@ def train(config: ConfigDict, workdir: Path, console: Console) -> int:
       InputError: the data, a key, or what is in `workdir` already cannot be used.
     """
     _same_config(config, workdir)
+    if parallel.is_first_process():
+        source.make_phantom(config.data, config.seed, console)
+    parallel.barrier("data")
     data = source.load(config.data, config.seed, workdir, console)
     examples = pipeline.slices(data.cases["train"])
     frequency = pipeline.class_frequency(examples, len(data.dataset.classes))

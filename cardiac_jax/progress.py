@@ -1,0 +1,35 @@
+"""Progress on a terminal: what is done, time spent, time left. Silent where the output is not a terminal."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+def progress(console: Console) -> Progress:
+    """A bar with steps done, time spent, time left and the loss."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        refresh_per_second=2,
+        disable=not console.is_terminal,
+    )
+
+
+def shown(items: Sequence[T], what: str, console: Console) -> Iterator[T]:
+    """The items, one after the other, under a bar that goes away when they are done."""
+    with progress(console) as bar:
+        task = bar.add_task(what, total=len(items), note="")
+        for item in items:
+            yield item
+            bar.advance(task)
+        bar.remove_task(task)
