@@ -13,9 +13,7 @@ AXIS_CODES = [
 ]  # all 48
 
 
-def affine(
-    codes=("P", "S", "R"), spacing_mm=(0.75, 0.75, 5.0), origin_mm=(10.0, -20.0, 30.0), tilt=0.0
-) -> np.ndarray:
+def affine(codes=("P", "S", "R"), spacing_mm=(0.75, 0.75, 5.0), origin_mm=(10.0, -20.0, 30.0), tilt=0.0) -> np.ndarray:
     """A right-angled affine of given axis codes, turned by `tilt` radians about an oblique axis."""
     columns = {
         "R": (1, 0, 0),
@@ -35,9 +33,7 @@ def affine(
     return out
 
 
-def save(
-    path: Path, data: np.ndarray, grid: np.ndarray | None = None, codes: tuple[int, int] = (1, 1)
-) -> Path:
+def save(path: Path, data: np.ndarray, grid: np.ndarray | None = None, codes: tuple[int, int] = (1, 1)) -> Path:
     """Writes NIfTI with nibabel, qform and sform codes as given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(data, affine() if grid is None else grid)

@@ -24,9 +24,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = volume.suffix(path) or path.suffix
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name.removesuffix(suffix)}.", suffix=suffix, dir=path.parent
-    )
+    handle, name = tempfile.mkstemp(prefix=f".{path.name.removesuffix(suffix)}.", suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -45,9 +43,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
-def write_label(
-    path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[int, int] | None = None
-) -> None:
+def write_label(path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[int, int] | None = None) -> None:
     """Writes a segmentation on the grid of `like`, so that it opens aligned with the image.
 
     The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha). If `like.source` has it too, its
@@ -88,9 +84,7 @@ def lock(workdir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             stream.seek(0)
             holder = stream.read().strip()
-            raise InputError(
-                workdir, f"is in use by another run{f' (process {holder})' if holder else ''}"
-            ) from error
+            raise InputError(workdir, f"is in use by another run{f' (process {holder})' if holder else ''}") from error
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()

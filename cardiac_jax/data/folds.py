@@ -28,9 +28,9 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
     """The split of `records`.
 
     Patients in the publisher's "test" folder are always the test set. `fold` None takes the publisher's
-    "train" and "val" folders as they are; a number deals all other patients into `folds` parts of nearly equal size
-    and group make-up and validates on part `fold`. The deal is ordered by a hash of (seed, patient), so it
-    depends neither on a library's version nor on the order of files.
+    "train" and "val" folders as they are; a number deals all other patients into `folds` parts of nearly
+    equal size and group make-up and validates on part `fold`. The deal is ordered by a hash of
+    (seed, patient), so it depends neither on a library's version nor on the order of files.
 
     Raises InputError if a patient is on two sides, `fold` is out of range, or a side is empty.
     """
@@ -56,9 +56,7 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
             sides["val" if place % folds == fold else "train"].add(patient)
     for side in ("train", "val"):
         if not sides[side]:
-            raise InputError(
-                "data.fold", f"leaves no patient in {side} (of {len({r.patient for r in records})})"
-            )
+            raise InputError("data.fold", f"leaves no patient in {side} (of {len({r.patient for r in records})})")
     return Split(*(tuple(sorted(sides[side])) for side in Split._fields))
 
 

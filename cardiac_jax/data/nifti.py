@@ -26,7 +26,7 @@ def read(path: Path) -> Volume:
             offset = float(header["vox_offset"])
             slope, inter = header.get_slope_inter()
             affine = header.get_best_affine()
-        except (HeaderDataError, ValueError, OverflowError) as error:
+        except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
             raise InputError(path, f"has an absurd header ({error})") from error
         shape = volume.checked_shape(dims, path)
         if dtype.kind not in "iuf":

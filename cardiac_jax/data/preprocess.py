@@ -111,9 +111,7 @@ def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int) -> Axis:
-    scale = (
-        1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
-    )
+    scale = 1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
     resampled = max(1, round(pixels / scale))
     return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
 
@@ -127,9 +125,7 @@ def _onto(axis: Axis, *, cubic: bool):
 def _back(axis: Axis):
     """Weights `[pixels, size]` from the grid to the file."""
     native = (np.arange(axis.pixels) - (axis.pixels - 1) / 2) / axis.scale
-    return resample.matrix(
-        native + (axis.resampled - 1) / 2 - axis.start, axis.size, 1 / axis.scale, cubic=False
-    )
+    return resample.matrix(native + (axis.resampled - 1) / 2 - axis.start, axis.size, 1 / axis.scale, cubic=False)
 
 
 def _label_onto(label: np.ndarray, height: Axis, width: Axis) -> np.ndarray:
@@ -146,6 +142,6 @@ def _label_onto(label: np.ndarray, height: Axis, width: Axis) -> np.ndarray:
 
 
 def _z_score(image: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the whole volume, statistics in float64."""
+    """Zero mean and unit variance over the whole volume, statistics in float64; zeros if constant."""
     mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
-    return (image - np.float32(mean)) / np.float32(sd)
+    return (image - np.float32(mean)) / np.float32(sd or 1.0)

@@ -1,0 +1,116 @@
+"""Splits: by patient, stratified, from (seed, fold) alone, kept in the work directory."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cardiac_jax.data import folds
+from cardiac_jax.data.case import Record
+from cardiac_jax.errors import InputError
+
+
+def records(patients=23, groups=("NOR", "DCM", "HCM"), phases=("ED", "ES"), sides=(None,)) -> list[Record]:
+    return [
+        Record(f"p{i:02}_{phase}", f"p{i:02}", {"cine": Path(f"p{i:02}_{phase}.nii")}, None, phase, group, split)
+        for i in range(patients)
+        for phase in phases
+        for group, split in [(groups[i % len(groups)], sides[i % len(sides)])]
+    ]
+
+
+@given(st.integers(5, 40), st.integers(0, 1000), st.integers(2, 5))
+def test_folds_partition_patients_and_balance_groups(patients, seed, n):
+    cases = records(patients)
+    everyone = {r.patient for r in cases}
+    group = {r.patient: r.group for r in cases}
+    parts = [folds.split(cases, seed, k, n) for k in range(n)]
+    assert sorted(p for part in parts for p in part.val) == sorted(everyone)
+    for part in parts:
+        assert set(part.train) | set(part.val) == everyone and not set(part.train) & set(part.val)
+    for name in set(group.values()):
+        counts = [sum(group[p] == name for p in part.val) for part in parts]
+        assert max(counts) - min(counts) <= 1
+    sizes = Counter(len(part.val) for part in parts)
+    assert max(sizes) - min(sizes) <= 1
+    shuffled = cases[:]
+    random.Random(seed).shuffle(shuffled)
+    assert [folds.split(shuffled, seed, k, n) for k in range(n)] == parts
+
+
+def test_seeds_differ_and_stay_what_they_are():
+    cases = records()
+    assert folds.split(cases, 0, 0) != folds.split(cases, 1, 0)
+    assert len({folds.split(cases, seed, 0) for seed in range(20)}) == 20
+    assert (
+        folds.split(records(6, ("a",)), 0, 0, 3).val
+        == tuple(  # dealt by the order of sha256("0/<patient>")
+            sorted(sorted((f"p0{i}" for i in range(6)), key=lambda p: folds._rank(0, p))[0::3])
+        )
+    )
+
+
+def test_publishers_split(tmp_path):
+    cases = records(8, sides=("train", "train", "val", "test"))
+    chosen = folds.split(cases, 0, None)
+    assert chosen == folds.Split(("p00", "p01", "p04", "p05"), ("p02", "p06"), ("p03", "p07"))
+    dealt = folds.split(cases, 0, 1, 3)
+    assert dealt.test == ("p03", "p07") and len(dealt.val) == 2 and len(dealt.train) == 4
+    with pytest.raises(InputError, match="fix no split"):
+        folds.split(records(), 0, None)
+    with pytest.raises(InputError, match="not one of 0 to 4"):
+        folds.split(records(), 0, 5)
+    with pytest.raises(InputError, match="leaves no patient in val"):
+        folds.split(records(2), 0, 4)
+
+
+def test_a_patient_on_two_sides_is_refused():
+    one, two = records(1, phases=("ED",), sides=("train",)) + records(1, phases=("ES",), sides=("val",))
+    with pytest.raises(InputError, match=r"^p00_ES\.nii: patient p00 is in train and in val$"):
+        folds.split([one, two], 0, None)
+    with pytest.raises(InputError, match="case p00_ED occurs twice"):
+        folds.split([one, one], 0, 0)
+
+
+def test_listed_splits(tmp_path):
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": ["p00_ED", "p00_ES", "p01"], "val": ["p02_ES"]}]))
+    assert folds.read(path, records(), 0) == folds.Split(("p00", "p01"), ("p02",))
+    for content, words in {
+        '[{"train": ["p00_ED"], "val": ["p00_ES"]}]': "patient p00 both in train and in val",
+        '[{"train": ["p00"], "val": ["p01"], "test": ["p01"]}]': "both in val and in test",
+        '[{"train": ["p00"], "val": ["p99"]}]': "val lists 'p99', which the data set lacks",
+        '[{"train": ["p00"], "val": []}]': "val is empty",
+        '[{"train": "p00", "val": ["p01"]}]': "train is not a list of ids",
+        '{"train": ["p00"]}': "not a list of splits",
+        "[]": "lists 0 splits, fold 0 is not among them",
+        "[{": "not readable JSON",
+    }.items():
+        path.write_text(content)
+        with pytest.raises(InputError, match=words) as caught:
+            folds.read(path, records(), 0)
+        assert caught.value.where == str(path)
+    with pytest.raises(InputError, match="no such file"):
+        folds.read(tmp_path / "none.json", records(), 0)
+
+
+def test_the_work_directory_keeps_its_split(tmp_path):
+    chosen = folds.split(records(), 3, 1)
+    folds.keep(tmp_path / "run", chosen)
+    written = (tmp_path / "run" / folds.FILE).read_text()
+    assert {side: tuple(ids) for side, ids in json.loads(written).items()} == chosen._asdict()
+    folds.keep(tmp_path / "run", chosen)
+    assert (tmp_path / "run" / folds.FILE).read_text() == written
+    with pytest.raises(InputError, match=r"another split than this run's: \d+ patients differ"):
+        folds.keep(tmp_path / "run", folds.split(records(), 3, 2))
+    overlapping = json.dumps({"train": ["p00", "p01"], "val": ["p01"], "test": []})
+    (tmp_path / "run" / folds.FILE).write_text(overlapping)
+    with pytest.raises(InputError, match="patient p01 both in train and in val"):
+        folds.keep(tmp_path / "run", chosen)
+    (tmp_path / "run" / folds.FILE).write_text("[1")
+    with pytest.raises(InputError, match="not readable JSON"):
+        folds.keep(tmp_path / "run", chosen)
