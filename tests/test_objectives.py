@@ -1,4 +1,4 @@
-"""Loss transforms on toy networks: the pass and term each adds, its weight and gradient, their composition."""
+"""Loss transforms on toy networks: pass and term each adds, its weight and gradient, their composition."""
 
 import functools
 from typing import Any, NamedTuple

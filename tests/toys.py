@@ -22,7 +22,7 @@ class Segmenter(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train, mask=None, index=None):
-        x = nn.Dense(3)(x)
+        x = nn.Dense(3, use_bias=not self.norm)(x)
         if self.norm:
             x = BatchNorm(axis_name=self.axis_name)(x, train=train, mask=mask)
         x = Dropout(self.dropout)(jnp.tanh(x), train=train, index=index)
