@@ -59,8 +59,9 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
+    style = box.SIMPLE if console.is_terminal else box.ASCII  # a pipe may not take other characters
     if found.rows:
-        table = Table("case", "split", "group", "sequences", "size", "spacing mm", box=box.SIMPLE)
+        table = Table("case", "split", "group", "sequences", "size", "spacing mm", box=style)
         for heading in ("slices", "annotated", "in full", *classes):
             table.add_column(heading, justify="right")
         for row in found.rows:
@@ -69,7 +70,7 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
             table.add_row(*map(Text, (row.id, row.split, row.group, row.sequences, size, spacing, *counts)))
         console.print(table)
     if found.problems:
-        table = Table(box=box.SIMPLE, title="Problems")
+        table = Table(box=style, title="Problems")
         table.add_column("file or key", overflow="fold")
         table.add_column("problem", overflow="fold")
         for problem in found.problems:

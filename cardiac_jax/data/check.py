@@ -32,9 +32,7 @@ class Findings(NamedTuple):
     problems: list[InputError]
 
 
-def check(
-    dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, *, labelled: bool = True
-) -> Findings:
+def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, *, labelled: bool = True) -> Findings:
     """Reads every file of the data set under `root`; raises nothing that a file can cause.
 
     Args:

@@ -25,9 +25,7 @@ def read(folder: Path) -> Volume:
     try:
         import SimpleITK as sitk
     except ImportError as error:
-        raise InputError(
-            folder, "is a DICOM series, which needs an extra: pip install 'cardiac-jax[dicom]'"
-        ) from error
+        raise InputError(folder, "is a DICOM series, which needs an extra: pip install 'cardiac-jax[dicom]'") from error
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:

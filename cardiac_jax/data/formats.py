@@ -25,9 +25,7 @@ def read(path: Path) -> Volume:
     """Reads an image file, or a folder as a DICOM series, as one 3D volume; raises InputError."""
     result = dicom.read(path) if path.is_dir() else _READERS[format_of(path)](path)
     if result.data.ndim != 3:
-        raise InputError(
-            path, f"is 4D ({' x '.join(map(str, result.data.shape))}), one 3D volume is expected"
-        )
+        raise InputError(path, f"is 4D ({' x '.join(map(str, result.data.shape))}), one 3D volume is expected")
     return result
 
 

@@ -14,9 +14,7 @@ SPACING_TOLERANCE = 1e-3  # relative
 CORNER_TOLERANCE = 0.1  # displacement of any corner of the grid, in units of the smallest voxel edge
 
 
-def load(
-    record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False
-) -> Case:
+def load(record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False) -> Case:
     """Loads one case.
 
     Args:

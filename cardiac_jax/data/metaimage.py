@@ -57,9 +57,7 @@ def header_for(affine: np.ndarray) -> dict[str, str]:
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     values = ((lps[:3, :3] / spacing).T.ravel(), lps[:3, 3], spacing)
-    return {
-        key: " ".join(repr(float(v)) for v in value) for key, value in zip(_GEOMETRY, values, strict=True)
-    }
+    return {key: " ".join(repr(float(v)) for v in value) for key, value in zip(_GEOMETRY, values, strict=True)}
 
 
 def encode(data: np.ndarray, header: Mapping[str, str]) -> bytes:

@@ -18,9 +18,7 @@ from pathlib import Path
 from cardiac_jax.data.case import CLASSES, IGNORE, Dataset, Record
 from cardiac_jax.errors import InputError
 
-_FILE = re.compile(
-    r"(?P<patient>patient(?P<number>\d+))_(?P<sequence>LGE|C0|T2)(?P<manual>_manual)?\.nii(\.gz)?$"
-)
+_FILE = re.compile(r"(?P<patient>patient(?P<number>\d+))_(?P<sequence>LGE|C0|T2)(?P<manual>_manual)?\.nii(\.gz)?$")
 _SEQUENCES = {"LGE": "LGE", "C0": "bSSFP", "T2": "T2"}
 _SPLITS = ("train", "val", "test")
 
@@ -31,9 +29,7 @@ def find(root: Path) -> list[Record]:
         match = _FILE.match(root.name)
         if match is None or match["manual"]:
             raise InputError(root, "is not named patient<N>_{LGE,C0,T2}.nii.gz")
-        wanted = [
-            p for p in root.parent.iterdir() if p.name.startswith(f"{match['patient']}_{match['sequence']}")
-        ]
+        wanted = [p for p in root.parent.iterdir() if p.name.startswith(f"{match['patient']}_{match['sequence']}")]
         return _records(wanted, _split(root.parent))
     if not root.is_dir():
         raise InputError(root, "no such file or folder")

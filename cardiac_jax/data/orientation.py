@@ -46,10 +46,8 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = affine[:3, :3] / spacing
     z = slice_axis(tuple(spacing))
-    if slice_order == "affine":
-        flip_z = bool(direction[:, z] @ APEX_TO_BASE < 0)
-    else:
-        flip_z = slice_order == "base_first"
+    towards_apex = bool(direction[:, z] @ APEX_TO_BASE < 0)
+    flip_z = towards_apex if slice_order == "affine" else slice_order == "base_first"
     in_plane = sorted({0, 1, 2} - {z}, reverse=True)
     signs = list(product((False, True), repeat=2))
     choices = [(h, w, flip_h, flip_w) for h, w in permutations(in_plane) for flip_h, flip_w in signs]

@@ -73,9 +73,7 @@ def take(stream: BinaryIO | gzip.GzipFile, count: int, path: Path) -> bytes:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
 
 
-def voxels(
-    stream: BinaryIO | gzip.GzipFile, shape: tuple[int, ...], dtype: np.dtype, path: Path
-) -> np.ndarray:
+def voxels(stream: BinaryIO | gzip.GzipFile, shape: tuple[int, ...], dtype: np.dtype, path: Path) -> np.ndarray:
     """Reads what the header declares and never more: `shape`, first axis fastest. Read-only array."""
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
     body = take(stream, declared, path)
