@@ -50,9 +50,9 @@ def test_pooled_over_an_axis_is_pooled_over_the_whole():
 
     (whole, value), gradient = jax.value_and_grad(mean_loss, has_aux=True)(2.0, x, mask, None)
     share = jax.value_and_grad(mean_loss, has_aux=True)
-    (parts, values), gradients = jax.vmap(
-        lambda x, mask: share(2.0, x, mask, "devices"), axis_name="devices"
-    )(x.reshape(4, 2), mask.reshape(4, 2))
+    (parts, values), gradients = jax.vmap(lambda x, mask: share(2.0, x, mask, "devices"), axis_name="devices")(
+        x.reshape(4, 2), mask.reshape(4, 2)
+    )
     np.testing.assert_allclose(value, np.full(8, np.log1p(2 * 13.0) ** 2), rtol=1e-6)
     np.testing.assert_allclose(values.ravel(), value, rtol=1e-6)
     np.testing.assert_allclose(jnp.sum(parts), whole, rtol=1e-6)

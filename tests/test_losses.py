@@ -116,9 +116,7 @@ def segmenting(fn: Callable[..., Any], score: str, **more: str) -> Row:
 
 
 def comparing(fn: Callable[..., Any]) -> Row:
-    return Row(
-        term(fn, prediction="prediction", target="target", where="where"), pairs, extreme_pairs, drops=True
-    )
+    return Row(term(fn, prediction="prediction", target="target", where="where"), pairs, extreme_pairs, drops=True)
 
 
 def judging(fn: Callable[..., Any], **reads: str) -> Row:
@@ -159,9 +157,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
             extreme_positions,
         ),
     ),
-    "adversarial.fooling": (
-        Row(term(adversarial.fooling, fake="fake", where="where"), verdicts, extreme_verdicts),
-    ),
+    "adversarial.fooling": (Row(term(adversarial.fooling, fake="fake", where="where"), verdicts, extreme_verdicts),),
     "adversarial.telling_apart": (
         Row(
             term(adversarial.telling_apart, real="real", fake="fake", where="where"),
@@ -192,9 +188,7 @@ def run(row: Row, values: dict[str, Any]) -> np.ndarray:
 
 def gradient(row: Row, values: dict[str, Any]) -> dict[str, Any]:
     """Gradient of the sum over examples with respect to every value of floats but `where`."""
-    floats = {
-        name: x for name, x in values.items() if name != "where" and jnp.issubdtype(x.dtype, jnp.floating)
-    }
+    floats = {name: x for name, x in values.items() if name != "where" and jnp.issubdtype(x.dtype, jnp.floating)}
 
     def whole(floats):
         return jnp.sum(row.loss.apply(row.loss.init(), {"mask": jnp.ones(B), **values, **floats})[0])
@@ -273,9 +267,7 @@ def test_a_padded_example_changes_nothing(row):
     values, others = (row.draw(np.random.default_rng(seed), (4, 5)) for seed in (7, 8))
     mask = jnp.array([1.0, 1.0, 1.0, 0.0])
     mixed = {name: jnp.concatenate([x[:3], others[name][3:]]) for name, x in values.items()}
-    np.testing.assert_allclose(
-        run(row, {**values, "mask": mask})[:3], run(row, {**mixed, "mask": mask})[:3], rtol=1e-6
-    )
+    np.testing.assert_allclose(run(row, {**values, "mask": mask})[:3], run(row, {**mixed, "mask": mask})[:3], rtol=1e-6)
 
 
 @pytest.mark.parametrize("row", SPATIAL)

@@ -19,9 +19,7 @@ def test_dice_loss():
 
 def test_tversky_with_equal_weights_is_dice():
     # TP / (TP + FP/2 + FN/2) = 2 TP / (2 TP + FP + FN); smoothing s there is 2 s here
-    np.testing.assert_allclose(
-        overlap.tversky_loss(P, LABEL, 0.5, 1.0), overlap.dice_loss(P, LABEL, 2.0), rtol=1e-6
-    )
+    np.testing.assert_allclose(overlap.tversky_loss(P, LABEL, 0.5, 1.0), overlap.dice_loss(P, LABEL, 2.0), rtol=1e-6)
 
 
 def test_batch_dice_loss_is_the_dice_of_one_long_example():
@@ -33,9 +31,7 @@ def test_batch_dice_loss_is_the_dice_of_one_long_example():
     }
     loss = overlap.batch_dice_loss("probabilities", "label")
     real = np.array([0, 1, 3])
-    joined = overlap.dice_loss(
-        values["probabilities"][real].reshape(-1, K), values["label"][real].reshape(-1)
-    )
+    joined = overlap.dice_loss(values["probabilities"][real].reshape(-1, K), values["label"][real].reshape(-1))
     np.testing.assert_allclose(loss.apply(loss.init(), values)[0], np.full(4, joined), rtol=1e-5)
 
 

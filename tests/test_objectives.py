@@ -109,12 +109,8 @@ def squared(tree: Any) -> float:
 
 def test_every_transform_has_a_row():
     # the registered ones: everything here that returns a LossTransform, but the composition of them
-    functions = {
-        name for name, f in vars(objectives).items() if getattr(f, "__module__", "") == objectives.__name__
-    }
-    returns = {
-        name for name in functions if getattr(objectives, name).__annotations__.get("return") is LossTransform
-    }
+    functions = {name for name, f in vars(objectives).items() if getattr(f, "__module__", "") == objectives.__name__}
+    returns = {name for name in functions if getattr(objectives, name).__annotations__.get("return") is LossTransform}
     assert returns - {"compose"} == {"shape_prior", "code_prior", "position", "adversarial", "weight_decay"}
     assert len(ROWS) == len(returns) - 1
 
@@ -174,9 +170,7 @@ def test_only_the_networks_in_train_change_their_statistics(name):
     _, _, _, after = alone(name)
     for net in {*NETS} - {"segmenter"} - ROWS[name].trains:
         jax.tree.map(np.testing.assert_array_equal, after[net], VARIABLES[net])
-    jax.tree.map(
-        np.testing.assert_array_equal, after["segmenter"]["params"], VARIABLES["segmenter"]["params"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, after["segmenter"]["params"], VARIABLES["segmenter"]["params"])
     assert squared(after["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"]) > 0
 
 
@@ -191,14 +185,10 @@ def test_values_of_the_priors():
     dense = np.array([1, 1, 0, 1])
     difference = np.asarray(jax.nn.softmax(predicted) - jax.nn.softmax(true))
     np.testing.assert_allclose(logs["shape"], dense * (difference**2).sum((1, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(
-        logs["code"], dense * (np.asarray(predicted_code - true_code) ** 2).sum(1), rtol=1e-5
-    )
+    np.testing.assert_allclose(logs["code"], dense * (np.asarray(predicted_code - true_code) ** 2).sum(1), rtol=1e-5)
     place = NETS["head"].module.apply(VARIABLES["head"], written["bottleneck"], train=False)
     np.testing.assert_allclose(logs["position"], (place - VALUES["position"]) ** 2, rtol=1e-5)
-    fake = NETS["discriminator"].module.apply(
-        VARIABLES["discriminator"], written["probabilities"], train=False
-    )
+    fake = NETS["discriminator"].module.apply(VARIABLES["discriminator"], written["probabilities"], train=False)
     np.testing.assert_allclose(logs["adversarial"], dense * np.log1p(np.exp(-np.asarray(fake))), rtol=1e-5)
     half = 0.5 * squared(VARIABLES["segmenter"]["params"])
     np.testing.assert_allclose(logs["weight_decay"], np.full(4, half), rtol=1e-6)

@@ -52,9 +52,7 @@ def test_call_writes_every_output_and_keeps_what_was_there():
 def test_call_with_another_number_of_names_than_outputs_is_refused():
     net = toys.segmenter()
     with pytest.raises(ValueError, match="zip"):
-        passes.call(net, ["image"], ["logits"])(
-            {"segmenter": init_net(net, KEY)}, toys.batch(2), key=KEY, train=NONE
-        )
+        passes.call(net, ["image"], ["logits"])({"segmenter": init_net(net, KEY)}, toys.batch(2), key=KEY, train=NONE)
 
 
 def test_call_of_a_method():
