@@ -24,9 +24,7 @@ def _heart(size=48, channels=1, slices=None):
     y, x = np.meshgrid(*[np.arange(size) - (size - 1) / 2 + 3] * 2, indexing="ij")
     radius = np.hypot(y, x)
     label = np.where(radius < size / 8, 3, np.where(radius < size / 5, 2, 0)).astype(np.uint8)
-    image = np.stack(
-        [(c + 1) * np.exp(-((radius / (size / 4)) ** 2)) + 0.1 * x / size for c in range(channels)], -1
-    )
+    image = np.stack([(c + 1) * np.exp(-((radius / (size / 4)) ** 2)) + 0.1 * x / size for c in range(channels)], -1)
     if slices:
         image, label = np.stack([image] * slices), np.stack([label] * slices)
     return jnp.asarray(image, jnp.float32), jnp.asarray(label)
@@ -36,8 +34,10 @@ def _only(**on):
     return IDENTITY._replace(**on)
 
 
-@pytest.mark.parametrize("shape", [(24, 20, 1), (24, 20, 3), (3, 24, 20, 2)])
-@pytest.mark.parametrize("depth_px", [0.0, 6.0])
+@pytest.mark.parametrize(
+    ("shape", "depth_px"),
+    [((24, 20, 1), 0.0), ((24, 20, 3), 6.0), ((3, 24, 20, 2), 0.0), ((3, 24, 20, 2), 6.0), ((1, 9, 9, 1), 6.0)],
+)
 def test_shapes_types_and_classes_survive(shape, depth_px):
     image = jax.random.normal(jax.random.key(0), shape)
     label = jnp.where(image[..., 0] > 0, 255, 2).astype(jnp.int32)
@@ -63,9 +63,7 @@ def test_label_follows_the_image():
     _, label = _heart(64)
     image = (label > 0).astype(jnp.float32)[..., None]
     for seed in range(5):
-        out, seg = augment(
-            image, label, jax.random.key(seed), ALWAYS._replace(**dict.fromkeys(INTENSITY, 0.0))
-        )
+        out, seg = augment(image, label, jax.random.key(seed), ALWAYS._replace(**dict.fromkeys(INTENSITY, 0.0)))
         away = np.abs(np.asarray(out[..., 0]) - 0.5) > 0.49
         np.testing.assert_array_equal((out[..., 0] > 0.5)[away], (seg > 0)[away])
         assert away.mean() > 0.8 and not np.array_equal(seg, label)

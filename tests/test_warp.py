@@ -77,9 +77,7 @@ def test_slices_of_a_stack_share_the_coordinates():
 
 def test_outside_value_of_each_channel():
     image = jnp.ones((6, 6, 2))
-    coords = coordinates(
-        jnp.eye(2), jnp.array([3.0, 0.0]), (6, 6)
-    )  # the last three rows look beyond the edge
+    coords = coordinates(jnp.eye(2), jnp.array([3.0, 0.0]), (6, 6))  # the last three rows look beyond the edge
     out = np.asarray(resample(image, coords, jnp.array([-1.0, -2.0])))
     np.testing.assert_array_equal(out[:3], 1)
     np.testing.assert_array_equal(out[3:, :, 0], -1)

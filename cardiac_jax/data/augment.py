@@ -41,7 +41,7 @@ class Augment(NamedTuple):
     quarter_turn_p: float = 0.0  # 90, 180 or 270 degrees in plane, exact on square images
     elastic_p: float = 0.5
     elastic_points: int = 13  # control points per axis
-    elastic_px: float = 4.0  # SD ("normal") or half-width ("uniform") of a control point's displacement
+    elastic_px: float = 3.0  # SD ("normal") or half-width ("uniform") of a control point's displacement
     elastic_noise: str = "normal"
     elastic_basis: str = "cubic"  # "cubic" B-spline or "linear"
     depth_px: float = 0.0  # 0: in plane, slices together; else in 3D, with slices this many pixels apart
