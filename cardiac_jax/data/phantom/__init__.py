@@ -1,12 +1,13 @@
-"""The phantom: simulated short-axis cardiac MR, with everything the real thing makes difficult and a truth that is known.
+"""The phantom: simulated short-axis cardiac MR with what makes the real thing difficult, and a truth that is known.
 
-Provenance: computed by this package, from a seed; no patient's data went into it. Free of any licence but the package's own.
+Provenance: computed by this package from a seed; no patient's data went into it. Licence: the package's own.
 
-A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`); signal equations give each
-tissue its brightness (`tissue`); a scanner samples it in thick, misaligned, oblique slices (`acquire`, `simulate`).
+A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`); signal equations give
+each tissue its brightness (`tissue`); a scanner samples it in thick, oblique, misaligned slices (`acquire`,
+`simulate`).
 
-    root/{train,val,test}/patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz   as MS-CMRSeg; 200 Myo, 500 LV, 600 RV
-    root/cases.csv                                group, ejection fraction, volumes, scar of every patient
+    root/{train,val,test}/patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz   as MS-CMRSeg: 200 Myo, 500 LV, 600 RV
+    root/cases.csv                                group, ejection fraction, volumes and scar of every patient
 """
 
 import csv
@@ -23,7 +24,7 @@ __all__ = ["DATASET", "GROUPS", "Exam", "Stack", "find", "raw_labels", "simulate
 
 
 def find(root: Path) -> list[Record]:
-    """Records of the "mscmr" layout with the group of each patient from `cases.csv` where there is one; raises InputError."""
+    """Records of the "mscmr" layout, with groups from `cases.csv` where there is one; raises InputError."""
     records = mscmr.find(root)
     table = root / "cases.csv"
     if not table.is_file():

@@ -9,7 +9,7 @@ from scipy.ndimage import label as ndlabel
 from cardiac_jax.data.phantom import anatomy, tissue, torso
 from cardiac_jax.data.phantom.heart import Heart
 
-REACH_MM = 72.0  # half-width of the box in which the heart is sampled finely
+REACH_MM = 74.0  # atria and great vessels lie within this distance of the long axis
 
 
 class Grid(NamedTuple):
@@ -24,7 +24,7 @@ class Grid(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """Noise-free signed signal `[X, Y, Z]`, canonical classes with pathology (0..5), and dominant tissue of the heart."""
+    """Noise-free signed signal, canonical classes with pathology (0..5), dominant tissue of the heart; `[X, Y, Z]`."""
 
     signal: np.ndarray
     pathology: np.ndarray
@@ -35,9 +35,7 @@ def _offsets(count: int) -> np.ndarray:
     return (np.arange(count, dtype=np.float32) + 0.5) / count - 0.5
 
 
-def _points(
-    matrix: np.ndarray, origin: np.ndarray, ijk: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> list[np.ndarray]:
+def _points(matrix: np.ndarray, origin: np.ndarray, ijk: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[np.ndarray]:
     """Three coordinates of the lattice spanned by three index vectors, each `[I, J, K]` float32."""
     i, j, k = ijk[0][:, None, None], ijk[1][None, :, None], ijk[2][None, None, :]
     m, o = matrix.astype(np.float32), origin.astype(np.float32)
@@ -73,9 +71,10 @@ def render(
     pathology = np.zeros(grid.shape, np.uint8)
     dominant = np.zeros(grid.shape, np.uint8)
     middle = np.linalg.solve(linear, centre_mm - grid.affine[:3, 3])
+    reach = max(REACH_MM, float(heart.envelope.max()) + 8)
     ranges = []
     for axis, count in ((0, nx), (1, ny)):
-        half = REACH_MM / spacing[axis] + 4
+        half = reach / spacing[axis] + 4
         ranges.append((max(0, int(middle[axis] - half)), min(count, int(middle[axis] + half) + 1)))
     (x0, x1), (y0, y1) = ranges
     whole = np.arange(nx, dtype=np.float32), np.arange(ny, dtype=np.float32)
@@ -94,9 +93,7 @@ def render(
             depth = (np.arange(len(fine_i))[:, None] * 5 + np.arange(len(fine_j)) * 3) % 8 / 8 - 0.4375
             step = (axes @ linear)[:, 2] / samples[2]
             a, b, s = (c + (step[d] * depth[..., None]).astype(np.float32) for d, c in enumerate((a, b, s)))
-        near = np.flatnonzero(
-            (np.hypot(a, b) < REACH_MM) & (s > -0.34 * heart.length_mm) & (s < 1.72 * heart.length_mm)
-        )
+        near = np.flatnonzero((np.hypot(a, b) < reach) & (s > -0.34 * heart.length_mm) & (s < 1.72 * heart.length_mm))
         if not len(near) or x1 <= x0 or y1 <= y0:
             continue
         a, b, s = a.ravel()[near], b.ravel()[near], s.ravel()[near]
@@ -152,7 +149,7 @@ def _tidy(pathology: np.ndarray, smallest: float) -> np.ndarray:
 
 
 def coils(grid: Grid, centre_mm: np.ndarray, body: torso.Torso, rng: np.random.Generator) -> np.ndarray:
-    """Receive sensitivity of an anterior and a posterior array after partial correction, `[X, Y, Z]`, 1 at the heart."""
+    """Sensitivity of an anterior and a posterior array after partial correction, `[X, Y, Z]`, 1 at the heart."""
     step = 6
     index = [
         np.arange(0, n + step, step, dtype=np.float32) if n > 4 * step else np.arange(n, dtype=np.float32)
@@ -183,9 +180,7 @@ def _stretch(field: np.ndarray, axis: int, count: int, step: int) -> np.ndarray:
     return np.take(field, low, axis) * (1 - weight) + np.take(field, low + 1, axis) * weight
 
 
-def detect(
-    signal: np.ndarray, snr: float, rng: np.random.Generator, resolution: tuple[float, float]
-) -> np.ndarray:
+def detect(signal: np.ndarray, snr: float, rng: np.random.Generator, resolution: tuple[float, float]) -> np.ndarray:
     """Turn a signed signal into a magnitude image: k-space cut to a fraction, ghosts, Rician noise.
 
     Args:
@@ -201,9 +196,7 @@ def detect(
         window = window * cut.reshape([-1 if d == axis else 1 for d in range(2)])
     window = np.asarray(window, np.float32)
     # white noise in acquired k-space; its standard deviation in the image is 1/snr whatever the fraction kept
-    noise = rng.standard_normal((2, nx, ny, nz), np.float32) * np.float32(
-        1 / (snr * np.sqrt(np.mean(window**2)))
-    )
+    noise = rng.standard_normal((2, nx, ny, nz), np.float32) * np.float32(1 / (snr * np.sqrt(np.mean(window**2))))
     phase_axis = int(rng.integers(2))
     ghost = rng.choice([0.0, rng.uniform(0.02, 0.09)], p=[0.6, 0.4])
     space = np.fft.fft2(signal + noise[0] + 1j * noise[1], axes=(0, 1)).astype(np.complex64)

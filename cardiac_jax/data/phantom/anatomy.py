@@ -1,4 +1,4 @@
-"""Tissue of points of the heart, in heart coordinates: a to the RV, b to the anterior wall, s from apex to base, in mm."""
+"""Tissue of points of the heart, in heart coordinates in mm: a to the RV, b to the anterior wall, s apex to base."""
 
 from functools import lru_cache
 
@@ -16,31 +16,22 @@ OUTSIDE = 255
 @lru_cache(maxsize=1)
 def texture_volume() -> np.ndarray:
     """Periodic unit-variance noise `[96, 96, 96]` float32 of two grains; patients see it at different offsets."""
-    white = (
-        np.random.default_rng(7).standard_normal((2, NOISE_SIZE, NOISE_SIZE, NOISE_SIZE)).astype(np.float32)
-    )
-    fine, coarse = (
-        gaussian_filter(w, sigma, mode="wrap") for w, sigma in zip(white, (1.3, 3.5), strict=True)
-    )
+    white = np.random.default_rng(7).standard_normal((2, NOISE_SIZE, NOISE_SIZE, NOISE_SIZE)).astype(np.float32)
+    fine, coarse = (gaussian_filter(w, sigma, mode="wrap") for w, sigma in zip(white, (1.3, 3.5), strict=True))
     return 0.75 * fine / fine.std() + 0.66 * coarse / coarse.std()
 
 
 def texture(x: np.ndarray, y: np.ndarray, z: np.ndarray, offset: int) -> np.ndarray:
     """Look the texture volume up at points in mm, `[...]` each."""
     i, j, k = (
-        (c.astype(np.int32) + (offset * m + 4 * NOISE_SIZE * 10)) % NOISE_SIZE
-        for c, m in ((x, 1), (y, 3), (z, 7))
+        (c.astype(np.int32) + (offset * m + 4 * NOISE_SIZE * 10)) % NOISE_SIZE for c, m in ((x, 1), (y, 3), (z, 7))
     )
     return texture_volume()[i, j, k]
 
 
 def _ellipsoid(a, b, s, centre, radii) -> np.ndarray:
     """Squared normalised distance: below 1 inside."""
-    return (
-        ((a - centre[0]) / radii[0]) ** 2
-        + ((b - centre[1]) / radii[1]) ** 2
-        + ((s - centre[2]) / radii[2]) ** 2
-    )
+    return ((a - centre[0]) / radii[0]) ** 2 + ((b - centre[1]) / radii[1]) ** 2 + ((s - centre[2]) / radii[2]) ** 2
 
 
 def _great_vessels(heart: Heart, code, a, b, s, height) -> None:
@@ -56,12 +47,7 @@ def _great_vessels(heart: Heart, code, a, b, s, height) -> None:
     grow = 1.1 if p.group in ("dilated", "infarct") else 1.0
     left = _ellipsoid(a, b, s, (-5, -7, top + 21), (1.05 * r0 * grow, 0.85 * r0 * grow, 25 * grow))
     right = _ellipsoid(a, b, s, (1.75 * r0, -10, top + 19), (25, 26, 24))
-    free = (
-        (new == tissue.FAT)
-        | (new == OUTSIDE)
-        | (above & (new != tissue.PERICARDIUM))
-        | (new == tissue.PERICARDIUM)
-    )
+    free = (new == tissue.FAT) | (new == OUTSIDE) | (above & (new != tissue.PERICARDIUM)) | (new == tissue.PERICARDIUM)
     for distance, blood in ((right, tissue.RA), (left, tissue.LA)):
         new = np.where(free & above & (distance < 1.16), tissue.ATRIAL_WALL, new)
         new = np.where(free & above & (distance < 1.0), blood, new)
@@ -102,9 +88,7 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
     envelope = np.take(heart.envelope, at)
     inside = (r < envelope) & (height < length * (T1 - 0.05)) & (height > length * (T0 + 0.02))
     code = np.full(a.shape, OUTSIDE, np.uint8)
-    code[inside & (r > envelope - 1.3 - p.effusion_mm)] = (
-        tissue.FLUID if p.effusion_mm else tissue.PERICARDIUM
-    )
+    code[inside & (r > envelope - 1.3 - p.effusion_mm)] = tissue.FLUID if p.effusion_mm else tissue.PERICARDIUM
     code[inside & (r > envelope - 1.3)] = tissue.PERICARDIUM
     code[inside & (r <= envelope - 1.3 - p.effusion_mm)] = tissue.FAT
 
@@ -127,9 +111,7 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
     pool = ventricle & (r < endo) & (height > 0)
     code[pool] = tissue.LV
     depth = endo - r
-    lace = (noise > 0.7 + 0.25 * depth / p.trabeculation + 1.2 * np.clip(t - 0.6, 0, 1)) & (
-        depth < 6 * p.trabeculation
-    )
+    lace = (noise > 0.7 + 0.25 * depth / p.trabeculation + 1.2 * np.clip(t - 0.6, 0, 1)) & (depth < 6 * p.trabeculation)
     code[pool & (lace | _papillary(p, ca, cb, t, endo))] = tissue.PAPILLARY
     _great_vessels(heart, code, a, b, s, height)
     leaflet = (r < endo) & (height > length) & (height < length + 2.0)

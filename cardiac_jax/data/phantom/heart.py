@@ -1,13 +1,13 @@
 """The beating heart as maps over (height, angle).
 
-Every surface of the ventricles is a radius about the bowed long axis of the left ventricle, tabulated over height (apex to
-atria) and angle, so that a point is classified by one table look-up. Contraction solves for the target ejection fraction.
+Every surface of the ventricles is a radius about the bowed long axis of the left ventricle, tabulated over height (apex
+to atria) and angle: a point is classified by one table look-up. Contraction solves for the target ejection fraction.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cardiac_jax.data.phantom import infarct
 from cardiac_jax.data.phantom.patient import ANATOMY, Patient, generator
@@ -19,7 +19,7 @@ ANGLE = (np.arange(COLUMNS) * (2 * np.pi / COLUMNS) - np.pi)[None, :]
 
 
 class Heart(NamedTuple):
-    """One phase of one patient. Maps are `[ROWS, COLUMNS]` float32, radii in mm; heights in mm from the endocardial apex."""
+    """One phase of one patient. Maps `[ROWS, COLUMNS]` hold radii in mm; heights in mm from the endocardial apex."""
 
     patient: Patient
     length_mm: float
@@ -37,8 +37,10 @@ class Heart(NamedTuple):
 
 
 def smooth_noise(rng: np.random.Generator, sigma: tuple[float, float]) -> np.ndarray:
-    """Unit-variance smooth noise over (height, angle), periodic in angle."""
-    noise = gaussian_filter(rng.standard_normal((ROWS, COLUMNS)), sigma, mode=("nearest", "wrap"))
+    """Unit-variance noise over (height, angle), periodic in both, smoothed by a Gaussian of `sigma` cells."""
+    spectrum = np.fft.rfft2(rng.standard_normal((ROWS, COLUMNS)))
+    rows, columns = np.fft.fftfreq(ROWS)[:, None] * sigma[0], np.fft.rfftfreq(COLUMNS)[None, :] * sigma[1]
+    noise = np.fft.irfft2(spectrum * np.exp(-2 * np.pi**2 * (rows**2 + columns**2)), (ROWS, COLUMNS))
     return noise / noise.std()
 
 
@@ -49,9 +51,7 @@ def _profile(t: np.ndarray, widest: float, exponent: float) -> np.ndarray:
     return (1 - below**exponent) ** (1 / exponent) * (1 - 0.10 * above**2)
 
 
-def volume_ml(
-    inner_mm: np.ndarray | float, outer_mm: np.ndarray, heights_mm: np.ndarray, below: np.ndarray
-) -> float:
+def volume_ml(inner_mm: np.ndarray | float, outer_mm: np.ndarray, heights_mm: np.ndarray, below: np.ndarray) -> float:
     """Volume between two radius maps where `below` holds, in ml: the integral of (outer^2 - inner^2)/2."""
     area = 0.5 * (np.square(outer_mm) - np.square(inner_mm)) * below
     step = (heights_mm[1, 0] - heights_mm[0, 0]) * 2 * np.pi / COLUMNS
@@ -67,7 +67,7 @@ def _solve(function, target: float, low: float, high: float) -> float:
 
 
 def _right_ventricle(patient: Patient) -> np.ndarray:
-    """Thickness of the RV cavity over (height, angle) up to a factor: a crescent hugging the septum, wide at the base."""
+    """Thickness of the RV cavity over (height, angle) up to a factor: a crescent on the septum, wide at the base."""
     rise = np.clip((T - patient.rv_start) / (0.9 - patient.rv_start), 0, 1)
     height = rise**0.7 * (1 - 0.25 * np.clip((T - 0.9) / 0.4, 0, 1) ** 2)
     half = patient.rv_angle * (0.55 + 0.45 * rise**0.5)
@@ -84,9 +84,7 @@ def build(patient: Patient, phase: str) -> Heart:
       phase: "ED" or "ES".
     """
     rng = generator(patient.seed, ANATOMY, patient.case, 1)
-    roughness, thickness_noise, rv_noise, fat_noise = (
-        smooth_noise(rng, (s, 1.2 * s)) for s in (22, 26, 24, 20)
-    )
+    roughness, thickness_noise, rv_noise, fat_noise = (smooth_noise(rng, (s, 1.2 * s)) for s in (22, 26, 24, 20))
     scar = infarct.maps(patient, rng, T, ANGLE, smooth_noise(rng, (10, 12)))
 
     profile = _profile(T, patient.widest, patient.exponent)
@@ -105,9 +103,7 @@ def build(patient: Patient, phase: str) -> Heart:
     wall = np.maximum(wall * (1 - scar.thinning), 3.2)
     tip = patient.apex_mm / length
     outer = _profile((T + tip) / (1 + tip), patient.widest, patient.exponent)
-    epi = np.maximum(
-        outer * (radius * flat * (1 + 0.035 * roughness) + wall), np.where(T > 0, endo + 0.6 * wall, 0)
-    )
+    epi = np.maximum(outer * (radius * flat * (1 + 0.035 * roughness) + wall), np.where(T > 0, endo + 0.6 * wall, 0))
 
     diastolic_length, descent = length, 1.0
     if phase == "ES":
@@ -122,7 +118,7 @@ def build(patient: Patient, phase: str) -> Heart:
         endo = systolic
     length *= descent
     heights = length * T
-    epi = gaussian_filter(epi, (1.5, 2), mode=("nearest", "wrap"))
+    epi = gaussian_filter1d(gaussian_filter1d(epi, 1.5, axis=0, mode="nearest"), 2, axis=1, mode="wrap")
 
     crescent = _right_ventricle(patient) * (1 + 0.12 * rv_noise)
     rv_target = patient.rv_edv_ml * (1 - patient.rv_ef if phase == "ES" else 1.0)
@@ -142,11 +138,18 @@ def build(patient: Patient, phase: str) -> Heart:
     outflow = patient.outflow_mm * infarct.bell(ANGLE, 32, 24)
     base = length - outflow[0]
     below_base = heights <= base[None, :]
+    endo32, epi32, rv32, wall32, envelope32 = (
+        m.astype(np.float32) for m in (endo * (T > 0), epi, rv, rv_wall, envelope)
+    )
     return Heart(
         patient,
         length,
         diastolic_length,
-        *(m.astype(np.float32) for m in (endo * (T > 0), epi, rv, rv_wall, envelope)),
+        endo32,
+        epi32,
+        rv32,
+        wall32,
+        envelope32,
         scar,
         base.astype(np.float32),
         volume_ml(0.0, endo, heights, inside),

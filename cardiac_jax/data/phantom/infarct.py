@@ -1,4 +1,4 @@
-"""Enhancement in the wall: where it lies by coronary territory or pattern, how deep it reaches, what it does to the wall."""
+"""Enhancement in the wall: where it lies by territory or pattern, how deep it reaches, what it does to the wall."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Scar(NamedTuple):
     akinesia: np.ndarray  # 0 contracts, 1 does not
 
 
-def bell(angle: np.ndarray, centre_deg: float, width_deg: float) -> np.ndarray:
+def bell(angle: np.ndarray, centre_deg: float, width_deg: float | np.ndarray) -> np.ndarray:
     """Periodic bell curve of an angle in radians: 1 at the centre, about exp(-1/2) one width away."""
     return np.exp((np.cos(angle - np.deg2rad(centre_deg)) - 1) / np.deg2rad(width_deg) ** 2)
 
@@ -31,9 +31,7 @@ def _step(value: np.ndarray, at: float, width: float) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip((value - at) / width, -30, 30)))
 
 
-def maps(
-    patient: Patient, rng: np.random.Generator, t: np.ndarray, angle: np.ndarray, noise: np.ndarray
-) -> Scar:
+def maps(patient: Patient, rng: np.random.Generator, t: np.ndarray, angle: np.ndarray, noise: np.ndarray) -> Scar:
     """Lay the enhancement of one patient over the wall.
 
     Args:
@@ -71,9 +69,7 @@ def maps(
         blocked, oedema, thinning, akinesia, border = none, none > 0, none, none, none + 0.08
     elif patient.scar == "insertion":  # patches where the RV joins the septum
         where = np.maximum(bell(angle, 60 + place, 13 * extent), bell(angle, -62 + place, 13 * extent))
-        reach = where * _step(t, low * 0.5, 0.05) * (1 - _step(t, high + 0.2, 0.06)) + 0.22 * noise * (
-            where > 0.1
-        )
+        reach = where * _step(t, low * 0.5, 0.05) * (1 - _step(t, high + 0.2, 0.06)) + 0.22 * noise * (where > 0.1)
         half = 0.4 * np.clip(reach - 0.42, 0, 1) * extent
         inner, outer = 0.62 - half, 0.62 + half
         inner = np.where(half > 0.03, inner, 2.0)
@@ -81,5 +77,7 @@ def maps(
     else:
         inner, outer = none + 2, none - 1
         blocked, oedema, thinning, akinesia, border = none, none > 0, none, none, none
-    maps32 = (np.asarray(m, np.float32) for m in (inner, outer, border, blocked))
-    return Scar(*maps32, oedema, thinning.astype(np.float32), akinesia.astype(np.float32))
+    inner, outer, border, blocked, thinning, akinesia = (
+        np.asarray(m, np.float32) for m in (inner, outer, border, blocked, thinning, akinesia)
+    )
+    return Scar(inner, outer, border, blocked, oedema, thinning, akinesia)

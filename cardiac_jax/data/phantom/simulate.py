@@ -68,16 +68,17 @@ def _plan(
 ) -> tuple[Grid, np.ndarray]:
     """Plan the short-axis stack as a technician would: roughly square to the long axis, the heart near the middle.
 
-    Returns the grid and the heart's centre in scanner coordinates. Display conventions (flips, transposition, slice order) vary.
+    Display conventions (flips, transposition, slice order) vary. Returns the grid and the heart's centre in the
+    scanner.
     """
     p = diastole.patient
     rng = patient.generator(p.seed, patient.ACQUISITION, p.case)
     in_plane = float(np.clip(rng.normal(1.22, 0.16), 0.9, 1.5))
     thickness = float(rng.choice([8.0, 9.0, 10.0]))
-    in_plane, thickness = (in_plane, thickness) if spacing_mm is None else map(float, spacing_mm)
+    if spacing_mm is not None:
+        in_plane, thickness = float(spacing_mm[0]), float(spacing_mm[1])
     view, narrow = rng.uniform(215, 265), rng.uniform(0.85, 1.0)
-    if size is None:
-        size = tuple(int(round(view * f / in_plane / 8)) * 8 for f in (1.0, narrow))
+    wide, tall = (round(view * f / in_plane / 8) * 8 for f in (1.0, narrow)) if size is None else size
     margin = rng.uniform(6, 20)
     extent = diastole.length_mm + p.apex_mm + margin
     if spacing_mm is None and slices is None and extent > 12 * thickness:
@@ -95,17 +96,15 @@ def _plan(
     right, down = np.cos(turn) * right + np.sin(turn) * down, np.cos(turn) * down - np.sin(turn) * right
 
     centre = np.array([-35.0, 20.0, 0.0]) + rng.normal(0, 18, 3)
-    off = rng.normal(0, 0.045, 2).clip(-0.09, 0.09) * np.array(size) * in_plane
-    low = (
-        -p.apex_mm - rng.uniform(-0.2, 0.6) * thickness - 0.5 * diastole.length_mm
-    )  # centre of the lowest slice
+    off = rng.normal(0, 0.045, 2).clip(-0.09, 0.09) * np.array([wide, tall]) * in_plane
+    low = -p.apex_mm - rng.uniform(-0.2, 0.6) * thickness - 0.5 * diastole.length_mm  # centre of the lowest slice
     if slices is not None:
         low = -0.5 * (count - 1) * thickness + rng.uniform(-0.35, 0.35) * thickness
     flips, transpose = rng.random(3) < (0.25, 0.6, 0.5), rng.random() < 0.25
     middle = centre + off[0] * right + off[1] * down
     steps = [right * in_plane, down * in_plane, normal * thickness]
-    start = middle + low * normal - 0.5 * (size[0] - 1) * steps[0] - 0.5 * (size[1] - 1) * steps[1]
-    shape = [*size, count]
+    start = middle + low * normal - 0.5 * (wide - 1) * steps[0] - 0.5 * (tall - 1) * steps[1]
+    shape = [wide, tall, count]
     for axis in range(3):
         if flips[axis]:
             start, steps[axis] = start + (shape[axis] - 1) * steps[axis], -steps[axis]
@@ -117,9 +116,9 @@ def _plan(
 
 
 def twin_grid(grid: Grid) -> Grid:
-    """The 1.25 x 1.25 x 2 mm grid that fills the same box; at 1.25 x 10 mm every slice is exactly five of its planes."""
+    """The 1.25 x 1.25 x 2 mm grid that fills the same box: a slice of 10 mm is five of its planes."""
     spacing = grid.spacing_mm
-    shape = tuple(int(round(n * s / t)) for n, s, t in zip(grid.shape, spacing, TWIN_MM, strict=True))
+    shape = tuple(round(n * s / t) for n, s, t in zip(grid.shape, spacing, TWIN_MM, strict=True))
     linear = grid.affine[:3, :3] / spacing * TWIN_MM
     corner = grid.affine[:3, 3] - 0.5 * grid.affine[:3, :3].sum(1)
     affine = np.eye(4)
@@ -155,8 +154,8 @@ def simulate(
 ) -> Exam:
     """Simulate one examination; the result depends on the arguments alone, not on how many cases are made.
 
-    Sequences of one case share anatomy, grid and breath-hold positions, so their images are co-registered; ED and ES share
-    anatomy and grid.
+    Sequences of one case share anatomy, grid and breath-hold positions, so their images are co-registered; ED and ES
+    share anatomy and grid.
 
     Args:
       seed, case: not negative; they decide everything random.
@@ -175,11 +174,7 @@ def simulate(
     """
     if phase not in patient.PHASES:
         raise InputError(phase, f"not a phase of the phantom; known: {', '.join(patient.PHASES)}")
-    if (
-        min(*(size or (1, 1)), 1 if slices is None else slices) < 1
-        or min(spacing_mm or (1, 1)) <= 0
-        or misalign_mm < 0
-    ):
+    if min(*(size or (1, 1)), 1 if slices is None else slices) < 1 or min(spacing_mm or (1, 1)) <= 0 or misalign_mm < 0:
         raise InputError(f"size {size}, slices {slices}, spacing {spacing_mm}", "must be positive")
     person = patient.draw(seed, case, group)
     number = tissue.SEQUENCES.index(sequence) if sequence in tissue.SEQUENCES else 0
@@ -191,15 +186,9 @@ def simulate(
 
     held = patient.generator(seed, patient.ACQUISITION, case, 1 + patient.PHASES.index(phase))
     shift = held.normal(0, 1, (grid.shape[2], 3)) * (1, 1, 0.6)
-    shift *= misalign_mm * np.where(
-        held.random((grid.shape[2], 1)) < 0.12, 2.2, 1.0
-    )  # now and then a poor breath-hold
+    shift *= misalign_mm * np.where(held.random((grid.shape[2], 1)) < 0.12, 2.2, 1.0)  # now and then a poor breath-hold
     rng = patient.generator(seed, patient.NOISE, case, number, patient.PHASES.index(phase))
-    snr = (
-        float(rng.uniform(9, 26) if sequence in ("LGE", "T2") else rng.uniform(18, 45))
-        if snr is None
-        else snr
-    )
+    snr = float(rng.uniform(9, 26) if sequence in ("LGE", "T2") else rng.uniform(18, 45)) if snr is None else snr
     gain, resolution = rng.uniform(250, 900), (rng.uniform(0.55, 0.9), rng.uniform(0.55, 0.9))
     low = acquire.render(beat, body, signals, grid, centre, shift, samples=(2, 2, 4))
     sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, 2)

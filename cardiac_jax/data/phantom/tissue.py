@@ -1,7 +1,7 @@
 """Tissues of the phantom: codes, relaxation times, label maps, and the signal equations of each sequence.
 
-Relaxation times are literature values at 1.5 T in ms (T1 native, T1 some ten minutes after gadolinium, T2); every patient
-draws his own around them, so that blood and scar may come out equally bright.
+Relaxation times are typical of 1.5 T, in ms (T1 native, T1 some ten minutes after gadolinium, T2); every patient draws
+his own around them, so that blood and scar may come out equally bright.
 """
 
 from typing import NamedTuple
@@ -10,8 +10,10 @@ import numpy as np
 
 from cardiac_jax.errors import InputError
 
-(AIR, LUNG, FAT, MUSCLE, LIVER, MARROW, BONE, STOMACH, FLUID, VESSEL, MYO, LV, RV, PAPILLARY, RV_WALL, OEDEMA, SCAR, GREY, NO_REFLOW,
- LA, ATRIAL_WALL, RA, PERICARDIUM, TRABECULA, SPLEEN, VALVE) = range(26)  # fmt: skip
+(
+    AIR, LUNG, FAT, MUSCLE, LIVER, MARROW, BONE, STOMACH, FLUID, VESSEL, MYO, LV, RV, PAPILLARY, RV_WALL, OEDEMA, SCAR,
+    GREY, NO_REFLOW, LA, ATRIAL_WALL, RA, PERICARDIUM, TRABECULA, SPLEEN, VALVE,
+) = range(26)  # fmt: skip
 
 SEQUENCES = ("LGE", "bSSFP", "T2", "cine")
 
@@ -55,12 +57,8 @@ PATHOLOGY[[LV, PAPILLARY]] = 3
 PATHOLOGY[[OEDEMA]] = 4
 PATHOLOGY[[SCAR, GREY, NO_REFLOW]] = 5
 
-STRUCTURE = np.array(
-    [0, 1, 2, 3, 2, 2], np.uint8
-)  # canonical class with pathology -> background, RV, Myo, LV
-RAW = np.array(
-    [0, 600, 200, 500, 1220, 2221], np.int16
-)  # canonical class with pathology -> number in the file
+STRUCTURE = np.array([0, 1, 2, 3, 2, 2], np.uint8)  # canonical class with pathology -> background, RV, Myo, LV
+RAW = np.array([0, 600, 200, 500, 1220, 2221], np.int16)  # canonical class with pathology -> number in the file
 
 
 class Signals(NamedTuple):
@@ -119,9 +117,7 @@ def signals(sequence: str, rng: np.random.Generator) -> Signals:
         texture[list(_BLOOD)] = 0.35
     else:
         flip = np.deg2rad(rng.uniform(45, 65))
-        level = density * _steady_state(
-            native * jitter[2], t2 * jitter[1], tr_ms=rng.uniform(2.8, 3.6), flip=flip
-        )
+        level = density * _steady_state(native * jitter[2], t2 * jitter[1], tr_ms=rng.uniform(2.8, 3.6), flip=flip)
         level[list(_BLOOD)] *= rng.uniform(1.35, 1.75)  # inflow of unsaturated blood
         level[FAT] *= 0.8
         level *= 3.0

@@ -1,4 +1,4 @@
-"""What surrounds the heart: chest wall with ribs and fat, lungs with vessels, diaphragm, liver, stomach, spleen, aorta, spine."""
+"""What surrounds the heart: chest wall, ribs, fat, lungs, diaphragm, liver, stomach, bowel, spleen, aorta, spine."""
 
 from typing import NamedTuple
 
@@ -98,10 +98,7 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     back = -body.centre_y * 0 - body.half_depth + wall + 10
 
     level = body.diaphragm[0] + body.diaphragm[1] * x + body.diaphragm[2] * y
-    level += (
-        body.dome * np.exp(-(((u - 65) / 60) ** 2) - ((v + 10) / 70) ** 2)
-        - 0.004 * np.clip(-v - 20, 0, 200) ** 2
-    )
+    level += body.dome * np.exp(-(((u - 65) / 60) ** 2) - ((v + 10) / 70) ** 2) - 0.004 * np.clip(-v - 20, 0, 200) ** 2
     under = level - z
 
     code = np.full(x.shape, tissue.LUNG, np.uint8)

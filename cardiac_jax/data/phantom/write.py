@@ -1,11 +1,11 @@
 """Write simulated patients as real NIfTI files in the layouts of the published data sets.
 
-    mscmr   {train,val,test}/patientN_{LGE,C0,T2}.nii.gz, patientN_{LGE,C0,T2}_manual.nii.gz       200 Myo, 500 LV, 600 RV
-    myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/.._gd.nii.gz            also 1220 oedema, 2221 scar
-    acdc    patientNNN/Info.cfg, patientNNN_frameMM.nii.gz, patientNNN_frameMM_gt.nii.gz, ED and ES 1 RV, 2 Myo, 3 LV
-    hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz                                1 RV, 2 Myo, 3 LV
+    mscmr   {train,val,test}/patientN_{LGE,C0,T2}.nii.gz, ..._manual.nii.gz              200 Myo, 500 LV, 600 RV
+    myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/..._gd.nii.gz also 1220 oedema, 2221 scar
+    acdc    patientNNN/Info.cfg, patientNNN_frameMM.nii.gz, ..._gt.nii.gz, ED and ES     1 RV, 2 Myo, 3 LV
+    hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz                      1 RV, 2 Myo, 3 LV
 
-`cases.csv` beside them holds what only a simulation knows: group, ejection fractions, volumes and scar of every patient.
+`cases.csv` beside them holds what only a simulation knows: group, ejection fractions, volumes and scar of each patient.
 """
 
 import csv
@@ -48,7 +48,7 @@ def save(path: Path, data: bytes) -> Path:
 
 
 def split_of(case: int, patients: int, shares: Sequence[float] = SHARES) -> str:
-    """Folder of a case: consecutive runs of train, val and test, so groups stay balanced to within one per block of five."""
+    """Folder of a case: runs of train, val and test; every five consecutive cases hold each group once."""
     place = (case + 0.5) / patients * sum(shares)
     return "train" if place < shares[0] else "val" if place < shares[0] + shares[1] else "test"
 
