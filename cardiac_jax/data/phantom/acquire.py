@@ -139,12 +139,12 @@ def _tidy(pathology: np.ndarray, smallest: float) -> np.ndarray:
     """Drop islands of fewer than `smallest` pixels, which nobody would draw: cavity to wall, the rest to background."""
     structure = tissue.STRUCTURE[pathology]
     for kind, instead in ((3, 2), (2, 0), (1, 0)):
-        islands, count = ndlabel(structure == kind)
-        if count:
-            small = np.bincount(islands.ravel()) < smallest
-            small[0] = False
-            pathology[small[islands]] = instead
-            structure[small[islands]] = instead
+        islands = np.empty(structure.shape, np.int32)
+        ndlabel(structure == kind, output=islands)
+        small = np.bincount(islands.ravel()) < smallest
+        small[0] = False
+        pathology[small[islands]] = instead
+        structure[small[islands]] = instead
     return pathology
 
 

@@ -23,8 +23,9 @@ def texture_volume() -> np.ndarray:
 
 def texture(x: np.ndarray, y: np.ndarray, z: np.ndarray, offset: int) -> np.ndarray:
     """Look the texture volume up at points in mm, `[...]` each."""
+    shift = 40 * NOISE_SIZE  # keeps indices positive, so that truncation is floor
     i, j, k = (
-        (c.astype(np.int32) + (offset * m + 4 * NOISE_SIZE * 10)) % NOISE_SIZE for c, m in ((x, 1), (y, 3), (z, 7))
+        ((c + shift).astype(np.int32) + offset * m % NOISE_SIZE) % NOISE_SIZE for c, m in ((x, 1), (y, 3), (z, 7))
     )
     return texture_volume()[i, j, k]
 
@@ -47,7 +48,7 @@ def _great_vessels(heart: Heart, code, a, b, s, height) -> None:
     grow = 1.1 if p.group in ("dilated", "infarct") else 1.0
     left = _ellipsoid(a, b, s, (-5, -7, top + 21), (1.05 * r0 * grow, 0.85 * r0 * grow, 25 * grow))
     right = _ellipsoid(a, b, s, (1.75 * r0, -10, top + 19), (25, 26, 24))
-    free = (new == tissue.FAT) | (new == OUTSIDE) | (above & (new != tissue.PERICARDIUM)) | (new == tissue.PERICARDIUM)
+    free = above | np.isin(new, (tissue.FAT, tissue.PERICARDIUM, OUTSIDE))
     for distance, blood in ((right, tissue.RA), (left, tissue.LA)):
         new = np.where(free & above & (distance < 1.16), tissue.ATRIAL_WALL, new)
         new = np.where(free & above & (distance < 1.0), blood, new)

@@ -95,7 +95,7 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     # fat is thick in front and at the flanks, thin over the spine
     fat = body.fat * (0.75 + 0.35 * np.clip(v / body.half_depth, -1, 1) + 0.25 * (u / body.half_width) ** 2)
     wall = fat + body.muscle
-    back = -body.centre_y * 0 - body.half_depth + wall + 10
+    back = -body.half_depth + wall + 10
 
     level = body.diaphragm[0] + body.diaphragm[1] * x + body.diaphragm[2] * y
     level += body.dome * np.exp(-(((u - 65) / 60) ** 2) - ((v + 10) / 70) ** 2) - 0.004 * np.clip(-v - 20, 0, 200) ** 2
