@@ -72,36 +72,35 @@ class Prefetch:
 
     def __init__(self, make: Callable[[int], Any], steps: range, ahead: int = 2) -> None:
         self.waited_s = 0.0
-        self._queue: queue.Queue = queue.Queue(maxsize=ahead)
+        self._made: queue.SimpleQueue = queue.SimpleQueue()
+        self._room = threading.Semaphore(ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(make, steps), daemon=True, name="prefetch")
         self._thread.start()
 
     def _run(self, make: Callable[[int], Any], steps: range) -> None:
         for step in steps:
-            try:
-                item = (make(step), None)
-            except BaseException as error:  # handed to the consumer, which raises it
-                item = (None, error)
-            while not self._stop.is_set():
-                try:
-                    self._queue.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if self._stop.is_set() or item[1] is not None:
+            self._room.acquire()  # before a batch is made: none is held beyond those in the queue
+            if self._stop.is_set():
                 return
-        self._queue.put((None, StopIteration()))
+            try:
+                self._made.put((make(step), None))
+            except BaseException as error:  # handed to the consumer, which raises it
+                self._made.put((None, error))
+                return
+        self._made.put(None)
 
     def __iter__(self) -> Iterator[Any]:
         while True:
             start = time.perf_counter()
-            item, error = self._queue.get()
+            made = self._made.get()
             self.waited_s += time.perf_counter() - start
-            if isinstance(error, StopIteration):
+            if made is None:
                 return
+            item, error = made
             if error is not None:
                 raise error
+            self._room.release()
             yield item
 
     def __enter__(self) -> "Prefetch":
@@ -110,4 +109,5 @@ class Prefetch:
     def __exit__(self, *exc: object) -> None:
         """Stops the thread; batches not yet asked for are dropped."""
         self._stop.set()
+        self._room.release()
         self._thread.join()

@@ -1,0 +1,175 @@
+"""Batches: a pure function of (seed, step), every example once an epoch, made in a thread no further than `ahead`."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from cardiac_jax.data.orientation import orientation
+from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of, class_frequency, draw, slices
+from cardiac_jax.data.preprocess import Axis, Geometry, Prepared
+
+from cardiac_jax.errors import InputError
+
+
+def examples(count: int = 12) -> Examples:
+    """Images that say their own number; every third example is partly annotated."""
+    number = np.arange(count, dtype=np.float32)
+    return Examples(
+        {
+            "image": np.broadcast_to(number[:, None, None, None], (count, 2, 2, 1)).copy(),
+            "label": np.zeros((count, 2, 2), np.uint8),
+            "position": number / count,
+            "dense": (np.arange(count) % 3 > 0).astype(np.float32),
+        }
+    )
+
+
+def numbers(batch: dict[str, np.ndarray]) -> list[int]:
+    return batch["image"][:, 0, 0, 0].astype(int).tolist()
+
+
+def case(labels: np.ndarray | None, name: str = "a") -> Prepared:
+    count = 3 if labels is None else len(labels)
+    geometry = Geometry(orientation(np.eye(4), "affine"), Axis(2, 2, 1.0, 0, 2), Axis(2, 2, 1.0, 0, 2))
+    image = np.full((count, 2, 2, 1), float(ord(name)), np.float32)
+    place = np.linspace(0, 1, count, dtype=np.float32)
+    return Prepared(name, name, image, labels, place, (1.0, 1.0, 1.0), geometry, None, None, None)
+
+
+# --- slices
+
+
+def test_slices_without_any_annotation_are_left_out_and_partly_annotated_ones_are_flagged():
+    label = np.zeros((3, 2, 2), np.uint8)
+    label[1] = 255  # nothing annotated
+    label[2, 0, 0] = 255  # in part
+    held = slices([case(label), case(np.ones((2, 2, 2), np.uint8), "b")])
+    assert len(held) == 4
+    np.testing.assert_array_equal(held.arrays["dense"], [1, 0, 1, 1])
+    np.testing.assert_array_equal(held.arrays["position"], [0, 1, 0, 1])
+    assert held.arrays["image"][:, 0, 0, 0].tolist() == [97, 97, 98, 98]
+
+
+def test_class_frequency_counts_fully_annotated_slices_only():
+    label = np.array([[[0, 1], [1, 3]], [[255, 2], [2, 2]]], np.uint8)
+    assert class_frequency(slices([case(label)]), 4) == (1, 2, 0, 1)
+
+
+@pytest.mark.parametrize("labels", [np.full((3, 2, 2), 255, np.uint8), None])
+def test_a_training_set_without_a_whole_annotation_is_refused(labels):
+    cases = [case(labels)] if labels is not None else [case(None), case(np.zeros((1, 2, 2), np.uint8))]
+    with pytest.raises(InputError, match="training set"):
+        slices(cases)
+
+
+# --- the batch of a step
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step():
+    held = examples()
+    first = [batch_of(held, "", 3, step, 5) for step in range(8)]
+    for step in (7, 0, 4, 4):  # in any order, again and again
+        again = batch_of(held, "", 3, step, 5)
+        assert again.keys() == first[step].keys()
+        assert all(np.array_equal(again[name], first[step][name]) for name in again)
+    assert any(numbers(batch_of(held, "", 4, step, 5)) != numbers(first[step]) for step in range(8))
+
+
+@pytest.mark.parametrize("size", [1, 5, 12, 30])
+def test_every_example_comes_once_an_epoch_in_another_order_each_time(size):
+    stream = np.concatenate([draw(0, step, 12, size) for step in range(60 // size)])
+    epochs = stream.reshape(5, 12)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(12), (5, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_going_on_in_mid_epoch_gives_the_same_stream():
+    whole = [draw(1, step, 7, 3).tolist() for step in range(20)]
+    assert [draw(1, step, 7, 3).tolist() for step in range(9, 20)] == whole[9:]
+
+
+def test_only_flagged_examples_are_drawn_where_a_flag_is_named():
+    seen = [n for step in range(8) for n in numbers(batch_of(examples(), "dense", 0, step, 4))]
+    assert sorted(seen) == sorted([n for n in range(12) if n % 3] * 4)
+
+
+# --- the thread
+
+
+def test_batches_come_in_order_to_the_end():
+    with Prefetch(lambda step: step * step, range(3, 9)) as batches:
+        assert list(batches) == [n * n for n in range(3, 9)]
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_never_more_than_ahead_are_made_before_they_are_asked_for(ahead):
+    made, taken, most = 0, 0, 0
+    full = threading.Event()
+
+    def make(step: int) -> int:
+        nonlocal made, most
+        made += 1
+        most = max(most, made - taken)
+        if most >= ahead:
+            full.set()
+        return step
+
+    with Prefetch(make, range(20), ahead=ahead) as batches:
+        for step in batches:
+            taken += 1
+            if step < 5:
+                time.sleep(0.01)  # a thread that could run further ahead would do it now
+    assert full.is_set(), "the thread never ran ahead at all"
+    # One is being asked for while the consumer waits: it counts as taken only once it is here.
+    assert most <= ahead + 1
+    assert made == 20
+
+
+def test_an_idle_consumer_finds_exactly_ahead_batches_made():
+    made = []
+    with Prefetch(lambda step: made.append(step) or step, range(20), ahead=2) as batches:
+        deadline = time.monotonic() + 5
+        while len(made) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.1)
+        assert made == [0, 1]
+        assert next(iter(batches)) == 0
+
+
+@pytest.mark.parametrize("error", [InputError("x.nii", "broken"), ValueError("no"), StopIteration("odd")])
+def test_an_exception_in_the_thread_reaches_the_consumer(error):
+    def make(step: int) -> int:
+        if step == 2:
+            raise error
+        return step
+
+    seen = []
+    with Prefetch(make, range(9)) as batches, pytest.raises((type(error), RuntimeError)) as caught:
+        for step in batches:
+            seen.append(step)
+    assert seen == [0, 1]
+    assert caught.value is error or caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3, 4])
+def test_leaving_early_stops_the_thread_wherever_it_is(taken):
+    """Also with the last batches made and none asked for, where the thread has nothing left to do."""
+    batches = Prefetch(lambda step: step, range(4), ahead=2)
+    with batches:
+        for count, _ in enumerate(batches, start=1):
+            if count >= taken:
+                break
+        time.sleep(0.05)
+    left = threading.Thread(target=batches._thread.join, daemon=True)
+    left.start()
+    left.join(5)
+    assert not left.is_alive()
+    assert not batches._thread.is_alive()
+
+
+def test_waiting_is_counted():
+    with Prefetch(lambda step: time.sleep(0.05), range(3), ahead=1) as batches:
+        list(batches)
+        assert 0.1 < batches.waited_s < 5
