@@ -87,6 +87,18 @@ def test_each_stage_moves_its_own_networks_and_the_frozen_ones_stay_to_the_bit()
     same(end.variables["autoencoder"], middle.variables["autoencoder"])
 
 
+def test_a_frozen_network_runs_in_inference_mode():
+    net, segmenter = toys.autoencoder(), toys.segmenter(norm=False)
+    forward = chain(objectives.truth(K), call(net, ["truth"], ["code"], method="encode"))
+    phase = Phase("p", ("segmenter",), Objective(forward, total(code=term(jnp.sum, a="code"))), optax.sgd(1.0))
+    stage = Stage("s", 1, (phase,))
+    state = init_state(System((net, segmenter), (stage,), objectives.segment(segmenter)), seed=3)
+    _, metrics = step(stage)(state, toys.batch())
+    truth = jax.nn.one_hot(toys.batch()["label"], K)
+    code = net.module.apply(state.variables["autoencoder"], truth, train=False, method="encode")
+    np.testing.assert_allclose(metrics["code"], jnp.sum(code) / 8, rtol=1e-4)
+
+
 def test_a_phase_moves_nothing_of_another_phase():
     whole, (_, _, state, *_), _ = trained()
     stage, batch = whole.stages[1], toys.batch()
