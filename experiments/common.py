@@ -3,9 +3,10 @@
 from ml_collections import ConfigDict
 
 from cardiac_jax.errors import InputError
+from cardiac_jax.types import Config
 
 
-def parse(arg: str | None, **choices: tuple[str, ...]) -> ConfigDict:
+def parse(arg: str | None, **choices: tuple[str, ...]) -> Config:
     """`"method=srscn,preset=cpu"` -> the chosen values, the first of each where none is named.
 
     Raises:
@@ -22,7 +23,7 @@ def parse(arg: str | None, **choices: tuple[str, ...]) -> ConfigDict:
     return ConfigDict(chosen)
 
 
-def data(**changes) -> ConfigDict:
+def data(**changes) -> Config:
     """Where the cases come from, how they are split and on which grid the network sees them."""
     return _changed(
         {
@@ -40,7 +41,7 @@ def data(**changes) -> ConfigDict:
     )
 
 
-def optim(**changes) -> ConfigDict:
+def optim(**changes) -> Config:
     """One phase's optimiser."""
     return _changed(
         {"name": "adam", "lr": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "weight_decay": 0.0},
@@ -48,7 +49,7 @@ def optim(**changes) -> ConfigDict:
     )
 
 
-def train(**changes) -> ConfigDict:
+def train(**changes) -> Config:
     """The loop: how long, how large, how often."""
     return _changed(
         {
@@ -65,7 +66,7 @@ def train(**changes) -> ConfigDict:
     )
 
 
-def _changed(defaults: dict, changes: dict) -> ConfigDict:
+def _changed(defaults: dict, changes: dict) -> Config:
     config = ConfigDict(defaults)
     config.update(changes)
     return config

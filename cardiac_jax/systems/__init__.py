@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 
-from ml_collections import ConfigDict
-
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.systems import srscn
-from cardiac_jax.types import System
+from cardiac_jax.types import Config, System
 
-SYSTEMS: dict[str, Callable[[ConfigDict, Description], System]] = {"srscn": srscn.build}
+SYSTEMS: dict[str, Callable[[Config, Description], System]] = {"srscn": srscn.build}
 
 
-def build(config: ConfigDict, data: Description) -> System:
+def build(config: Config, data: Description) -> System:
     """The system that `config.system` names.
 
     Raises:

@@ -9,7 +9,7 @@ gan    adversarial                    L_seg + lambda L_G, and a phase for the di
 """
 
 import jax.numpy as jnp
-from ml_collections import ConfigDict
+import optax
 
 from cardiac_jax import objectives
 from cardiac_jax.data.augment import Augment, augment_batch
@@ -23,10 +23,10 @@ from cardiac_jax.nets.unet import UNet
 from cardiac_jax.passes import random
 from cardiac_jax.train.optim import optimizer
 from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Net, Objective, Pass, Phase, Stage, System
+from cardiac_jax.types import Config, Net, Objective, Pass, Phase, Stage, System
 
 
-def build(config: ConfigDict, data: Description) -> System:
+def build(config: Config, data: Description) -> System:
     """The system of `config` on data as described.
 
     Args:
@@ -70,7 +70,7 @@ def augment(config: Augment) -> Pass:
     )
 
 
-def _nets(config: ConfigDict, data: Description) -> dict[str, Net]:
+def _nets(config: Config, data: Description) -> dict[str, Net]:
     if config.model.dtype not in ("float32", "bfloat16"):
         raise InputError("model.dtype", f"{config.model.dtype!r} is not one of float32, bfloat16")
     dtype, size, classes = jnp.dtype(config.model.dtype), tuple(data.size), data.classes_count
@@ -104,7 +104,7 @@ def _nets(config: ConfigDict, data: Description) -> dict[str, Net]:
     }
 
 
-def _transforms(config: ConfigDict, nets: dict[str, Net], data: Description) -> dict[str, objectives.LossTransform]:
+def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict[str, objectives.LossTransform]:
     makers = {
         "shape_prior": lambda weight: objectives.shape_prior(nets["autoencoder"], data.classes_count, weight),
         "code_prior": lambda weight: objectives.code_prior(nets["autoencoder"], data.classes_count, weight),
@@ -115,8 +115,10 @@ def _transforms(config: ConfigDict, nets: dict[str, Net], data: Description) -> 
     unknown = set(config.transforms) - set(makers)
     if unknown:
         raise InputError("transforms", f"{sorted(unknown)[0]!r} is not one of {', '.join(makers)}")
-    return {name: makers[name](config.transforms[name]) for name in makers if config.transforms.get(name)}
+    weights = {name: config.transforms[name] for name in makers if config.transforms.get(name)}
+    ramp = round(config.ramp * config.train.steps)
+    return {name: makers[name](optax.linear_schedule(0.0, w, ramp) if ramp else w) for name, w in weights.items()}
 
 
-def _phase(name: str, trains: tuple[str, ...], objective: Objective, config: ConfigDict, steps: int) -> Phase:
+def _phase(name: str, trains: tuple[str, ...], objective: Objective, config: Config, steps: int) -> Phase:
     return Phase(name, trains, objective, optimizer(config, steps))
