@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -31,7 +32,7 @@ def call(net: Net, reads: Sequence[str], writes: Sequence[str], method: str | No
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         training = net.name in train
-        outputs = net.module.apply(
+        outputs: Any = net.module.apply(
             dict(variables[net.name]),
             *(read(values, name) for name in reads),
             train=training,

@@ -82,8 +82,8 @@ def train_step(
         grads = psum(grads)
         params = params_of(variables, phase)
         updates, opt[name] = phase.tx.update(grads, opt[name], params)
-        params = optax.apply_updates(params, updates)
-        variables = {**variables, **{net: {**variables[net], "params": params[net]} for net in phase.trains}}
+        moved: Any = optax.apply_updates(params, updates)
+        variables = {**variables, **{net: {**variables[net], "params": moved[net]} for net in phase.trains}}
         prefix = "" if len(stage.phases) == 1 else f"{phase.name}/"
         sums = psum(sums)
         metrics |= {f"{prefix}{log}": value for log, value in sums.items()}
@@ -108,8 +108,8 @@ def _average(params: Any) -> dict[str, Any]:
 def _updated(old: dict[str, Any], params: Any, decay: float) -> dict[str, Any]:
     """The average after one more step; it warms up over the network's own steps, whatever stage it starts in."""
     steps = old["steps"] + 1
-    decay = jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
-    return {"params": optax.incremental_update(params, old["params"], 1.0 - decay), "steps": steps}
+    kept = jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
+    return {"params": optax.incremental_update(params, old["params"], 1.0 - kept), "steps": steps}
 
 
 def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Values, key: Array, psum: Any, parts: int):

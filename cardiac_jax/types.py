@@ -18,6 +18,8 @@ Values = Mapping[str, Array]
 Variables = Mapping[str, Mapping[str, Any]]
 """Network name -> its Flax collections, `{"params": ..., "batch_stats": ...}`."""
 LossState = Any
+Config = Any
+"""An `ml_collections.ConfigDict`, whose keys have no static types."""
 
 
 class Pass(Protocol):

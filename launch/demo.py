@@ -18,9 +18,9 @@ def main() -> int:
     """0, or the exit status of the command that failed."""
     workdir = Path(WORKDIR.value)
     data, run, out = workdir / "phantom", workdir / "srscn", workdir / "test"
+    config = "--config=experiments/srscn.py:method=srscn,preset=demo"
     commands = (
-        ["launch.train", "--config=experiments/srscn.py:method=srscn,preset=demo", f"--workdir={run}"]
-        + [f"--config.data.root={data}"],
+        ["launch.train", config, f"--config.data.root={data}", f"--workdir={run}"],
         ["launch.evaluate", f"--workdir={run}", "--split=test", f"--out={out}"],
     )
     for command in commands:

@@ -16,7 +16,7 @@ from cardiac_jax.errors import InputError
 LOCK = ".lock"
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` on a temporary file beside `path` (same suffix), then renames it: all or nothing.
 
     Parent folders are made. On any failure (disk full, interruption, an error in `write`) the temporary file

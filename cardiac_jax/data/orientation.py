@@ -22,6 +22,11 @@ class Orientation(NamedTuple):
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
+    def of(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Voxel size along Z, H, W of a file's along X, Y, Z."""
+        z, h, w = self.axes
+        return spacing_mm[z], spacing_mm[h], spacing_mm[w]
+
 
 def slice_axis(spacing_mm: tuple[float, float, float]) -> int:
     """The axis of largest spacing if clearly so, else the last."""

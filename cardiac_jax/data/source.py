@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cardiac_jax.data import dataset, folds, phantom
@@ -15,6 +14,7 @@ from cardiac_jax.data.load import load as load_case
 from cardiac_jax.data.preprocess import Grid, Prepared, prepare
 from cardiac_jax.errors import InputError
 from cardiac_jax.progress import progress, shown
+from cardiac_jax.types import Config
 
 
 class Source(NamedTuple):
@@ -24,7 +24,7 @@ class Source(NamedTuple):
     cases: dict[str, list[Prepared]]
 
 
-def load(config: ConfigDict, seed: int, workdir: Path, console: Console) -> Source:
+def load(config: Config, seed: int, workdir: Path, console: Console) -> Source:
     """The training and validation cases of `config.data`.
 
     Raises:
@@ -43,7 +43,7 @@ def load(config: ConfigDict, seed: int, workdir: Path, console: Console) -> Sour
     return Source(chosen, cases)
 
 
-def make_phantom(config: ConfigDict, seed: int, console: Console) -> None:
+def make_phantom(config: Config, seed: int, console: Console) -> None:
     """Writes the phantom to `config.root` if that is what `config` names and the folder is not there: whole or not."""
     root = Path(config.root)
     if config.name != "phantom" or not config.root or root.exists():
@@ -57,16 +57,14 @@ def make_phantom(config: ConfigDict, seed: int, console: Console) -> None:
     console.print(f"{config.patients} phantom patients written to {root}")
 
 
-def split_of(config: ConfigDict, seed: int, records: Sequence[Record]) -> folds.Split:
+def split_of(config: Config, seed: int, records: Sequence[Record]) -> folds.Split:
     """Patients of each split: a listed file, the publisher's folders (`fold` -1), or a fold dealt from the seed."""
     if config.splits:
         return folds.read(Path(config.splits), records, max(config.fold, 0))
     return folds.split(records, seed, None if config.fold < 0 else config.fold, config.folds)
 
 
-def prepared(
-    records: Sequence[Record], chosen: Dataset, config: ConfigDict, console: Console, what: str
-) -> list[Prepared]:
+def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console: Console, what: str) -> list[Prepared]:
     """Labelled cases on the grid of `config`."""
     grid = Grid(config.spacing_mm or None, tuple(config.size))
     return [
@@ -80,7 +78,7 @@ def prepared(
     ]
 
 
-def describe(source: Source, config: ConfigDict, frequency: Sequence[int]) -> Description:
+def describe(source: Source, config: Config, frequency: Sequence[int]) -> Description:
     """What a checkpoint says of its training data."""
     classes = source.dataset.classes
     raw = {canonical: value for value, canonical in reversed(source.dataset.labels.items())}

@@ -23,7 +23,7 @@ from cardiac_jax.nets.unet import UNet
 from cardiac_jax.passes import random
 from cardiac_jax.train.optim import optimizer
 from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Config, Net, Objective, Pass, Phase, Stage, System
+from cardiac_jax.types import Array, Config, Net, Objective, Pass, Phase, Stage, System
 
 
 def build(config: Config, data: Description) -> System:
@@ -63,11 +63,13 @@ def build(config: Config, data: Description) -> System:
 
 def augment(config: Augment) -> Pass:
     """Warps image and label together, each example by its own key; positions and flags stay."""
-    return random(
-        lambda keys, image, label: augment_batch(image, label.astype(jnp.int32), keys, config),
-        ["image", "label"],
-        ["image", "label"],
-    )
+
+    def both(keys: Array, image: Array, label: Array) -> tuple[Array, Array]:
+        image, warped = augment_batch(image, label.astype(jnp.int32), keys, config)
+        assert warped is not None
+        return image, warped
+
+    return random(both, ["image", "label"], ["image", "label"])
 
 
 def _nets(config: Config, data: Description) -> dict[str, Net]:

@@ -53,11 +53,11 @@ class Checkpoints:
         registry.add(ocp.handlers.JsonHandler, checkpointable_name="about")
         context = ocp.Context()
         context.checkpointables.registry = registry
-        self._keep = _policies.AnyPreservationPolicy(
+        keep: Any = _policies.AnyPreservationPolicy(
             [_policies.LatestN(1), _policies.BestN(get_metric_fn=score_of, n=keep_best)]
         )
         self._orbax = ocp.training.Checkpointer(
-            self.directory, context=context, preservation_policy=self._keep, cleanup_tmp_directories=writing
+            str(self.directory), context=context, preservation_policy=keep, cleanup_tmp_directories=writing
         )
         self._pending = None
 
@@ -92,7 +92,7 @@ class Checkpoints:
         self.wait()
         host = parallel.fetch(state)
         about = {**about, "format": FORMAT, "step": step, "sha256": checksums(host)}
-        metrics = {"score": score if math.isfinite(score) else WORST}
+        metrics: Any = {"score": score if math.isfinite(score) else WORST}
         self._pending = self._orbax.save_checkpointables_async(
             step, {"state": host, "about": about}, force=True, overwrite=step in self.steps(), metrics=metrics
         )

@@ -63,7 +63,7 @@ def predict_folder(
         if probabilities:
             path = output / f"{record.id}_probabilities.nii.gz"
             content = formats.encode(path, prediction.probabilities, case.affine)
-            atomic_write(path, lambda to, content=content: to.write_bytes(content) and None)
+            atomic_write(path, lambda to, content=content: to.write_bytes(content))
         console.print(f"{record.id}.nii.gz ({time.perf_counter() - start:.1f} s)")
 
 
@@ -118,7 +118,7 @@ def evaluate(
             to_canonical(image, frame),
             to_canonical(case.label, frame),
             {trained.config.get("method", "prediction"): to_canonical(labels, frame)},
-            tuple(case.spacing_mm[axis] for axis in frame.axes),
+            frame.of(case.spacing_mm),
         )
     seconds = (time.perf_counter() - start) / len(named)
     about = {
@@ -132,10 +132,10 @@ def evaluate(
     }
     records.write_csv(out / "cases.csv", rows)
     records.write_json(out / "cases.json", rows, about)
-    title = f"{trained.config.get('method', '')} step {trained.step}, {chosen.name} {split}: in 3D per case, on its own grid"
-    shown = table.structure_table(rows, classes[1:], title=title, leave_out=leave_out)
-    atomic_write(out / "table.md", lambda to: to.write_text(table.to_markdown(shown) + "\n") and None)
-    console.print(table.to_rich(shown))
+    title = f"{trained.config.get('method', '')}, step {trained.step}; {chosen.name} {split}, in 3D per case"
+    summary = table.structure_table(rows, classes[1:], title=title, leave_out=leave_out)
+    atomic_write(out / "table.md", lambda to: to.write_text(table.to_markdown(summary) + "\n"))
+    console.print(table.to_rich(summary))
     dice = mean_by_case(rows, "dice", classes[1:])
     typical = figures.best_median_worst(dice)
     chosen_views = [

@@ -48,7 +48,7 @@ class Log:
         path = Path(workdir) / "log.jsonl"
         kept = [line for line in read_log(path) if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        atomic_write(path, lambda temporary: temporary.write_text(text) and None)
+        atomic_write(path, lambda temporary: temporary.write_text(text))
         self._file = path.open("a")
         self._board = _tensorboard(Path(workdir)) if tensorboard else None
 

@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
@@ -16,7 +15,7 @@ from cardiac_jax.progress import progress
 from cardiac_jax.system import inference_variables, init_state
 from cardiac_jax.train import log, parallel
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
-from cardiac_jax.types import System, Variables
+from cardiac_jax.types import Config, System, Variables
 
 IN_FLIGHT = 2
 """Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
@@ -27,7 +26,7 @@ Validate = Callable[[Variables], dict[str, float]]
 
 def train(
     system: System,
-    config: ConfigDict,
+    config: Config,
     examples: Examples,
     validate: Validate,
     workdir: Path,
@@ -107,7 +106,7 @@ def train(
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT while it is entered: finish the step, save, leave. A second SIGINT interrupts at once."""
+    """Notes SIGTERM and SIGINT while entered: finish the step, save, leave. A second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.number = 0

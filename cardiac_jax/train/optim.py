@@ -1,12 +1,12 @@
 """Optimisers from configuration: Adam or SGD, schedule, clipping, decoupled weight decay."""
 
 import optax
-from ml_collections import ConfigDict
 
 from cardiac_jax.errors import InputError
+from cardiac_jax.types import Config
 
 
-def schedule(config: ConfigDict, steps: int) -> optax.Schedule:
+def schedule(config: Config, steps: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up over `config.warmup` of the steps, then `config.schedule`.
 
     Args:
@@ -31,7 +31,7 @@ def schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, config.lr, warm), after[config.schedule]()], [warm])
 
 
-def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     """Clipping by global norm, then Adam or SGD with momentum 0.9, then decoupled weight decay.
 
     Args:

@@ -66,8 +66,8 @@ def abstract(tree: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """A replicated tree as NumPy arrays on the host."""
-    return jax.device_get(tree)
+    """A replicated tree copied to the host (on a CPU, device_get alone is a view of memory that the next step reuses)."""
+    return jax.tree.map(np.array, jax.device_get(tree))
 
 
 def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:

@@ -23,14 +23,14 @@ def predict_slices(predict: Predict, image: np.ndarray, flips: bool = False) -> 
     With `flips`, the mean over the image and its three in-plane mirrorings, each mirrored back.
     """
     mirrored = [(), (1,), (2,), (1, 2)] if flips else [()]
-    total = 0.0
+    summed = []
     for axes in mirrored:
         parts = []
         for start in range(0, len(image), BATCH):
             rows = np.minimum(np.arange(start, start + BATCH), len(image) - 1)
             parts.append(predict(np.flip(image[rows], axes))[: len(image) - start])
-        total = total + np.flip(np.concatenate(parts), axes)
-    return total / len(mirrored)
+        summed.append(np.flip(np.concatenate(parts), axes))
+    return np.mean(summed, axis=0)
 
 
 def validator(

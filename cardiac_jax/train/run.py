@@ -29,12 +29,13 @@ from cardiac_jax.system import inference_variables, init_state
 from cardiac_jax.train import loop, parallel
 from cardiac_jax.train.checkpoint import Checkpoints
 from cardiac_jax.train.predict import validator
+from cardiac_jax.types import Config
 
 MOVABLE = ("data.root", "train.log_every", "train.tensorboard")
 """Keys that may differ when a run goes on: they change nothing that is learnt."""
 
 
-def train(config: ConfigDict, workdir: Path, console: Console) -> int:
+def train(config: Config, workdir: Path, console: Console) -> int:
     """Trains `config` in `workdir`, or goes on there.
 
     Returns:
@@ -72,7 +73,7 @@ class Trained(NamedTuple):
       predict: `image [B, *S, C] -> probabilities [B, *S, K]`.
     """
 
-    config: ConfigDict
+    config: Config
     description: Description
     about: dict[str, Any]
     step: int
@@ -107,7 +108,7 @@ def code_version() -> dict[str, str]:
     return {"cardiac-jax": version("cardiac-jax"), "sources": digest.hexdigest()[:16], **libraries}
 
 
-def to_config(data: dict[str, Any]) -> ConfigDict:
+def to_config(data: dict[str, Any]) -> Config:
     """The configuration stored as JSON: lists are tuples again."""
 
     def cast(value: Any) -> Any:
@@ -118,13 +119,13 @@ def to_config(data: dict[str, Any]) -> ConfigDict:
     return ConfigDict(cast(data)).lock()
 
 
-def _same_config(config: ConfigDict, workdir: Path) -> None:
+def _same_config(config: Config, workdir: Path) -> None:
     """Writes the configuration, or compares it with the one that is there."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         if parallel.is_first_process():
             Path(workdir).mkdir(parents=True, exist_ok=True)
-            atomic_write(path, lambda temporary: temporary.write_text(config.to_json(indent=1)) and None)
+            atomic_write(path, lambda temporary: temporary.write_text(config.to_json(indent=1)))
         return
     try:
         before = dict(_flat(to_config(json.loads(path.read_text())).to_dict()))

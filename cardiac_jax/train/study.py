@@ -78,7 +78,7 @@ def report(workdir: Path, names: Sequence[str], split: str, leave_out: Sequence[
         for one in shown:
             console.print(table.to_rich(one))
         text += [table.to_markdown(one) for one in shown]
-    atomic_write(workdir / "study.md", lambda to: to.write_text("\n\n".join(text) + "\n") and None)
+    atomic_write(workdir / "study.md", lambda to: to.write_text("\n\n".join(text) + "\n"))
     figures.save(charts.box_plots(rows, order, leave_out=leave_out), workdir / "boxes.png")
     for name in names:
         figures.save(charts.training_curves(read_log(workdir / name / "log.jsonl")), workdir / name / "curves.png")
@@ -102,7 +102,7 @@ def _slices(workdir: Path, rows: Mapping[str, Sequence[Row]], split: str, about:
         preds[method] = to_canonical(canonical_labels(read(path).data, chosen.labels, path), frame)
     image = to_canonical(next(iter(case.images.values())), frame)
     assert case.label is not None
-    spacing = tuple(case.spacing_mm[axis] for axis in frame.axes)
+    spacing = frame.of(case.spacing_mm)
     view = figures.View(
         name, image, to_canonical(case.label, frame), preds, spacing, f"(median, mean Dice {mean[name]:.3f})"
     )
