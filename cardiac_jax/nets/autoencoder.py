@@ -1,4 +1,4 @@
-"""Autoencoder of label maps, the shape prior of SRSCN (Yue et al. 2019, section 2.2) and of its ACNN rival."""
+"""Autoencoder of label maps: shape prior of SRSCN (Yue et al. 2019, section 2.2) and of its ACNN rival."""
 
 from collections.abc import Sequence
 from math import prod
@@ -12,13 +12,13 @@ from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, glorot
 
 
 class Autoencoder(nn.Module):
-    """Label map [B, *size, K], one-hot or soft -> (logits [B, *size, K], code [B, code]); both float32 or wider.
+    """Label map [B, *size, K], one-hot or soft -> (logits [B, *size, K], code [B, code]), float32 or wider.
 
-    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of stride 3 to a single
-    channel and a linear layer to the code. Decoder: a linear layer to the same small map, a transposed 7-convolution
-    of stride 3, per width a transposed 4-convolution of stride 2, then a 3-convolution to `classes`. Normalisation and
-    ReLU follow every layer but the code and the last one. What the strides overshoot is cropped about the centre:
-    240 -> 10 -> 240 exactly, 128 -> 6 -> 144 -> 128.
+    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of stride 3 to a
+    single channel and a linear layer to the code. Decoder: a linear layer to the same small map, a transposed
+    7-convolution of stride 3, transposed 4-convolutions of stride 2, a 3-convolution to `classes`. Normalisation
+    and ReLU follow every layer but the code and the last one. What the strides overshoot is cropped about the
+    centre: 240 -> 10 -> 240 exactly, 128 -> 6 -> 144 -> 128.
     """
 
     size: Sequence[int] = (240, 240)
@@ -53,9 +53,7 @@ class Autoencoder(nn.Module):
     def _norm(self) -> BatchNorm:
         return BatchNorm(dtype=self.dtype, axis_name=self.axis_name)
 
-    def encode(
-        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
-    ) -> Array:
+    def encode(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         """[B, *size, K] -> [B, code]. Raises ValueError for another size than the one it was built for."""
         if x.shape[1:-1] != tuple(self.size):
             raise ValueError(f"label map of size {x.shape[1:-1]} in an autoencoder for {tuple(self.size)}")
@@ -64,9 +62,7 @@ class Autoencoder(nn.Module):
             x = nn.relu(norm(layer(x), train=train, mask=mask))
         return self.to_code(x.reshape(x.shape[0], -1)).astype(out)
 
-    def decode(
-        self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
-    ) -> Array:
+    def decode(self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         """[B, code] -> logits [B, *size, K]."""
         x = self.from_code(code).reshape(code.shape[0], *self.small, 1)
         x = nn.relu(self.decoder_norm[0](x, train=train, mask=mask))

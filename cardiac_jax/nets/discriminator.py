@@ -21,9 +21,7 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
-    ) -> Array:
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         out = jnp.promote_types(x.dtype, jnp.float32)
         for features in self.features:
             x = nn.leaky_relu(Conv(features, 4, 2, dtype=self.dtype)(x), self.slope)

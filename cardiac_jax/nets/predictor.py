@@ -21,19 +21,15 @@ def flatten(x: Array) -> Array:
 
 
 class PositionHead(nn.Module):
-    """Bottleneck [B, *S, C] -> position of the slice [B] in (0, 1), 0 at the apex, 1 at the base (Yue et al., eq. 4)."""
+    """Bottleneck [B, *S, C] -> position of the slice [B] in (0, 1): 0 apex, 1 base (Yue et al. 2019, eq. 4)."""
 
     hidden: int = 256
     summary: Callable[[Array], Array] = global_average
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
-    ) -> Array:
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         out = jnp.promote_types(x.dtype, jnp.float32)
-        x = nn.relu(
-            nn.Dense(self.hidden, dtype=self.dtype, kernel_init=glorot, name="hidden_layer")(self.summary(x))
-        )
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=glorot, name="hidden_layer")(self.summary(x)))
         logit = nn.Dense(1, dtype=self.dtype, kernel_init=glorot, name="output")(x)
         return nn.sigmoid(logit[:, 0].astype(out))

@@ -1,4 +1,4 @@
-"""U-Net in any number of dimensions, its parts injected (Ronneberger et al. 2015; as enhanced in Yue et al. 2019)."""
+"""U-Net of any rank, its parts injected (Ronneberger et al. 2015; as enhanced in Yue et al. 2019)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,12 +14,13 @@ from cardiac_jax.ops.pool import max_pool
 
 
 class UNet(nn.Module):
-    """[B, *S, C] -> logits [B, *S, classes], bottleneck [B, *(S / window^levels), features[-1]]; both float32 or wider.
+    """[B, *S, C] -> logits [B, *S, classes], bottleneck [B, *(S / window^poolings), features[-1]].
 
-    The rank is the input's. `window` is what each level pools by: 2, or (1, 2, 2) to keep Z in 3D.
-    Injected parts are called as `block(features, norm=, dropout=, dtype=)`, `up(features, window=, norm=, dtype=)`
-    and `down(x, window)`; `norm=None` gives a network without normalisation.
-    Raises ValueError if a size is not divisible by its window to the power of the number of poolings.
+    The rank is the input's; outputs are float32 or wider. `window` is what each of the len(features) - 1 poolings
+    pools by: 2, or (1, 2, 2) to keep Z in 3D. Injected parts are called as `block(features, norm=, dropout=,
+    dtype=, name=)`, `up(features, window=, norm=, dtype=, name=)` and `down(x, window)`; `norm` as `norm(dtype=)`
+    after it was given `axis_name`, and None gives a network without normalisation.
+    Raises ValueError if a size is not divisible by window^poolings.
     """
 
     features: Sequence[int] = (32, 64, 128, 256, 512)

@@ -1,8 +1,8 @@
 """Convolution and transposed convolution, channels last, any rank.
 
-One function each. On a CPU they run in the form that XLA compiles best, elsewhere as the plain `lax` operation;
-the two agree to rounding. Both are bilinear, so one gradient rule serves every form: the vector-Jacobian product
-of that form with respect to one argument, the other one held.
+One function each. On a CPU they run in the form that XLA compiles best, elsewhere as the plain `lax`
+operation; the two agree to rounding. Both are bilinear, so one gradient rule serves every form: the
+vector-Jacobian product of that form with respect to one argument, the other one held.
 
 Forms used on a CPU
 - stride > 1: space-to-depth, then a convolution of stride 1 with a rearranged kernel;
@@ -10,8 +10,8 @@ Forms used on a CPU
   with kernel 2, stride 2 it is one matrix product);
 - kernel 1: a matrix product;
 - one input channel: a sum of shifted multiply-adds;
-- three spatial axes: depth folded into the batch, its taps concatenated on the channels (training) or added after
-  one 2D convolution (inference);
+- three spatial axes: depth folded into the batch, its taps concatenated on the channels (training) or added
+  after one 2D convolution (inference);
 - few channels on a large image: kernel gradient image by image, see `_conv2d`.
 """
 
@@ -45,10 +45,8 @@ def per_axis(value: Size, rank: int) -> tuple[int, ...]:
     return axes
 
 
-def conv(
-    x: Array, kernel: Array, *, strides: Size = 1, dilation: Size = 1, padding: str | Pads = "SAME"
-) -> Array:
-    """Correlation of `x` [B, *S, Cin] with `kernel` [*k, Cin, Cout] -> [B, *S', Cout], as `flax.linen.Conv`."""
+def conv(x: Array, kernel: Array, *, strides: Size = 1, dilation: Size = 1, padding: str | Pads = "SAME") -> Array:
+    """`x` [B, *S, Cin] correlated with `kernel` [*k, Cin, Cout] -> [B, *S', Cout], as in `flax.linen.Conv`."""
     rank = kernel.ndim - 2
     strides, dilation = per_axis(strides, rank), per_axis(dilation, rank)
     if isinstance(padding, str):
@@ -58,9 +56,10 @@ def conv(
 
 
 def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
-    """Transposed convolution, "SAME": [B, *S, Cin], [*k, Cin, Cout] -> [B, *(S * strides), Cout], as `flax.linen.ConvTranspose`.
+    """Transposed "SAME" convolution: [B, *S, Cin], [*k, Cin, Cout] -> [B, *(S * strides), Cout].
 
-    Raises ValueError where a kernel is smaller than its stride (the output would have gaps).
+    Its conventions are those of `flax.linen.ConvTranspose`. Raises ValueError where a kernel is smaller than its
+    stride (the output would have gaps).
     """
     strides = per_axis(strides, kernel.ndim - 2)
     if any(k < s for k, s in zip(kernel.shape, strides, strict=False)):
@@ -68,7 +67,7 @@ def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
     return _conv_transpose(x, kernel, strides)
 
 
-# ---------------------------------------------------------------------------------------------- platform and gradient
+# -------------------------------------------------------------------------------------- platform and gradient
 
 
 def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Callable:
@@ -92,8 +91,7 @@ def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Calla
             return jax.vjp(lambda v: form(x, v, static=static), kernel)[1](g)[0]
 
         return tuple(
-            choose(partial(by, training), partial(by, stock), *saved, gradient)
-            for by in (by_input, by_kernel)
+            choose(partial(by, training), partial(by, stock), *saved, gradient) for by in (by_input, by_kernel)
         )
 
     call.defvjp(forward, backward)
@@ -114,12 +112,10 @@ def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:
 
 def _stock_transpose(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
     space = "DHW"[3 - len(static) :]
-    return lax.conv_transpose(
-        x, kernel, static, "SAME", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C")
-    )
+    return lax.conv_transpose(x, kernel, static, "SAME", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"))
 
 
-# ------------------------------------------------------------------------------------------------------- rearrangement
+# ---------------------------------------------------------------------------------------------- rearrangement
 
 
 def space_to_depth(x: Array, block: Sequence[int]) -> Array:
@@ -136,9 +132,7 @@ def depth_to_space(x: Array, block: Sequence[int]) -> Array:
     rank, space = len(block), x.shape[1:-1]
     y = x.reshape(x.shape[0], *space, *block, -1)
     order = (0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 2 * rank + 1)
-    return y.transpose(order).reshape(
-        x.shape[0], *(s * b for s, b in zip(space, block, strict=True)), y.shape[-1]
-    )
+    return y.transpose(order).reshape(x.shape[0], *(s * b for s, b in zip(space, block, strict=True)), y.shape[-1])
 
 
 def _pad_space(x: Array, pads: Pads) -> Array:
@@ -148,23 +142,19 @@ def _pad_space(x: Array, pads: Pads) -> Array:
 
 def _tap(x: Array, at: Sequence[int], size: Sequence[int]) -> Array:
     """Window of spatial extent `size` starting at `at`."""
-    return lax.slice(
-        x, (0, *at, 0), (x.shape[0], *(a + s for a, s in zip(at, size, strict=True)), x.shape[-1])
-    )
+    return lax.slice(x, (0, *at, 0), (x.shape[0], *(a + s for a, s in zip(at, size, strict=True)), x.shape[-1]))
 
 
 def _block_kernel(kernel: Array, pads: Pads, block: Sequence[int]) -> Array:
     """Kernel padded to a multiple of `block` per axis -> [*taps, *block, Cin, Cout]."""
-    kernel = lax.pad(
-        kernel, jnp.zeros((), kernel.dtype), (*((a, b, 0) for a, b in pads), (0, 0, 0), (0, 0, 0))
-    )
+    kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*((a, b, 0) for a, b in pads), (0, 0, 0), (0, 0, 0)))
     rank = len(block)
     split = [v for size, b in zip(kernel.shape[:-2], block, strict=True) for v in (size // b, b)]
     order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
     return kernel.reshape(*split, *kernel.shape[-2:]).transpose(order)
 
 
-# ----------------------------------------------------------------------------------------------------------- CPU forms
+# -------------------------------------------------------------------------------------------------- CPU forms
 
 
 def _cpu_conv(x: Array, kernel: Array, static: Geometry, inference: bool = False) -> Array:
@@ -200,7 +190,7 @@ def _strided(x: Array, kernel: Array, static: Geometry) -> Array:
 
 
 def _subpixel(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
-    """Output s q + r gathers input q + u through tap t = s u + a - r, with `a` the zeros before a dilated input."""
+    """Output s q + r gathers input q + u through tap t = s u + a - r; a: zeros before the dilated input."""
     fill, pads = [], []
     for k, s in zip(kernel.shape, static, strict=False):
         a = k - 1 if s > k - 1 else -(-(k + s - 2) // 2)
@@ -248,9 +238,7 @@ def _one_channel(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
 def _taps(x: Array, kernel: Array, dilation: tuple[int, ...]) -> list[tuple[Array, Array]]:
     size = [s - (k - 1) * d for s, k, d in zip(x.shape[1:-1], kernel.shape, dilation, strict=False)]
     places = list(product(*(range(k) for k in kernel.shape[:-2])))
-    return [
-        (_tap(x, [i * d for i, d in zip(at, dilation, strict=True)], size), kernel[at][0]) for at in places
-    ]
+    return [(_tap(x, [i * d for i, d in zip(at, dilation, strict=True)], size), kernel[at][0]) for at in places]
 
 
 def _one_channel_product(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
@@ -276,7 +264,7 @@ def _plain2d(x: Array, kernel: Array, pads: Pads) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d(x: Array, kernel: Array, pads: Pads) -> Array:
-    """Stride 1. Its kernel gradient, for few channels on a large image, goes image by image (`_kernel_gradient`)."""
+    """Stride 1. For few channels on a large image its kernel gradient is `_kernel_gradient`."""
     return _plain2d(x, kernel, pads)
 
 
@@ -296,7 +284,7 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 def _kernel_gradient(x: Array, gradient: Array, kernel: Array) -> Array:
-    """Per image: gradient shifted along W once per column tap and concatenated, then one product per row tap."""
+    """Per image: the gradient shifted along W by each column tap, concatenated; one product per row tap."""
     rows, columns, cin, cout = kernel.shape
     height, width = gradient.shape[1], x.shape[2]
 

@@ -13,8 +13,8 @@ from cardiac_jax.ops.conv import Size, per_axis
 def max_pool(x: Array, window: Size = 2) -> Array:
     """Maximum over blocks of `window`, stride equal to it: [B, *S, C] -> [B, *(S // window), C].
 
-    A remainder at the far end is dropped ("VALID"). Where several elements of a block are equal to its maximum the
-    whole gradient goes to the first in row-major order, as `flax.linen.max_pool` has it, so its sum is preserved.
+    A remainder at the far end is dropped ("VALID"). Where several elements of a block equal its maximum, the
+    whole gradient goes to the first of them in row-major order, as in `flax.linen.max_pool`: its sum is kept.
     """
     return _max_pool(x, per_axis(window, x.ndim - 2))
 
@@ -42,14 +42,11 @@ def _backward(window: tuple[int, ...], saved: tuple[Array, Array], gradient: Arr
     blocks = _blocks(x, window)
     top = blocks == jnp.expand_dims(y, inside)
     place = sum(
-        jax.lax.broadcasted_iota(jnp.int32, blocks.shape, axis) * prod(window[i + 1 :])
-        for i, axis in enumerate(inside)
+        jax.lax.broadcasted_iota(jnp.int32, blocks.shape, axis) * prod(window[i + 1 :]) for i, axis in enumerate(inside)
     )
     first = jnp.where(top, place, jnp.iinfo(jnp.int32).max).min(inside, keepdims=True)
     spread = jnp.where(place == first, jnp.expand_dims(gradient, inside), 0)
-    spread = spread.reshape(
-        x.shape[0], *(s // w * w for s, w in zip(x.shape[1:-1], window, strict=True)), x.shape[-1]
-    )
+    spread = spread.reshape(x.shape[0], *(s // w * w for s, w in zip(x.shape[1:-1], window, strict=True)), x.shape[-1])
     return (jnp.pad(spread, [(0, a - b) for a, b in zip(x.shape, spread.shape, strict=True)]),)
 
 
