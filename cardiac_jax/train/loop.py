@@ -56,12 +56,13 @@ def train(
         console.print(f"going on from step {step}")
     state = parallel.replicate(state)
     lines = log.Log(workdir, step, settings.tensorboard)
-    end, stop = 0, StopRequest()
+    end, stopped, stop = 0, 0, StopRequest()
     with progress(console) as bar, stop:
         for stage in system.stages:
             # --- a stage: its own compiled step, and its batches from where the last run stopped
             start, end = end, end + stage.steps
-            if step >= end or stop.number:
+            stopped = parallel.agreed(stop.number, now=True)
+            if step >= end or stopped:
                 continue
             run = parallel.compile_train(stage, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
@@ -85,9 +86,9 @@ def train(
                         lines.write(step, stage=stage.name, split="train", **figures)
                         bar.update(task, completed=step - start, note=log.note(figures))
                     # --- validation and checkpoint
-                    leaving = parallel.any_process(bool(stop.number), now=logging)
+                    stopped = parallel.agreed(stop.number, now=logging)
                     due = (step - start) % settings.eval_every == 0 or step == end
-                    if due or leaving:
+                    if due or stopped:
                         scores = {}
                         if due and stage is system.stages[-1]:
                             scores = validate(inference_variables(state))
@@ -95,14 +96,14 @@ def train(
                             console.print(f"{stage.name} {step - start}/{stage.steps}: {log.note(scores)}")
                         checkpoints.save(step, state, dict(about), scores.get("dice", WORST))
                         meter.skip()
-                    if leaving:
+                    if stopped:
                         break
             console.print(f"{stage.name}: {meter.summary()}")
-            if leaving:
+            if stopped:
                 break
-    checkpoints.close()
+        checkpoints.close()  # while signals are still noted only: a second one must not cut the save short
     lines.close()
-    return stop.number if step < sum(stage.steps for stage in system.stages) else 0
+    return stopped if step < sum(stage.steps for stage in system.stages) else 0
 
 
 class StopRequest:

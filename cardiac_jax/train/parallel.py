@@ -41,14 +41,14 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def any_process(flag: bool, now: bool) -> bool:
-    """True on every process when it is true on one (a signal may reach only some of them).
+def agreed(number: int, now: bool) -> int:
+    """The largest `number` of all processes, on every one of them (a signal may reach only some).
 
-    Several processes agree only when `now`, the same on all of them: each agreement is an exchange.
+    Several processes agree only when `now`, the same on all of them: each agreement is an exchange; 0 until then.
     """
     if jax.process_count() == 1:
-        return flag
-    return now and bool(np.max(multihost_utils.process_allgather(np.int32(flag))))
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number)))) if now else 0
 
 
 def _sharding(*axes: str) -> NamedSharding:
@@ -66,7 +66,7 @@ def abstract(tree: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """A replicated tree copied to the host (on a CPU, device_get alone is a view of memory that the next step reuses)."""
+    """A replicated tree copied to the host; on a CPU, device_get alone is a view of memory that the next step reuses."""
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
