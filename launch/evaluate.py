@@ -22,7 +22,7 @@ LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table"
 
 
 def main() -> None:
-    from cardiac_jax.train.evaluate import evaluate
+    from cardiac_jax.runs.evaluate import evaluate
 
     evaluate(
         Path(cli.required(WORKDIR.value, "--workdir")),

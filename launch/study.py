@@ -27,7 +27,7 @@ FLIPS = flags.DEFINE_bool("flips", False, "evaluate with mirrored copies average
 def main() -> int:
     """0, or the exit status of the command that failed or was stopped."""
     from cardiac_jax.errors import InputError
-    from cardiac_jax.train import study
+    from cardiac_jax.runs import study
 
     cli.required(CONFIG.value, "--config")
     workdir = Path(cli.required(WORKDIR.value, "--workdir"))

@@ -24,7 +24,8 @@ PROCESS = flags.DEFINE_integer("process", 0, "which of them this is")
 def main() -> int:
     """0 when trained to the end, 128 + n when stopped by signal n."""
     from cardiac_jax.data.files import lock
-    from cardiac_jax.train import parallel, run
+    from cardiac_jax.runs import run
+    from cardiac_jax.train import parallel
 
     config, workdir = cli.required(CONFIG.value, "--config"), Path(cli.required(WORKDIR.value, "--workdir"))
     if COORDINATOR.value:

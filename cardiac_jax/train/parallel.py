@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cardiac_jax.errors import InputError
 from cardiac_jax.system import predict_step, train_step
 from cardiac_jax.types import Array, Stage, System, TrainState
 
@@ -49,6 +50,13 @@ def agreed(number: int, now: bool) -> int:
     if jax.process_count() == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.int32(number)))) if now else 0
+
+
+def refuse_uneven(batch_size: int, accumulate: int) -> None:
+    """Raises InputError unless every device has `accumulate` equal parts, all real, of a batch that is accumulated."""
+    if accumulate > 1 and batch_size % (accumulate * jax.device_count()):
+        problem = f"{accumulate} parts on {jax.device_count()} devices do not divide train.batch_size={batch_size}"
+        raise InputError("train.accumulate", problem)
 
 
 def _sharding(*axes: str) -> NamedSharding:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 import cardiac_jax
 from cardiac_jax import systems
-from cardiac_jax.data import pipeline, source
+from cardiac_jax.data import folds, pipeline, source
 from cardiac_jax.data.description import Description, from_json
 from cardiac_jax.data.files import atomic_write
 from cardiac_jax.errors import InputError
@@ -44,20 +44,24 @@ def train(config: Config, workdir: Path, console: Console) -> int:
     Raises:
       InputError: the data, a key, or what is in `workdir` already cannot be used.
     """
-    _same_config(config, workdir)
+    _refuse_changes(config, workdir)
     if parallel.is_first_process():
         source.make_phantom(config.data, config.seed, console)
     parallel.barrier("data")
-    data = source.load(config.data, config.seed, workdir, console)
+    data = source.load(config.data, config.seed, console)
     examples = pipeline.slices(data.cases["train"])
     frequency = pipeline.class_frequency(examples, len(data.dataset.classes))
     description = source.describe(data, config.data, frequency)
     system = systems.build(config, description)
+    parallel.refuse_uneven(config.train.batch_size, config.train.accumulate)
+    # Only now, with nothing left to refuse: a mistake must not leave a folder that its correction cannot use.
+    folds.keep(workdir, data.split)
+    atomic_write(workdir / "config.json", lambda temporary: temporary.write_text(config.to_json(indent=1)))
     about = {
         "system": config.system,
         "config": config.to_dict(),
         "data": dataclasses.asdict(description),
-        "splits": {split: [case.id for case in cases] for split, cases in data.cases.items()},
+        "splits": data.split._asdict(),
         "code": code_version(),
     }
     sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
@@ -119,17 +123,14 @@ def to_config(data: dict[str, Any]) -> Config:
     return ConfigDict(cast(data)).lock()
 
 
-def _same_config(config: Config, workdir: Path) -> None:
-    """Writes the configuration, or compares it with the one that is there."""
-    path = Path(workdir) / "config.json"
+def _refuse_changes(config: Config, workdir: Path) -> None:
+    """Raises InputError if a run with another configuration was started in `workdir`."""
+    path = workdir / "config.json"
     if not path.exists():
-        if parallel.is_first_process():
-            Path(workdir).mkdir(parents=True, exist_ok=True)
-            atomic_write(path, lambda temporary: temporary.write_text(config.to_json(indent=1)))
         return
     try:
         before = dict(_flat(to_config(json.loads(path.read_text())).to_dict()))
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise InputError(path, "is not a configuration in JSON") from None
     now = dict(_flat(config.to_dict()))
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in MOVABLE)

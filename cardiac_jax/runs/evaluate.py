@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from cardiac_jax.data import dataset, folder, formats, source
-from cardiac_jax.data.case import Case, Record
+from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.files import atomic_write, write_label
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import orientation, to_canonical
@@ -20,7 +20,7 @@ from cardiac_jax.metrics import figures, records, table
 from cardiac_jax.metrics.evaluate import Row, evaluate_case
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.progress import shown
-from cardiac_jax.train import run
+from cardiac_jax.runs import run
 from cardiac_jax.train.predict import predict_slices
 
 
@@ -85,7 +85,8 @@ def evaluate(
     and worst case) and `predictions/<case>.nii.gz`.
 
     Args:
-      name, root: another data set than the one trained on.
+      name: another data set than the one trained on.
+      root: its folder, if not the one of training.
       split: train, val or test as the run split its patients (of another data set: its own folders), or all.
 
     Returns:
@@ -102,7 +103,7 @@ def evaluate(
     raw = {value: k for k, value in enumerate(trained.description.labels)}
     rows: list[Row] = []
     views: dict[str, figures.View] = {}
-    named = _records(trained, chosen, Path(root or trained.config.data.root), split, own=name is None and root is None)
+    named = _records(trained, chosen, Path(root or trained.config.data.root), split)
     start = time.perf_counter()
     for record in shown(named, "evaluating", console):
         case = load(record, chosen, trained.description.sequences, labelled=True)
@@ -147,15 +148,15 @@ def evaluate(
     return rows
 
 
-def _records(trained: run.Trained, chosen, root: Path, split: str, own: bool) -> list[Record]:
-    """The labelled cases of a split, by the patients that the run itself put there where it is the run's own data."""
+def _records(trained: run.Trained, chosen: Dataset, root: Path, split: str) -> list[Record]:
+    """The cases of a split: of the data set trained on, the patients that the run put there, wherever it lies now."""
     found = chosen.find(root)
     if split == "all":
         return found
     if split not in ("train", "val", "test"):
         raise InputError("--split", f"{split!r} is not one of train, val, test, all")
-    side = source.split_of(trained.config.data, trained.config.seed, found) if own else None
-    named = [r for r in found if (r.patient in getattr(side, split) if side else r.split == split)]
+    own = chosen.name == trained.description.dataset
+    named = [r for r in found if (r.patient in trained.about["splits"][split] if own else r.split == split)]
     if not named:
         raise InputError(root, f"no case in split {split!r}")
     return named
