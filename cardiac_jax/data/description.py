@@ -1,4 +1,4 @@
-"""What a system must know of the data it was trained on; stored in every checkpoint, so that none is needed to restore."""
+"""What a system must know of its training data; stored in every checkpoint, so that no data is needed to restore."""
 
 import dataclasses
 from typing import Any

@@ -21,10 +21,11 @@ class Source(NamedTuple):
     """Prepared cases by split ("train", "val"; test cases are left alone until they are evaluated)."""
 
     dataset: Dataset
+    split: folds.Split
     cases: dict[str, list[Prepared]]
 
 
-def load(config: Config, seed: int, workdir: Path, console: Console) -> Source:
+def load(config: Config, seed: int, console: Console) -> Source:
     """The training and validation cases of `config.data`.
 
     Raises:
@@ -35,12 +36,11 @@ def load(config: Config, seed: int, workdir: Path, console: Console) -> Source:
         raise InputError("data.root", "is required: the folder of the data set")
     records = chosen.find(root)
     split = split_of(config, seed, records)
-    folds.keep(Path(workdir), split)
     cases = {}
     for side in ("train", "val"):
         named = [record for record in records if record.patient in getattr(split, side)]
         cases[side] = prepared(named, chosen, config, console, side)
-    return Source(chosen, cases)
+    return Source(chosen, split, cases)
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
