@@ -1,6 +1,7 @@
 """Loss transforms on toy networks: pass and term each adds, its weight and gradient, their composition."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,8 @@ VALUES = {**toys.batch(4), "dense": jnp.array([1.0, 1.0, 0.0, 1.0])}
 class Row(NamedTuple):
     """A transform of weight `w`, the names its pass writes, and those of its networks that train."""
 
-    make: Any  # weight -> LossTransform
+    of: Callable[..., LossTransform]
+    make: Callable[[Any], LossTransform]  # by weight
     writes: frozenset[str]
     trains: frozenset[str] = frozenset()
     dense_only: bool = True
@@ -34,21 +36,27 @@ class Row(NamedTuple):
 
 ROWS = {
     "shape": Row(
+        objectives.shape_prior,
         lambda w: objectives.shape_prior(NETS["autoencoder"], K, w),
         frozenset({"truth", "predicted_shape", "true_shape"}),
     ),
     "code": Row(
+        objectives.code_prior,
         lambda w: objectives.code_prior(NETS["autoencoder"], K, w),
         frozenset({"truth", "predicted_code", "true_code"}),
     ),
     "position": Row(
+        objectives.position,
         lambda w: objectives.position(NETS["head"], w),
         frozenset({"predicted_position"}),
         frozenset({"head"}),
         dense_only=False,
     ),
-    "adversarial": Row(lambda w: objectives.adversarial(NETS["discriminator"], w), frozenset({"fake"})),
+    "adversarial": Row(
+        objectives.adversarial, lambda w: objectives.adversarial(NETS["discriminator"], w), frozenset({"fake"})
+    ),
     "weight_decay": Row(
+        objectives.weight_decay,
         lambda w: objectives.weight_decay(NETS["segmenter"], w),
         frozenset({"squared_weights"}),
         dense_only=False,
@@ -61,15 +69,15 @@ def base(**options: Any) -> Objective:
     return objectives.segmentation(toys.segmenter(**options), exponential_logarithmic((1.0, 2.0, 3.0)))
 
 
+def once(objective: Objective, variables, values, train=frozenset({"segmenter", "head"})):
+    written, after = objective.forward(variables, values, key=KEY, train=train)
+    loss, _, logs = objective.loss.apply(objective.loss.init(), written)
+    return loss, logs, written, after
+
+
 def evaluate(objective: Objective, variables=None, values=None, train=frozenset({"segmenter", "head"})):
     """The loss `[B]`, its logs, the values written and the variables after; compiled."""
-
-    @jax.jit
-    def run(variables, values):
-        written, after = objective.forward(variables, values, key=KEY, train=train)
-        loss, _, logs = objective.loss.apply(objective.loss.init(), written)
-        return loss, logs, written, after
-
+    run = jax.jit(functools.partial(once, objective, train=train), compiler_options=toys.QUICK)
     return run(VARIABLES if variables is None else variables, VALUES if values is None else values)
 
 
@@ -88,9 +96,9 @@ def slopes(objective: Objective) -> dict[str, Any]:
 
     def sums(params):
         variables = {name: {**VARIABLES[name], "params": p} for name, p in params.items()}
-        return jax.tree.map(jnp.sum, evaluate(objective, variables)[1])
+        return jax.tree.map(jnp.sum, once(objective, variables, VALUES)[1])
 
-    return jax.jit(jax.jacrev(sums))({name: v["params"] for name, v in VARIABLES.items()})
+    return jax.jit(jax.jacrev(sums), compiler_options=toys.QUICK)({name: v["params"] for name, v in VARIABLES.items()})
 
 
 @functools.cache
@@ -108,11 +116,9 @@ def squared(tree: Any) -> float:
 
 
 def test_every_transform_has_a_row():
-    # the registered ones: everything here that returns a LossTransform, but the composition of them
-    functions = {name for name, f in vars(objectives).items() if getattr(f, "__module__", "") == objectives.__name__}
-    returns = {name for name in functions if getattr(objectives, name).__annotations__.get("return") is LossTransform}
-    assert returns - {"compose"} == {"shape_prior", "code_prior", "position", "adversarial", "weight_decay"}
-    assert len(ROWS) == len(returns) - 1
+    functions = [f for f in vars(objectives).values() if getattr(f, "__module__", "") == objectives.__name__]
+    transforms = {f.__name__ for f in functions if f.__annotations__.get("return") is LossTransform}
+    assert transforms - {"compose"} == {row.of.__name__ for row in ROWS.values()}
 
 
 @EVERY
@@ -206,7 +212,7 @@ def test_gradient_flows_through_the_frozen_prior_as_the_chain_rule_has_it():
         difference = autoencode(jax.nn.softmax(logits))[1] - autoencode(truth)[1]
         return jnp.sum(VALUES["dense"] * jnp.sum(difference**2, axis=1))
 
-    expected = jax.jit(jax.grad(code))(VARIABLES["segmenter"]["params"])
+    expected = jax.jit(jax.grad(code), compiler_options=toys.QUICK)(VARIABLES["segmenter"]["params"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), actual, expected)
 
 

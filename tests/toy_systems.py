@@ -22,7 +22,6 @@ from tests import toys
 
 K, AXIS = toys.CLASSES, "devices"
 UNEVEN = [1, 1, 1, 0, 1, 1, 0, 0]
-QUICK = {"xla_backend_optimization_level": 0}  # halves the time to compile, which is most of a test here
 CROSS_ENTROPY = term(cross_entropy, logits="logits", label="label")
 
 
@@ -68,7 +67,7 @@ def plain(
 
 
 def step(stage: Stage, **options: Any) -> Callable[[TrainState, Values], tuple[TrainState, dict[str, Any]]]:
-    return jax.jit(functools.partial(train_step, stage, **options), compiler_options=QUICK)
+    return jax.jit(functools.partial(train_step, stage, **options), compiler_options=toys.QUICK)
 
 
 def on_devices(stage: Stage, n: int, pmap: bool = False, **options: Any):
@@ -77,7 +76,7 @@ def on_devices(stage: Stage, n: int, pmap: bool = False, **options: Any):
     if pmap:
         spread = jax.pmap(run, axis_name=AXIS, in_axes=(None, 0), devices=jax.devices()[:n])
     else:
-        spread = jax.jit(jax.vmap(run, axis_name=AXIS, in_axes=(None, 0), out_axes=0), compiler_options=QUICK)
+        spread = jax.jit(jax.vmap(run, axis_name=AXIS, in_axes=(None, 0), out_axes=0), compiler_options=toys.QUICK)
 
     def go(state, batch):
         parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), dict(batch))

@@ -11,6 +11,7 @@ from cardiac_jax.nets.blocks import BatchNorm, Dropout
 from cardiac_jax.types import Net, Values
 
 SIZE, CLASSES, CODE = (4, 4), 3, 2
+QUICK = {"xla_backend_optimization_level": 0}  # halves the time to compile, which is most of a test on toys
 
 
 class Segmenter(nn.Module):
