@@ -74,7 +74,7 @@ def abstract(tree: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """A replicated tree copied to the host; on a CPU, device_get alone is a view of memory that the next step reuses."""
+    """A replicated tree copied to the host; on a CPU, device_get alone is a view of memory that the step reuses."""
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
