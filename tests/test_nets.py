@@ -72,6 +72,8 @@ NETS = {
 }
 RANDOM = ("UNet 2D", "UNet 3D", "UNet 3D, Z kept")
 AXIS = "devices"
+# These programs run once: most of their time is compilation.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(params=NETS)
@@ -91,7 +93,7 @@ def example(shape, batch=6):
 
 
 def variables(net, x):
-    v = jax.jit(partial(net.init, train=False))(jax.random.key(0), x)
+    v = jit(partial(net.init, train=False))(jax.random.key(0), x)
     return jax.tree.map(lambda a: a.astype(x.dtype), v)
 
 
@@ -109,7 +111,7 @@ def in_training(name):
     """Variables, a batch of six, and a step (v, x, mask, index) -> (total, (outputs, statistics)), (dv, dx)."""
     build, shape, *_ = NETS[name]
     net, x = build(dtype=jnp.float64), example(shape)
-    return variables(net, x), x, jax.jit(jax.value_and_grad(partial(total, net), (0, 1), has_aux=True))
+    return variables(net, x), x, jit(jax.value_and_grad(partial(total, net), (0, 1), has_aux=True))
 
 
 def close(got, want, tolerance=1e-9):
@@ -140,9 +142,7 @@ def test_bfloat16_is_near_float32(name):
     build, shape, *_ = NETS[name]
     x = example(shape, 2)
     v = variables(build(), x)
-    full, half = (
-        jax.jit(partial(build(dtype=dtype).apply, train=False))(v, x) for dtype in (jnp.float32, jnp.bfloat16)
-    )
+    full, half = (jit(partial(build(dtype=dtype).apply, train=False))(v, x) for dtype in (jnp.float32, jnp.bfloat16))
     close(half, full, 0.05)
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True))
 
@@ -164,7 +164,7 @@ def test_gradient_reaches_the_input_of_a_frozen_network(name):
     def first(x, which):
         return (jax.tree.leaves(net.apply(v, x, train=False))[which][0] ** 2).sum()
 
-    gradients = jax.jit(lambda x: [jax.grad(first)(x, k) for k in range(len(outputs))])(x)
+    gradients = jit(lambda x: [jax.grad(first)(x, k) for k in range(len(outputs))])(x)
     for g in gradients:
         assert jnp.abs(g[0]).max() > 0
         assert jnp.abs(g[1]).max() == 0
@@ -232,7 +232,7 @@ def test_batch_norm_is_flax(float64):
 
         for train in (True, False):
             got, want = (
-                jax.jit(jax.value_and_grad(partial(run, net, argument), (0, 1), has_aux=True))(v, x, weight)
+                jit(jax.value_and_grad(partial(run, net, argument), (0, 1), has_aux=True))(v, x, weight)
                 for net, argument in ((ours, {"train": train}), (flax, {"use_running_average": not train}))
             )
             close(got, want, 1e-12)
@@ -321,10 +321,10 @@ def test_autoencoder_published_size_and_others():
 def test_autoencoder_composes_and_its_code_is_linear():
     net, x = nets.Autoencoder((12, 12), 3, 5, (4,)), example((12, 12, 3), 2)
     v = variables(net, x)
-    logits, code = jax.jit(partial(net.apply, train=False))(v, x)
+    logits, code = jit(partial(net.apply, train=False))(v, x)
     assert (code < 0).any()
-    close(jax.jit(partial(net.apply, train=False, method="encode"))(v, x), code, 1e-6)
-    close(jax.jit(partial(net.apply, train=False, method="decode"))(v, code), logits, 1e-6)
+    close(jit(partial(net.apply, train=False, method="encode"))(v, x), code, 1e-6)
+    close(jit(partial(net.apply, train=False, method="decode"))(v, code), logits, 1e-6)
     with pytest.raises(ValueError, match="autoencoder for"):
         net.apply(v, x[:, :6], train=False, method="encode")
 

@@ -1,6 +1,7 @@
 """The fast forms against the plain `lax` operations in float64: values and both gradients to 1e-12."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ from jax import lax
 from cardiac_jax.ops.compiler import accepted, compiler_options
 from cardiac_jax.ops.conv import conv, conv_transpose, depth_to_space, per_axis, space_to_depth
 from cardiac_jax.ops.pool import max_pool, upsample_nearest
+
+# These programs run once: most of their time is compilation.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +32,8 @@ def assert_same(ours: Callable, stock: Callable, *args: np.ndarray) -> None:
         value, pull = jax.vjp(f, *args)
         return f(*args), value, pull(jnp.asarray(cotangent))  # without and with a gradient: two different forms
 
-    got = jax.jit(lambda *a: value_and_gradients(ours, *a))(*args)
-    want = jax.jit(lambda *a: value_and_gradients(stock, *a))(*args)
+    got = jit(lambda *a: value_and_gradients(ours, *a))(*args)
+    want = jit(lambda *a: value_and_gradients(stock, *a))(*args)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         assert a.dtype == np.float64
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1, np.abs(b).max()))
