@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ class Checkpoints:
         self._pending = None
 
     def steps(self) -> dict[int, float]:
-        """Score by step of every complete checkpoint."""
-        return {c.step: score_of(c.metrics) if c.metrics else WORST for c in self._orbax.checkpoints}
+        """Score by step of every complete checkpoint; an empty folder named like a step is none."""
+        complete = [
+            c for c in self._orbax.checkpoints if (self.directory / str(c.step) / "_CHECKPOINT_METADATA").exists()
+        ]
+        return {c.step: score_of(c.metrics) if c.metrics else WORST for c in complete}
 
     def latest(self) -> int | None:
         """The newest step, or None."""
@@ -91,7 +95,7 @@ class Checkpoints:
         """Copies the state to the host now and writes it in the background; waits for the write before this one."""
         self.wait()
         host = parallel.fetch(state)
-        about = {**about, "format": FORMAT, "step": step, "sha256": checksums(host)}
+        about = {**about, "format": FORMAT, "step": step, "leaves": leaves(host), "sha256": checksums(host)}
         metrics: Any = {"score": score if math.isfinite(score) else WORST}
         self._pending = self._orbax.save_checkpointables_async(
             step, {"state": host, "about": about}, force=True, overwrite=step in self.steps(), metrics=metrics
@@ -124,10 +128,8 @@ class Checkpoints:
         """
         where = self.directory / str(step)
         about = self.about(step)
-        expected = {_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(like)[0]}
-        if expected != set(about["sha256"]):
-            problem = f"checkpoint of another system ({_difference(expected, set(about['sha256']))})"
-            raise InputError(where, problem)
+        if leaves(like) != about["leaves"]:
+            raise InputError(where, f"checkpoint of another system ({_difference(leaves(like), about['leaves'])})")
         with _readable(where):
             state = self._orbax.load_checkpointables(step, {"state": parallel.abstract(like)})["state"]
         found = checksums(parallel.fetch(state))
@@ -140,6 +142,14 @@ class Checkpoints:
         """Waits for what is being written."""
         self.wait()
         self._orbax.close()
+
+
+def leaves(tree: Any) -> dict[str, str]:
+    """Type and shape of every leaf, by its path."""
+    return {
+        _name(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def checksums(tree: Any) -> dict[str, str]:
@@ -157,10 +167,13 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _difference(expected: set[str], found: set[str]) -> str:
-    if missing := sorted(expected - found):
+def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    if missing := sorted(expected.keys() - found.keys()):
         return f"it lacks {missing[0]} and {len(missing) - 1} more"
-    return f"it has {sorted(found - expected)[0]}, which this configuration does not"
+    if more := sorted(found.keys() - expected.keys()):
+        return f"it has {more[0]}, which this configuration does not"
+    name = next(name for name in sorted(expected) if expected[name] != found[name])
+    return f"{name} is {found[name]}, not {expected[name]}"
 
 
 @contextlib.contextmanager
