@@ -67,7 +67,8 @@ class Phase(NamedTuple):
 class Stage(NamedTuple):
     """A part of the curriculum: `steps` steps, each `prepare` (augmentation) once and then the phases in order.
 
-    `draws` names a per-example flag of the training set; only examples where it is 1 are drawn ("" draws all).
+    `draws` names a per-example flag of the training set: `share` of every batch is drawn from the examples where it
+    is 1, the rest from the others ("" draws all alike).
     Values written by one phase are visible, without gradient, to the phases after it.
     """
 
@@ -76,6 +77,7 @@ class Stage(NamedTuple):
     phases: tuple[Phase, ...]
     prepare: Pass | None = None
     draws: str = ""
+    share: float = 1.0
 
 
 class System(NamedTuple):

@@ -32,6 +32,7 @@ def data(**changes) -> Config:
             "sequences": ("LGE",),
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W)
+            "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,
             "splits": "",  # JSON file that lists the splits instead

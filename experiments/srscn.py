@@ -68,6 +68,7 @@ def _cpu(config: Config) -> None:
     config.optim.schedule = config.prior.schedule = "cosine"
     config.prior.steps = 2000
     config.ramp = 0.5
+    config.data.dense_share = 0.5
 
 
 def _demo(config: Config) -> None:

@@ -50,17 +50,33 @@ def draw(seed: int, step: int, pool: int, batch: int) -> np.ndarray:
     """Indices `[batch]` into a pool: one long stream of permutations, each keyed by (seed, epoch), cut at `step`."""
     stream = np.arange(step * batch, (step + 1) * batch)
     epochs = {epoch: _permutation(seed, int(epoch), pool) for epoch in np.unique(stream // pool)}
-    return np.array([epochs[place // pool][place % pool] for place in stream])
+    return np.array([epochs[place // pool][place % pool] for place in stream], dtype=np.intp)
 
 
 def _permutation(seed: int, epoch: int, pool: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(pool)
 
 
-def batch_of(examples: Examples, draws: str, seed: int, step: int, size: int) -> dict[str, np.ndarray]:
-    """The global batch of a step, drawn from all examples or from those whose flag `draws` is 1."""
-    pool = np.flatnonzero(examples.arrays[draws]) if draws else np.arange(len(examples))
-    chosen = pool[draw(seed, step, len(pool), size)]
+def batch_of(
+    examples: Examples, draws: str, seed: int, step: int, size: int, share: float = 1.0
+) -> dict[str, np.ndarray]:
+    """The global batch of a step.
+
+    Args:
+      draws: a flag of the examples; "" draws all examples alike.
+      share: of the batch, drawn from the examples whose flag is 1; the rest comes from the others, evenly mixed in.
+        All are drawn alike where one of the two kinds is empty and both were asked for.
+    """
+    flag = examples.arrays[draws] > 0 if draws else np.ones(len(examples), bool)
+    flagged, others = np.flatnonzero(flag), np.flatnonzero(~flag)
+    count = round(share * size)
+    if count < size and not (len(flagged) and len(others)):
+        flagged, count = np.arange(len(examples)), size
+    chosen = flagged[draw(seed, step, len(flagged), count)]
+    if count < size:
+        rest = others[draw(seed ^ 0xA5A5A5A5, step, len(others), size - count)]
+        places = np.concatenate([(np.arange(n) + 0.5) / max(n, 1) for n in (count, size - count)])
+        chosen = np.concatenate([chosen, rest])[np.argsort(places, kind="stable")]
     return {name: array[chosen] for name, array in examples.arrays.items()}
 
 

@@ -57,7 +57,9 @@ def build(config: Config, data: Description) -> System:
         used.add("autoencoder")
     if "adversarial" in chosen:
         used.add("discriminator")
-    stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation))
+    share = config.data.dense_share
+    draws = "dense" if share else ""
+    stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation, draws, share or 1.0))
     return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter))
 
 
