@@ -173,3 +173,31 @@ def test_waiting_is_counted():
     with Prefetch(lambda step: time.sleep(0.05), range(3), ahead=1) as batches:
         list(batches)
         assert 0.1 < batches.waited_s < 5
+
+
+@pytest.mark.parametrize(("share", "size"), [(0.5, 8), (0.25, 5)])
+def test_a_share_of_every_batch_is_drawn_from_the_flagged_examples_and_mixed_in(share, size):
+    count = 12
+    arrays = {
+        "label": np.arange(count).reshape(count, 1, 1),
+        "dense": (np.arange(count) < 3).astype(np.float32),
+    }
+    held = Examples(arrays)
+    flagged, others = [], []
+    for step in range(24):
+        batch = batch_of(held, "dense", 0, step, size, share)
+        numbers_here = batch["label"].ravel()
+        assert (batch["dense"] > 0).sum() == round(share * size)
+        flagged += [n for n in numbers_here if n < 3]
+        others += [n for n in numbers_here if n >= 3]
+    for seen, pool in ((flagged, range(3)), (others, range(3, count))):
+        whole = len(seen) // len(pool)
+        assert all(whole <= seen.count(n) <= whole + 1 for n in pool)  # permutations, one after the other
+    if size == 8:  # evenly mixed: each half of the batch holds its part
+        assert [(b > 0).sum() for b in np.split(batch["dense"], 2)] == [2, 2]
+
+
+def test_a_share_of_examples_that_are_all_alike_is_all_of_them():
+    held = Examples({"label": np.arange(6).reshape(6, 1, 1), "dense": np.ones(6, np.float32)})
+    seen = [n for step in range(3) for n in batch_of(held, "dense", 0, step, 2, 0.5)["label"].ravel()]
+    assert sorted(seen) == list(range(6))
