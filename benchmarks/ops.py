@@ -189,7 +189,7 @@ def cases(size: int, base: int) -> dict[str, Case]:
 def compiled(module: nn.Module, x: np.ndarray, options: dict[str, str]) -> Callable[[], object]:
     """Value and gradients of a sum of squares of the output."""
     key = jax.random.key(0)
-    v = jax.jit(partial(module.init, train=False))(key, x)
+    v = jax.jit(partial(module.init, train=False), compiler_options=compiler_options(once=True))(key, x)
     rest = {k: s for k, s in v.items() if k != "params"}
 
     def loss(params, x):

@@ -169,7 +169,12 @@ def test_per_axis_refuses_another_rank():
         per_axis((1, 2, 2), 2)
 
 
-def test_compiler_options_are_accepted_here():
-    compiled = jax.jit(lambda x: x + 1, compiler_options=compiler_options())
+@pytest.mark.parametrize("once", [False, True])
+def test_compiler_options_are_accepted_here(once):
+    compiled = jax.jit(lambda x: x + 1, compiler_options=compiler_options(once=once))
     assert compiled(1) == 2
+
+
+def test_unknown_compiler_options_are_recognised():
     assert not accepted(no_such_option="1")
+    assert not accepted(xla_cpu_experimental_ynn_fusion_type="NO_SUCH_FUSION")

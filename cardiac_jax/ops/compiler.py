@@ -1,17 +1,23 @@
-"""Compiler options for `jax.jit(f, compiler_options=compiler_options())`."""
+"""Compiler options for `jax.jit(f, compiler_options=...)`."""
 
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 
-# The default fusion path of jaxlib 0.10 on a CPU runs 2D convolutions of 32 channels and more slower than Eigen.
-_CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# jaxlib 0.10 hands reductions, products and convolutions on a CPU to YNNPACK. The first two gain by it; its
+# convolutions of 32 channels and more use the cores worse than Eigen's. Measured by benchmarks/ops.py.
+_FAST = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+_ONCE = {"xla_backend_optimization_level": "0"}
 
 
-def compiler_options() -> dict[str, str]:
-    """Options that speed up convolutions on this backend; empty where it is no CPU or jaxlib does not know them."""
-    return dict(_CPU) if jax.default_backend() == "cpu" and accepted(**_CPU) else {}
+def compiler_options(*, once: bool = False) -> dict[str, str]:
+    """Options for a program that runs often, or for one that runs `once` and is mostly compilation (`net.init`).
+
+    Empty where the backend is no CPU or this jaxlib does not know them.
+    """
+    options = _ONCE if once else _FAST
+    return dict(options) if jax.default_backend() == "cpu" and accepted(**options) else {}
 
 
 @cache
