@@ -1,13 +1,17 @@
 """What every command shares: the environment is set and flags are parsed here; a user's error is one line, status 2."""
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from absl import flags
+from ml_collections import config_flags
 
 # Measured on 2 CPU cores with jaxlib 0.10: plain convolutions of 32 channels and up are faster without this fusion.
 # Read when the backend starts, so before jax is imported; other releases may not know the flag and would abort.
@@ -44,15 +48,17 @@ def _parse() -> None:
         extra = flags.FLAGS(sys.argv)[1:]
     except (flags.Error, OSError) as error:
         raise InputError("command line", str(error)) from None
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # how ml_collections refuses a key or value
-        raise InputError("--config", str(error.args[0] if error.args else error)) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # how ml_collections refuses a key or value
+        reason: object = error
+        while isinstance(reason, Exception) and reason.args:
+            reason = reason.args[0]
+        raise InputError("--config", str(reason)) from None
     if extra:
         raise InputError(extra[0], "unexpected argument (flags are written --name=value)")
+    if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+        path = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+        if not Path(path).is_file():
+            raise InputError(path, "no such file")
 
 
 def _compile_once() -> None:
@@ -63,8 +69,35 @@ def _compile_once() -> None:
 
 
 def _fail(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(line.split())}", file=sys.stderr, flush=True)
     sys.exit(2)
+
+
+def call(*command: str) -> int:
+    """Runs `python -m <command>` to its end and returns its exit status.
+
+    A signal to this process ends the child first, which may want to save: SIGTERM is handed on, and a terminal
+    sends Ctrl-C to both.
+    """
+    stopped: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        if number == signal.SIGTERM:
+            for child in children:
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        children.append(subprocess.Popen([sys.executable, "-m", *command]))
+        status = children[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped:
+        return 128 + stopped[0]
+    return status if status >= 0 else 128 - status
 
 
 def required(value: T | None, flag: str) -> T:

@@ -3,8 +3,6 @@
 python -m launch.demo [--workdir=demo_run]      about ten minutes on 2 cores; run again to go on where it stopped
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -25,7 +23,7 @@ def main() -> int:
     )
     for command in commands:
         cli.console.rule(" ".join(["python -m", *command]))
-        status = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+        status = cli.call(*command)
         if status:
             return status
     cli.console.print(f"Open {out / 'overlay.png'} and {out / 'table.md'}; label maps are in {out / 'predictions'}.")

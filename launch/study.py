@@ -7,8 +7,6 @@ Each variant is a run of `launch.train` in <workdir>/<variant>; what is done is 
 goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -39,20 +37,19 @@ def main() -> int:
     if any(part.startswith(f"{key}=") for part in arg.split(",")):
         raise InputError("--config", f"a study varies {key} itself; leave it out, or name variants with --only")
     chosen = [name for name in variants if name in ONLY.value] if ONLY.value else list(variants)
-    overrides = [word for word in sys.argv[1:] if word.startswith("--config.")]
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    overrides = [f"--config.{name}={value}" for name, value in given.items()]
     for name in chosen:
         cli.console.rule(name)
         run = workdir / name
         words = ",".join(filter(None, [arg, f"{key}={name}"]))
-        steps = [["launch.train", f"--config={path}:{words}", f"--workdir={run}", *overrides]]
-        if not study.is_evaluated(run, SPLIT.value, FLIPS.value):
+        status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *overrides)
+        if not status and not study.is_evaluated(run, SPLIT.value, FLIPS.value):
             out = study.results(run, SPLIT.value)
             flips = "--flips" if FLIPS.value else "--noflips"
-            steps.append(["launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", flips])
-        for command in steps:
-            status = subprocess.run([sys.executable, "-m", *command], check=False).returncode
-            if status:
-                return status
+            status = cli.call("launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", flips)
+        if status:
+            return status
     study.report(workdir, chosen, SPLIT.value, LEAVE_OUT.value, cli.console)
     return 0
 

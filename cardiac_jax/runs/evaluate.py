@@ -55,7 +55,11 @@ def predict_folder(
     """
     trained = run.restore(workdir, checkpoint)
     raw = {value: k for k, value in enumerate(trained.description.labels)}
-    for record in shown(folder.find(images), "predicting", console):
+    found = folder.find(images)
+    for record in found:
+        if (output / f"{record.id}.nii.gz").resolve() in {path.resolve() for path in record.images.values()}:
+            raise InputError("--output", f"is the folder of the images: {record.id}.nii.gz would be overwritten")
+    for record in shown(found, "predicting", console):
         start = time.perf_counter()
         case = load(record, folder.DATASET)
         prediction = predict_case(trained, case, flips)

@@ -45,6 +45,9 @@ def train(config: Config, workdir: Path, console: Console) -> int:
       InputError: the data, a key, or what is in `workdir` already cannot be used.
     """
     _refuse_changes(config, workdir)
+    for key in ("batch_size", "accumulate", "eval_every", "log_every", "keep_best"):
+        if config.train[key] < 1:
+            raise InputError(f"train.{key}", f"{config.train[key]} is less than 1")
     if parallel.is_first_process():
         source.make_phantom(config.data, config.seed, console)
     parallel.barrier("data")
@@ -95,7 +98,13 @@ def restore(workdir: Path, which: str = "best") -> Trained:
     about = checkpoints.about(step)
     config = to_config(about["config"])
     description = from_json(about["data"], workdir)
-    system = systems.build(config, description)
+    try:
+        system = systems.build(config, description)
+    except AttributeError as error:
+        if not (error.args and isinstance(error.args[0], KeyError)):  # how a configuration says that it lacks a key
+            raise
+        problem = f"checkpoint of another version of the code: its configuration lacks {error.args[0].args[0]}"
+        raise InputError(workdir, problem) from None
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
     variables = inference_variables(checkpoints.restore(step, like))
     run = parallel.compile_predict(system)

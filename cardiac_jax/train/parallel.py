@@ -21,7 +21,13 @@ AXIS = "devices"
 
 
 def initialize(coordinator: str, processes: int, process: int) -> None:
-    """Joins a run of several processes; call before anything else touches a device."""
+    """Joins a run of several processes; call before anything else touches a device.
+
+    Raises:
+      InputError: `process` is not one of them.
+    """
+    if not 0 <= process < processes:
+        raise InputError("--process", f"{process} is not one of the {processes} processes, 0 to {processes - 1}")
     jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
 
 
