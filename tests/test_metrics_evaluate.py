@@ -11,9 +11,7 @@ from cardiac_jax.metrics.evaluate import evaluate_case
 CLASSES = ("background", "RV", "Myo", "LV")
 
 
-def _by_structure(
-    pred: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
-):
+def _by_structure(pred: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)):
     return {row["structure"]: row for row in evaluate_case(pred, truth, spacing_mm, CLASSES)}
 
 

@@ -130,9 +130,7 @@ def test_box_plots_say_n_and_misses(tmp_path: Path):
 
 
 def test_training_curves_have_a_panel_per_stage_and_one_for_validation(tmp_path: Path):
-    lines = [
-        {"step": s, "stage": "prior", "split": "train", "loss": 3.0 / s, "steps_per_s": 5.0} for s in (1, 2)
-    ]
+    lines = [{"step": s, "stage": "prior", "split": "train", "loss": 3.0 / s, "steps_per_s": 5.0} for s in (1, 2)]
     lines += [
         {
             "step": s,

@@ -17,9 +17,7 @@ def _blob(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def _by_simpleitk(
-    pred: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, ...]
-) -> tuple[float, float, float]:
+def _by_simpleitk(pred: np.ndarray, truth: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[float, float, float]:
     """HD, HD95 and ASD from ITK's contours and exact distance maps, in a frame of background."""
 
     def image(mask: np.ndarray) -> sitk.Image:
@@ -123,9 +121,7 @@ def test_both_empty_is_not_a_number():
 def test_order_of_arguments_does_not_matter():
     rng = np.random.default_rng(7)
     pred, truth = _blob(rng, (7, 9, 8)), _blob(rng, (7, 9, 8))
-    np.testing.assert_allclose(
-        _all(pred, truth, (3.0, 1.0, 2.0)), _all(truth, pred, (3.0, 1.0, 2.0)), rtol=1e-14
-    )
+    np.testing.assert_allclose(_all(pred, truth, (3.0, 1.0, 2.0)), _all(truth, pred, (3.0, 1.0, 2.0)), rtol=1e-14)
 
 
 @pytest.mark.parametrize("truth_shape, spacing", [((3, 4), (1.0, 1.0)), ((3, 3), (1.0,))])

@@ -107,9 +107,7 @@ def test_methods_measured_on_different_cases_say_so():
 
 
 def test_markdown_and_terminal_show_the_same():
-    got = table.method_table(
-        {"p": _rows({"a": (0.9, 0.9, 0.9)}), "q": _rows({"a": (0.8, 0.8, 0.8)})}, STRUCTURES
-    )
+    got = table.method_table({"p": _rows({"a": (0.9, 0.9, 0.9)}), "q": _rows({"a": (0.8, 0.8, 0.8)})}, STRUCTURES)
     lines = table.to_markdown(got).splitlines()
     assert lines[2:6] == [
         "| method | LV | RV | Myo | mean |",
@@ -127,9 +125,7 @@ def test_markdown_and_terminal_show_the_same():
 def test_signed_rank_equals_enumeration(seed: int):
     difference = np.random.default_rng(seed).normal(0.3, 1.0, 7)
     ranks = np.abs(difference).argsort().argsort() + 1
-    sums = np.array(
-        [sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in product((0, 1), repeat=7)]
-    )
+    sums = np.array([sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in product((0, 1), repeat=7)])
     observed = ranks[difference > 0].sum()
     want = min(1.0, 2 * min((sums <= observed).mean(), (sums >= observed).mean()))
     assert agreement.signed_rank(difference) == pytest.approx(want, abs=1e-12)

@@ -9,7 +9,6 @@ import pytest
 from cardiac_jax.data.orientation import orientation
 from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of, class_frequency, draw, slices
 from cardiac_jax.data.preprocess import Axis, Geometry, Prepared
-
 from cardiac_jax.errors import InputError
 
 

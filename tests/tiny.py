@@ -1,6 +1,7 @@
 """The real experiment on the smallest networks and data, and commands run as a user would run them."""
 
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -84,10 +85,11 @@ def environment(devices: int, cache: Path) -> dict[str, str]:
     return {**os.environ, **given, "COLUMNS": "200"}
 
 
-def start(words: Sequence[str | Path], env: dict[str, str]) -> subprocess.Popen[str]:
+def start(words: Sequence[str | Path], env: dict[str, str], stdin: int | None = None) -> subprocess.Popen[str]:
     """`python <words>` from the root of the repository."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env=env, **pipes)
+    pipe = subprocess.PIPE
+    argv = [sys.executable, *map(str, words)]
+    return subprocess.Popen(argv, cwd=ROOT, env=env, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
 
 
 def run(words: Sequence[str | Path], env: dict[str, str], timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
@@ -128,3 +130,35 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     raise TimeoutError(f"step {step} was not reached")
+
+
+FORKS = """
+import json, os, runpy, sys, tempfile
+import cardiac_jax.runs.evaluate, cardiac_jax.runs.run, cardiac_jax.runs.study
+results = []
+for words in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+            sys.argv = words
+            runpy.run_module(words[0], run_name="__main__", alter_sys=False)
+            os._exit(99)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0), err.seek(0)
+        results.append([status, out.read().decode(), err.read().decode()])
+json.dump(results, sys.stdout)
+"""
+
+
+def run_all(commands: Sequence[Sequence[str | Path]], env: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
+    """Commands (as `command` gives them), each in a process of its own that need not import everything again."""
+    words = [[str(word) for word in command[1:]] for command in commands]
+    with start(["-c", FORKS], env, stdin=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(json.dumps(words), timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == 0, err
+    return [subprocess.CompletedProcess(*held) for held in zip(words, *zip(*json.loads(out), strict=True), strict=True)]

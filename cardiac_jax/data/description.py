@@ -48,6 +48,7 @@ def from_json(data: dict[str, Any], where: object) -> Description:
       InputError: keys are missing or unknown.
     """
     try:
-        return Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return Description(**fields)
     except TypeError as error:
         raise InputError(str(where), f"its data description does not fit this code: {error}") from None

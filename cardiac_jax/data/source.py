@@ -81,7 +81,7 @@ def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console
 def describe(source: Source, config: Config, frequency: Sequence[int]) -> Description:
     """What a checkpoint says of its training data."""
     classes = source.dataset.classes
-    raw = {canonical: value for value, canonical in reversed(source.dataset.labels.items())}
+    raw = {canonical: value for value, canonical in reversed(list(source.dataset.labels.items()))}
     return Description(
         dataset=source.dataset.name,
         classes=tuple(classes),

@@ -52,9 +52,7 @@ def compare(
         if rival == method:
             continue
         for structure in (*structures, "mean"):
-            ours, theirs = (
-                _values(rows_by_method[m], metric, structure, structures) for m in (method, rival)
-            )
+            ours, theirs = (_values(rows_by_method[m], metric, structure, structures) for m in (method, rival))
             pairs = np.array([(ours[case], theirs[case]) for case in ours if case in theirs]).reshape(-1, 2)
             pairs = pairs[np.isfinite(pairs).all(axis=1)]
             difference = pairs[:, 0] - pairs[:, 1]

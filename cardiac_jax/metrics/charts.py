@@ -85,9 +85,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError("the log holds no number to draw")
     panels = dict(sorted(panels.items(), key=lambda item: item[0] == VALIDATION))
     figure = Figure(figsize=(5.2 * len(panels), 4.0), layout="constrained")
-    for ax, (kind, held) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    for ax, (kind, held) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _curves(ax, kind, held)
     return figure
 

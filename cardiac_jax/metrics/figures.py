@@ -139,9 +139,7 @@ def _draw(
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
 
 
-def _contour(
-    ax: Axes, mask: np.ndarray, dy: float, dx: float, colour: str, style: object, width: float = 1.3
-) -> None:
+def _contour(ax: Axes, mask: np.ndarray, dy: float, dx: float, colour: str, style: object, width: float = 1.3) -> None:
     if mask.any():  # a frame of background closes the contour at the edge of the crop
         framed = np.pad(mask, 1).astype(np.float32)
         y, x = ((np.arange(n) - 0.5) * step for n, step in zip(framed.shape, (dy, dx), strict=True))
@@ -168,21 +166,15 @@ def _crop(view: View) -> tuple[slice, slice]:
 def _slice_dice(pred: np.ndarray, truth: np.ndarray, z: int, classes: Sequence[str], gap: str = "  ") -> str:
     """Dice of this slice; a dash where neither map holds the structure."""
     dice = overlap.dice_of(overlap.counts(pred[z], truth[z], range(1, len(classes))))
-    scores = [
-        f"{name} {'-' if math.isnan(d) else f'{d:.2f}'}" for name, d in zip(classes[1:], dice, strict=True)
-    ]
+    scores = [f"{name} {'-' if math.isnan(d) else f'{d:.2f}'}" for name, d in zip(classes[1:], dice, strict=True)]
     return f"Dice in slice:{gap}{' '.join(scores)}"
 
 
 def _legend(figure: Figure, classes: Sequence[str], solid: str) -> None:
-    lines = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(classes[1:])
-    ]
+    lines = [Line2D([], [], color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(classes[1:])]
     lines.append(Line2D([], [], color="0.35", label=f"solid: {solid}"))
     lines.append(
-        Line2D(
-            [], [], color="white", linestyle=DASHED, linewidth=1.5, path_effects=HALO, label="gold standard"
-        )
+        Line2D([], [], color="white", linestyle=DASHED, linewidth=1.5, path_effects=HALO, label="gold standard")
     )
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
 

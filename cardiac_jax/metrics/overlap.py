@@ -46,9 +46,7 @@ def counts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[int], ignore: 
     return Counts(tp, np.asarray(predicted, np.int64) - tp, np.asarray(actual, np.int64) - tp)
 
 
-def counts_per_class(
-    pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE
-) -> Counts:
+def counts_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> Counts:
     """The same for a batch, inside a compiled step: `[B, *S]` label maps -> Counts of int32 `[B, K]`.
 
     Counts of slices add up: summed over the slices of a patient, their ratio is the Dice of the volume.
@@ -77,9 +75,7 @@ def jaccard_of(counts: Counts) -> np.ndarray:
     return _ratio(tp, tp + fp + fn)
 
 
-def dice_per_class(
-    pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE
-) -> jax.Array:
+def dice_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:
     """Dice per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
     size = 2 * tp + fp + fn

@@ -37,9 +37,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 def write_json(path: Path, rows: Rows, about: Mapping[str, Any] | None = None) -> None:
     """`{"about": {...}, "rows": [...]}`; `about` says where the rows come from (checkpoint, data, split)."""
-    text = json.dumps(
-        {"about": dict(about or {}), "rows": [_plain(row) for row in rows]}, indent=1, allow_nan=False
-    )
+    text = json.dumps({"about": dict(about or {}), "rows": [_plain(row) for row in rows]}, indent=1, allow_nan=False)
 
     def write(temporary: Path) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")

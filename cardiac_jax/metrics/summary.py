@@ -80,8 +80,6 @@ def without(rows: Rows, cases: Collection[str]) -> list[Row]:
     return [row for row in rows if str(row["case"]) not in cases]
 
 
-def summarise_all(
-    rows: Rows, structures: Sequence[str], metrics: Sequence[str]
-) -> Mapping[str, dict[str, Summary]]:
+def summarise_all(rows: Rows, structures: Sequence[str], metrics: Sequence[str]) -> Mapping[str, dict[str, Summary]]:
     """metric -> structure -> Summary."""
     return {m: {s: summarise(by_case(rows, m, s).values()) for s in structures} for m in metrics}

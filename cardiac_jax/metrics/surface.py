@@ -49,9 +49,7 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[
       ValueError: the shapes, or the number of axes and spacings, differ.
     """
     if pred.shape != truth.shape or len(spacing_mm) != pred.ndim:
-        raise ValueError(
-            f"prediction {pred.shape}, truth {truth.shape} and spacing {tuple(spacing_mm)} do not match"
-        )
+        raise ValueError(f"prediction {pred.shape}, truth {truth.shape} and spacing {tuple(spacing_mm)} do not match")
     pred, truth = pred.astype(bool, copy=False), truth.astype(bool, copy=False)
     box = _bounding_box(pred | truth)
     pred_edge, truth_edge = boundary(pred[box]), boundary(truth[box])

@@ -91,9 +91,7 @@ def method_table(
     ]
     cases = {method: _cases(rows, leave_out) for method, rows in kept.items()}
     same = len(set(cases.values())) == 1
-    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {said}" for m, said in cases.items())) + (
-        *counted,
-    )
+    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {said}" for m, said in cases.items())) + (*counted,)
     title = title or f"{LABELS[metric]} in 3D per case, mean ± SD"
     return Table(title, ("method", *structures, "mean"), tuple(lines), notes)
 
@@ -126,9 +124,7 @@ def to_markdown(table: Table) -> str:
     """A Markdown table with title and notes."""
     body = [f"| {' | '.join(f'**{c.text}**' if c.bold else c.text for c in row)} |" for row in table.rows]
     head = [f"| {' | '.join(table.header)} |", "|" + "---|" * len(table.header)]
-    return (
-        "\n".join([f"**{table.title}**", "", *head, *body, "", *(f"- {note}" for note in table.notes)]) + "\n"
-    )
+    return "\n".join([f"**{table.title}**", "", *head, *body, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
 
 def to_rich(table: Table) -> RichTable:
