@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 from cardiac_jax.passes import read
 from cardiac_jax.types import Array, Loss, LossState, Values
 
-Weight = float | Callable[[Array], Array]
+Weight = float | optax.Schedule
 
 
 def term(fn: Callable[..., Array], **reads: str) -> Loss:

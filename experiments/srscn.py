@@ -42,7 +42,7 @@ def get_config(arg: str | None = None) -> Config:
     config.model = ConfigDict({"features": (16, 32, 64, 128, 256), "dropout": 0.2, "dtype": "float32"})
     config.loss = ConfigDict({"lambda_dice": 0.8, "lambda_cross": 0.2, "gamma_dice": 0.3, "gamma_cross": 0.3})
     config.transforms = ConfigDict({name: TRANSFORMS[chosen.method].get(name, 0.0) for name in NAMES})
-    config.ramp = 0.0  # part of the training over which every transform's weight rises from zero
+    config.ramp = (0.0, 0.0)  # parts of the training between which every transform's weight rises from zero
     config.prior = common.optim()
     config.prior.update({"steps": 600, "code": 64, "swap": 0.1})
     config.adversarial = common.optim(lr=1e-4)
@@ -62,19 +62,20 @@ def _smoke(config: Config) -> None:
 
 
 def _cpu(config: Config) -> None:
-    # A short training: rates fall to zero, weights are averaged, and the priors come in while the segmenter learns.
-    # At full weight from the first step, the shape term of a random prediction is larger than all else.
-    config.train.update({"steps": 1200, "ema": 0.99})
+    # A short training: rates fall to zero, weights are averaged, and the priors come in once predictions look like
+    # hearts. The shape term of a random prediction is larger than all else, and costs more steps than there are here.
+    config.train.update({"steps": 800, "ema": 0.99})
+    config.optim.lr = 2e-3
     config.optim.schedule = config.prior.schedule = "cosine"
-    config.prior.steps = 2000
-    config.ramp = 0.5
+    config.prior.steps = 1000
+    config.ramp = (0.5, 0.75)
     config.data.dense_share = 0.5
 
 
 def _demo(config: Config) -> None:
     _cpu(config)
-    config.train.steps = 700
-    config.prior.steps = 600
+    config.train.steps = 600
+    config.prior.steps = 500
 
 
 def _paper(config: Config) -> None:

@@ -15,6 +15,7 @@ from cardiac_jax import objectives
 from cardiac_jax.data.augment import Augment, augment_batch
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
+from cardiac_jax.loss import Weight
 from cardiac_jax.losses.pixelwise import class_weights, exponential_logarithmic
 from cardiac_jax.nets.autoencoder import Autoencoder
 from cardiac_jax.nets.discriminator import Discriminator
@@ -120,8 +121,14 @@ def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict
     if unknown:
         raise InputError("transforms", f"{sorted(unknown)[0]!r} is not one of {', '.join(makers)}")
     weights = {name: config.transforms[name] for name in makers if config.transforms.get(name)}
-    ramp = round(config.ramp * config.train.steps)
-    return {name: makers[name](optax.linear_schedule(0.0, w, ramp) if ramp else w) for name, w in weights.items()}
+    start, end = (round(part * config.train.steps) for part in config.ramp)
+    if not 0 <= start <= end:
+        raise InputError("ramp", f"{tuple(config.ramp)} is not a rising pair of parts of the training")
+
+    def rising(weight: float) -> Weight:
+        return optax.linear_schedule(0.0, weight, end - start, start) if end > start else weight
+
+    return {name: makers[name](rising(weight)) for name, weight in weights.items()}
 
 
 def _phase(name: str, trains: tuple[str, ...], objective: Objective, config: Config, steps: int) -> Phase:
