@@ -61,7 +61,7 @@ def weighted(loss: Loss, weight: Weight) -> Loss:
     def apply_scheduled(state: LossState, values: Values) -> tuple[Array, LossState, dict[str, Array]]:
         count, inner = state
         value, inner, logs = loss.apply(inner, values)
-        return weight(count) * value, (count + 1, inner), {**logs, "raw": logs.get("raw", value)}
+        return jnp.asarray(weight(count)) * value, (count + 1, inner), {**logs, "raw": logs.get("raw", value)}
 
     return Loss(lambda: (jnp.zeros((), jnp.int32), loss.init()), apply_scheduled)
 

@@ -110,7 +110,7 @@ def test_every_term_sends_gradient_to_the_segmenter(method):
     names = sorted(jax.eval_shape(of_devices, params, variables, values))
 
     @functools.partial(jax.jit, compiler_options=tiny.QUICK)
-    def gradient(which, params):
+    def gradient(which, params, variables, values):
         def chosen(params):
             held = of_devices(params, variables, values)
             return jnp.dot(which, jnp.stack([held[name][0] for name in names]))
@@ -118,7 +118,7 @@ def test_every_term_sends_gradient_to_the_segmenter(method):
         return jax.grad(chosen)(params)
 
     only = np.eye(len(names), dtype=np.float32)
-    found = {name: gradient(only[i], params) for i, name in enumerate(names)}
+    found = {name: gradient(only[i], params, variables, values) for i, name in enumerate(names)}
     assert TERMS[method] | TERMS["unet"] | {"loss"} <= found.keys()
     for name, tree in found.items():
         sizes = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)]
