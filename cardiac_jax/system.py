@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from cardiac_jax.ops.compiler import compiler_options
 from cardiac_jax.passes import name_key
 from cardiac_jax.types import Array, Net, Phase, Stage, System, TrainState, Values, Variables
 
@@ -15,7 +16,8 @@ from cardiac_jax.types import Array, Net, Phase, Stage, System, TrainState, Valu
 def init_net(net: Net, key: Array) -> dict[str, Any]:
     """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
     zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
-    return jax.jit(lambda key: net.module.init(key, *zeros, train=False))(key)
+    options = compiler_options(once=True)
+    return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
 
 
 def init_state(system: System, seed: int, ema: bool = False) -> TrainState:

@@ -13,10 +13,12 @@ from typing import TypeVar
 from absl import flags
 from ml_collections import config_flags
 
-# Measured on 2 CPU cores with jaxlib 0.10: plain convolutions of 32 channels and up are faster without this fusion.
-# Read when the backend starts, so before jax is imported; other releases may not know the flag and would abort.
+# Measured on 2 CPU cores with jaxlib 0.10: convolutions are faster outside YNNPACK, the rest inside (`ops/compiler.py`;
+# `pmap` takes no compiler options of its own). Read when the backend starts, so before jax is imported; other releases
+# may not know the flag and would abort.
 if version("jaxlib").startswith("0.10."):
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=")
+    fusion = "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+    os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_experimental_ynn_fusion_type={fusion}")
 
 import jax
 from rich.console import Console
