@@ -16,7 +16,9 @@ from cardiac_jax.types import Array, Net, Phase, Stage, System, TrainState, Valu
 def init_net(net: Net, key: Array) -> dict[str, Any]:
     """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
     zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
-    options = compiler_options(once=True)
+    options = (
+        None if isinstance(key, jax.core.Tracer) else compiler_options(once=True)
+    )  # only the outermost jit takes any
     return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
 
 
