@@ -16,9 +16,8 @@ from cardiac_jax.types import Array, Net, Phase, Stage, System, TrainState, Valu
 def init_net(net: Net, key: Array) -> dict[str, Any]:
     """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
     zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
-    options = (
-        None if isinstance(key, jax.core.Tracer) else compiler_options(once=True)
-    )  # only the outermost jit takes any
+    # Under a trace (`eval_shape`) this is not the outermost program, and only that one takes options.
+    options = None if isinstance(key, jax.core.Tracer) else compiler_options(once=True)
     return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
 
 

@@ -201,12 +201,18 @@ def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted
 # --- study
 
 
-def test_a_study_trains_evaluates_and_compares_and_does_nothing_twice(room):
+def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(room):
     words = [STUDY, f"--config.data.root={room.data}", *tiny.overrides()]
     study = tiny.command("study", *words, f"--workdir={room.study}", "--only=unet,srscn")
+    with tiny.start(study, room.env) as process:
+        tiny.signal_at(process, room.study / "unet" / "log.jsonl", 3, signal.SIGTERM)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert (Checkpoints(room.study / "unet").latest() or 0) >= 3, "the training was not given time to save"
     before = written(room.run)
     first = tiny.run(study, room.env)
     assert first.returncode == 0, first.stderr
+    assert "going on from step" in first.stderr
     text = (room.study / "study.md").read_text()
     assert "unet" in text and "srscn" in text
     for name in ("boxes.png", "slices.png", "unet/curves.png", "srscn/evaluation_val/cases.csv"):

@@ -133,7 +133,8 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
 
 
 FORKS = """
-import json, os, runpy, sys, tempfile
+import json, os, runpy, sys, tempfile, traceback
+import launch.cli, experiments.srscn
 import cardiac_jax.runs.evaluate, cardiac_jax.runs.run, cardiac_jax.runs.study
 results = []
 for words in json.load(sys.stdin):
@@ -142,8 +143,15 @@ for words in json.load(sys.stdin):
         if child == 0:
             os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
             sys.argv = words
-            runpy.run_module(words[0], run_name="__main__", alter_sys=False)
-            os._exit(99)
+            code = 1
+            try:
+                runpy.run_module(words[0], run_name="__main__", alter_sys=False)
+            except SystemExit as error:
+                code = error.code
+            except BaseException:
+                traceback.print_exc()
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)  # without the half second of tidying up what was imported
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         out.seek(0), err.seek(0)
         results.append([status, out.read().decode(), err.read().decode()])

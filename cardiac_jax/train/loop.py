@@ -49,8 +49,12 @@ def train(
     """
     settings = config.train
     checkpoints = Checkpoints(workdir, keep_best=settings.keep_best, writing=True)
-    state = init_state(system, config.seed, ema=settings.ema > 0)
     step = checkpoints.latest() or 0
+    if step >= sum(stage.steps for stage in system.stages):
+        console.print(f"trained already: {step} steps")
+        checkpoints.close()
+        return 0
+    state = init_state(system, config.seed, ema=settings.ema > 0)
     if step:
         state = checkpoints.restore(step, state)
         console.print(f"going on from step {step}")
