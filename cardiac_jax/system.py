@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.core import Tracer
 
 from cardiac_jax.ops.compiler import compiler_options
 from cardiac_jax.passes import name_key
@@ -17,7 +18,7 @@ def init_net(net: Net, key: Array) -> dict[str, Any]:
     """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
     zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
     # Under a trace (`eval_shape`) this is not the outermost program, and only that one takes options.
-    options = None if isinstance(key, jax.core.Tracer) else compiler_options(once=True)
+    options = None if isinstance(key, Tracer) else compiler_options(once=True)
     return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
 
 
