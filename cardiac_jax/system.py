@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.core import Tracer
-from jax.core import Tracer
 
 from cardiac_jax.ops.compiler import compiler_options
 from cardiac_jax.passes import name_key
