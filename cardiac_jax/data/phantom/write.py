@@ -10,8 +10,6 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cardiac_jax.data import nifti
+from cardiac_jax.data.files import atomic_write
 from cardiac_jax.data.phantom import tissue
 from cardiac_jax.data.phantom.patient import ACDC_GROUP, GROUPS, group_of
 from cardiac_jax.data.phantom.simulate import Exam, Stack, raw_labels, simulate
@@ -32,18 +31,8 @@ _MYOPS = {"bSSFP": "C0", "LGE": "DE", "T2": "T2"}
 Files = Iterator[tuple[str, np.ndarray, Stack] | tuple[str, str]]
 
 
-def save(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all: to a temporary name beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _save(path: Path, data: bytes) -> Path:
+    atomic_write(path, lambda temporary: temporary.write_bytes(data))
     return path
 
 
@@ -158,16 +147,16 @@ def write(
         folder = split_of(case, patients, shares)
         for name, content, *on in produce(make, case, folder, sequences):
             if isinstance(content, str):
-                written.append(save(root / name, content.encode()))
+                written.append(_save(root / name, content.encode()))
             else:
                 header = nifti.header_for(on[0].affine)
-                written.append(save(root / name, nifti.encode(content, header, compress=True)))
+                written.append(_save(root / name, nifti.encode(content, header, compress=True)))
         rows.append(_row(_identity(layout, case), folder if layout == "mscmr" else "", exams[0]))
         if on_patient is not None:
             on_patient(case + 1)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    return [*written, save(root / "cases.csv", text.getvalue().encode())]
+    return [*written, _save(root / "cases.csv", text.getvalue().encode())]
 
 
 def _identity(layout: str, case: int) -> str:
