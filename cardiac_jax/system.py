@@ -58,21 +58,26 @@ def train_step(
     batch: Values,
     *,
     axis_name: str | None = None,
+    start: int = 0,
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One step of `stage`: prepare once, then each phase in order. Metrics are means over the real examples.
+
+    Random draws follow the seed, the stage's name and the step within the stage: two systems that share a stage see
+    the same draws in it, whatever came before.
 
     Args:
       stage: the stage; static.
       state: replicated over devices.
       batch: this device's share, batch-leading, with `mask [B]` and `index [B]`.
       axis_name: the device axis, or None outside any.
+      start: the step at which the stage begins.
       accumulate: number of equal parts of the batch whose gradients are summed before the optimiser moves.
       ema_decay: of the exponential moving average of parameters; 0 keeps none.
     """
     psum = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.seed), state.step)
+    key = jax.random.fold_in(name_key(jax.random.wrap_key_data(state.seed), stage.name), state.step - start)
     variables, values = state.variables, dict(batch)
     if stage.prepare is not None:
         values, _ = stage.prepare(variables, values, key=name_key(key, "prepare"), train=frozenset())

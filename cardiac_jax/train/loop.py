@@ -68,10 +68,10 @@ def train(
             stopped = parallel.agreed(stop.number, now=True)
             if step >= end or stopped:
                 continue
-            run = parallel.compile_train(stage, accumulate=settings.accumulate, ema_decay=settings.ema)
+            run = parallel.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
-            make = lambda s, draws=(stage.draws, stage.share): parallel.shard(  # noqa: E731
-                batch_of(examples, draws[0], config.seed, s, settings.batch_size, draws[1])
+            make = lambda s, start=start, draws=(stage.draws, stage.share): parallel.shard(  # noqa: E731
+                batch_of(examples, draws[0], config.seed, s - start, settings.batch_size, draws[1])
             )
             meter, in_flight = log.Meter(step), collections.deque()
             with Prefetch(make, range(step, end)) as batches:

@@ -105,10 +105,11 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
 
 
 def compile_train(
-    stage: Stage, *, accumulate: int = 1, ema_decay: float = 0.0
+    stage: Stage, *, start: int = 0, accumulate: int = 1, ema_decay: float = 0.0
 ) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]:
     """The step of `stage` over all devices: replicated state and sharded batch in, the same state and metrics out."""
-    step = functools.partial(train_step, stage, axis_name=AXIS, accumulate=accumulate, ema_decay=ema_decay)
+    settings = {"start": start, "accumulate": accumulate, "ema_decay": ema_decay}
+    step = functools.partial(train_step, stage, axis_name=AXIS, **settings)
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
