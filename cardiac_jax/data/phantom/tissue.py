@@ -103,9 +103,8 @@ def signals(sequence: str, rng: np.random.Generator) -> Signals:
     stomach = rng.choice([0.1, 0.5, 0.9])
     density[STOMACH] *= stomach / 0.5
     if sequence == "LGE":
-        ti = (
-            450 * muscle * np.log(2) * np.clip(rng.normal(1.03, 0.08), 0.85, 1.25)
-        )  # set by eye from a scout: never exactly the null
+        # Set by eye from a scout: hardly ever the exact null, but not so short that blood is darker than the wall.
+        ti = 450 * muscle * np.log(2) * np.clip(rng.normal(1.03, 0.08), 0.96, 1.25)
         level = density * _inversion_recovery(post, ti, tr_ms=rng.uniform(1600, 2200))
         level *= np.exp(-1.5 / t2) * 2.2
     elif sequence == "T2":
