@@ -36,6 +36,11 @@ class Description:
         return len(self.classes)
 
     @property
+    def raw_values(self) -> dict[int, int]:
+        """The publisher's value -> class, as `data.files.write_label` takes it."""
+        return {value: k for k, value in enumerate(self.labels)}
+
+    @property
     def channels(self) -> int:
         """C."""
         return len(self.sequences)

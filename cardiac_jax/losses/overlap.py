@@ -61,5 +61,8 @@ def tversky_loss(probabilities: Array, label: Array, beta: float = 0.5, smooth: 
 
 def batch_dice_loss(probabilities: str, label: str, smooth: float = 1.0, axis_name: str | None = None) -> Loss:
     """One minus the mean Dice of all classes, counts pooled over the global batch; arguments name values."""
-    value = lambda counts: 1.0 - jnp.mean(dice(counts, smooth))  # noqa: E731
+
+    def value(counts: Overlap) -> Array:
+        return 1.0 - jnp.mean(dice(counts, smooth))
+
     return pooled(overlap, value, axis_name, probabilities=probabilities, label=label)

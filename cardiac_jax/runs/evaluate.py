@@ -54,7 +54,7 @@ def predict_folder(
       InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
     """
     trained = run.restore(workdir, checkpoint)
-    raw = {value: k for k, value in enumerate(trained.description.labels)}
+    raw = trained.description.raw_values
     found = folder.find(images)
     for record in found:
         if (output / f"{record.id}.nii.gz").resolve() in {path.resolve() for path in record.images.values()}:
@@ -104,7 +104,7 @@ def evaluate(
     chosen = dataset(name or trained.description.dataset)
     if tuple(chosen.classes) != tuple(classes):
         raise InputError("data.name", f"{chosen.name} has classes {chosen.classes}, the checkpoint {classes}")
-    raw = {value: k for k, value in enumerate(trained.description.labels)}
+    raw = trained.description.raw_values
     rows: list[Row] = []
     views: dict[str, figures.View] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split)

@@ -183,6 +183,6 @@ def _readable(where: Path):
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ocp.errors.InvalidLayoutError) as error:
         root: BaseException = error
-        while root.__cause__ or root.__context__:
-            root = root.__cause__ or root.__context__  # type: ignore[assignment]
+        while cause := root.__cause__ or root.__context__:
+            root = cause
         raise InputError(where, f"cannot be read as a checkpoint: {str(root)[:200] or type(root).__name__}") from None

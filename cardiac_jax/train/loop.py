@@ -1,6 +1,7 @@
 """The training loop, the only one: stages in order, batches, steps, validation, checkpoints, until done or stopped."""
 
 import collections
+import functools
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from cardiac_jax.progress import progress
 from cardiac_jax.system import inference_variables, init_state
 from cardiac_jax.train import log, parallel
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
-from cardiac_jax.types import Config, System, Variables
+from cardiac_jax.types import Array, Config, Stage, System, Variables
 
 IN_FLIGHT = 2
 """Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
@@ -70,9 +71,7 @@ def train(
                 continue
             run = parallel.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
-            make = lambda s, start=start, draws=(stage.draws, stage.share): parallel.shard(  # noqa: E731
-                batch_of(examples, draws[0], config.seed, s - start, settings.batch_size, draws[1])
-            )
+            make = functools.partial(_batch, examples, stage, start, config)
             meter, in_flight = log.Meter(step), collections.deque()
             with Prefetch(make, range(step, end)) as batches:
                 for batch in batches:
@@ -108,6 +107,12 @@ def train(
         checkpoints.close()  # while signals are still noted only: a second one must not cut the save short
     lines.close()
     return stopped if step < sum(stage.steps for stage in system.stages) else 0
+
+
+def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: int) -> dict[str, Array]:
+    """The global batch of `step`, on the devices."""
+    size = config.train.batch_size
+    return parallel.shard(batch_of(examples, stage.draws, config.seed, step - start, size, stage.share))
 
 
 class StopRequest:

@@ -111,7 +111,10 @@ def build(patient: Patient, phase: str) -> Heart:
         motion = np.maximum(1 - 0.85 * scar.akinesia, 0.1) * (1 - 0.12 * infarct.bell(ANGLE, 0, 40))
         target = (1 - patient.ef) * patient.edv_ml
         heights = descent * length * T
-        contract = lambda k: endo * np.maximum(1 - k * motion, 0.16)  # noqa: E731
+
+        def contract(k):
+            return endo * np.maximum(1 - k * motion, 0.16)
+
         k = _solve(lambda k: -volume_ml(0.0, contract(k), heights, inside), -target, 0.0, 1.5)
         systolic = contract(k)
         epi = np.where(T > 0, np.sqrt(systolic**2 + np.maximum(epi**2 - endo**2, 0) / descent), epi)
