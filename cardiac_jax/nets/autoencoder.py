@@ -14,37 +14,38 @@ from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, glorot
 class Autoencoder(nn.Module):
     """Label map [B, *size, K], one-hot or soft -> (logits [B, *size, K], code [B, code]), float32 or wider.
 
-    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of stride 3 to a
+    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of `stride` to a
     single channel and a linear layer to the code. Decoder: a linear layer to the same small map, a transposed
-    7-convolution of stride 3, transposed 4-convolutions of stride 2, a 3-convolution to `classes`. Normalisation
+    7-convolution of `stride`, transposed 4-convolutions of stride 2, a 3-convolution to `classes`. Normalisation
     and ReLU follow every layer but the code and the last one. What the strides overshoot is cropped about the
-    centre: 240 -> 10 -> 240 exactly, 128 -> 6 -> 144 -> 128.
+    centre: with stride 3, 240 -> 10 -> 240 exactly and 128 -> 6 -> 144 -> 128.
     """
 
     size: Sequence[int] = (240, 240)
     classes: int = 4
     code: int = 64
     features: Sequence[int] = (16, 32, 64)
+    stride: int = 3
     dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 
     def setup(self) -> None:
         layers = len(self.features)
         small = tuple(self.size)
-        for stride in (*(2,) * layers, 3):
+        for stride in (*(2,) * layers, self.stride):
             small = tuple(-(-s // stride) for s in small)
         self.small = small
         widths = [w for w in self.features for _ in range(2)]
         self.encoder = [
             *(Conv(w, 3, 2 - i % 2, bias=False, dtype=self.dtype) for i, w in enumerate(widths)),
-            Conv(1, 3, 3, bias=False, dtype=self.dtype),
+            Conv(1, 3, self.stride, bias=False, dtype=self.dtype),
         ]
         self.encoder_norm = [self._norm() for _ in self.encoder]
         self.to_code = nn.Dense(self.code, dtype=self.dtype, kernel_init=glorot)
         self.from_code = nn.Dense(prod(small), use_bias=False, dtype=self.dtype, kernel_init=glorot)
         first, *rest = (*self.features[::-1], self.features[0])
         self.decoder = [
-            ConvTranspose(first, 7, 3, bias=False, dtype=self.dtype),
+            ConvTranspose(first, 7, self.stride, bias=False, dtype=self.dtype),
             *(ConvTranspose(w, 4, 2, bias=False, dtype=self.dtype) for w in rest),
         ]
         self.decoder_norm = [self._norm() for _ in range(len(self.decoder) + 1)]

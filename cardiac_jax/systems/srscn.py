@@ -100,7 +100,14 @@ def _nets(config: Config, data: Description) -> dict[str, Net]:
             ),
             Net(
                 "autoencoder",
-                Autoencoder(size=size, classes=classes, code=config.prior.code, dtype=dtype, axis_name=AXIS),
+                Autoencoder(
+                    size=size,
+                    classes=classes,
+                    code=config.prior.code,
+                    stride=config.prior.stride,
+                    dtype=dtype,
+                    axis_name=AXIS,
+                ),
                 ((*size, classes),),
             ),
             Net("position", PositionHead(dtype=dtype), (bottleneck,)),
