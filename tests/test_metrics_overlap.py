@@ -1,4 +1,4 @@
-"""Dice and Jaccard: by hand, against SimpleITK, on the host and compiled."""
+"""Dice, Jaccard and balanced accuracy: by hand, against SimpleITK, on the host and compiled."""
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,35 @@ def test_hand_counted():
     np.testing.assert_array_equal(counts.false_negative, [1, 1, 0])
     np.testing.assert_allclose(overlap.dice_of(counts), [4 / 5, 2 / 5, np.nan])
     np.testing.assert_allclose(overlap.jaccard_of(counts), [2 / 3, 1 / 4, np.nan])
+    # Sensitivity and specificity: 2 of 3 and 5 of 5; 1 of 2 and 4 of 6; the third class has no sensitivity.
+    balanced = overlap.balanced_accuracy_of(counts, truth.size)
+    np.testing.assert_allclose(balanced, [(2 / 3 + 1) / 2, (1 / 2 + 4 / 6) / 2, np.nan])
+
+
+def test_balanced_accuracy_where_a_half_is_undefined():
+    truth, pred = np.array([0, 1, 1]), np.array([2, 0, 0])
+    counts = overlap.counts(pred, truth, (1, 2))
+    # Class 1: none of 2 found, none of 1 spared falsely; class 2 is not in the truth.
+    np.testing.assert_allclose(overlap.balanced_accuracy_of(counts, 3), [0.5, np.nan])
+    everywhere = np.ones(4, int)
+    assert np.isnan(overlap.balanced_accuracy_of(overlap.counts(everywhere, everywhere, (1,)), 4)).all()
+    with pytest.raises(ValueError, match="cannot hold 2 of one class"):
+        overlap.balanced_accuracy_of(counts, 1)
+
+
+def test_balanced_accuracy_of_a_batch_takes_the_voxels_of_each():
+    pred, truth = (np.stack(maps) for maps in zip(*(_random_pair(seed, (6, 7)) for seed in range(2)), strict=True))
+    truth[0, :2] = 255
+    voxels = (truth != 255).sum(axis=(1, 2))
+    host = overlap.Counts(
+        *(np.asarray(c) for c in overlap.counts_per_class(jnp.asarray(pred), jnp.asarray(truth), (1, 2)))
+    )
+    got = overlap.balanced_accuracy_of(host, voxels[:, None])
+    want = [
+        overlap.balanced_accuracy_of(overlap.counts(p, t, (1, 2)), int(v))
+        for p, t, v in zip(pred, truth, voxels, strict=True)
+    ]
+    np.testing.assert_array_equal(got, want)
 
 
 def test_class_in_one_map_only_scores_zero():
@@ -51,11 +80,14 @@ def test_agrees_with_simpleitk(block: int):
         pred, truth = _random_pair(seed)
         counts = overlap.counts(pred, truth, (1, 2, 3))
         dice, jaccard = overlap.dice_of(counts), overlap.jaccard_of(counts)
+        balanced = overlap.balanced_accuracy_of(counts, truth.size)
         measure = sitk.LabelOverlapMeasuresImageFilter()
-        measure.Execute(sitk.GetImageFromArray(truth), sitk.GetImageFromArray(pred))
+        measure.Execute(sitk.GetImageFromArray(pred), sitk.GetImageFromArray(truth))  # its target is the truth
         for i, label in enumerate((1, 2, 3)):
             assert dice[i] == pytest.approx(measure.GetDiceCoefficient(label), abs=1e-6)
             assert jaccard[i] == pytest.approx(measure.GetJaccardCoefficient(label), abs=1e-6)
+            missed, false = measure.GetFalseNegativeError(label), measure.GetFalsePositiveError(label)
+            assert balanced[i] == pytest.approx(1 - (missed + false) / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (4, 3, 5)])
@@ -64,10 +96,18 @@ def test_compiled_equals_host(shape: tuple[int, ...]):
     pairs.append((np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)))
     pairs[0][1][0] = 255
     pred, truth = (np.stack(maps) for maps in zip(*pairs, strict=True))
-    got = jax.jit(overlap.dice_per_class, static_argnums=2)(pred, truth, (1, 2, 3))
-    want = [overlap.dice_of(overlap.counts(p, t, (1, 2, 3))) for p, t in pairs]
-    np.testing.assert_allclose(got, want, atol=1e-6)
-    assert np.isnan(got[-1]).all()
+    counts, voxels = [overlap.counts(p, t, (1, 2, 3)) for p, t in pairs], [(t != 255).sum() for _, t in pairs]
+    expected = {
+        overlap.dice_per_class: [overlap.dice_of(c) for c in counts],
+        overlap.jaccard_per_class: [overlap.jaccard_of(c) for c in counts],
+        overlap.balanced_accuracy_per_class: [
+            overlap.balanced_accuracy_of(c, v) for c, v in zip(counts, voxels, strict=True)
+        ],
+    }
+    for measure, want in expected.items():
+        got = jax.jit(measure, static_argnums=2)(pred, truth, (1, 2, 3))
+        np.testing.assert_allclose(got, want, atol=1e-6)
+        assert np.isnan(got[-1]).all() and np.isfinite(got[:-1]).all()
 
 
 def test_counts_of_slices_add_up_to_the_volume():

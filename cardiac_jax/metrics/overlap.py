@@ -1,6 +1,8 @@
 """Overlap of two label maps: Dice = 2 TP / (2 TP + FP + FN) and Jaccard = TP / (TP + FP + FN), per class.
 
 A class absent from both maps has no overlap: NaN, to be excluded and counted. Absent from one only: 0.
+Balanced accuracy, the mean of sensitivity and specificity, also counts the voxels that both leave out; it is NaN
+where the truth has no voxel of the class, or no other voxel, since one of its halves is then undefined.
 Voxels whose truth is 255 were not annotated and count for nothing, whatever is predicted there.
 """
 
@@ -75,11 +77,43 @@ def jaccard_of(counts: Counts) -> np.ndarray:
     return _ratio(tp, tp + fp + fn)
 
 
+def balanced_accuracy_of(counts: Counts, voxels: int | np.ndarray) -> np.ndarray:
+    """Balanced accuracy from NumPy counts, same shape, float64; NaN where all or none of the truth is the class.
+
+    Args:
+      counts: of `voxels` voxels each.
+      voxels: annotated voxels of the volume (all but those to ignore), broadcastable against the counts.
+
+    Raises:
+      ValueError: there are more counts than voxels.
+    """
+    tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
+    tn = voxels - (tp + fp + fn)
+    if (tn < 0).any():
+        raise ValueError(f"{voxels} voxels cannot hold {(tp + fp + fn).max():.0f} of one class")
+    return (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
+
+
 def dice_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:
     """Dice per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
-    size = 2 * tp + fp + fn
-    return jnp.where(size > 0, 2 * tp / jnp.maximum(size, 1), jnp.nan)
+    return _share(2 * tp, 2 * tp + fp + fn)
+
+
+def jaccard_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:
+    """Jaccard index per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
+    tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
+    return _share(tp, tp + fp + fn)
+
+
+def balanced_accuracy_per_class(
+    pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE
+) -> jax.Array:
+    """Balanced accuracy per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN as on the host."""
+    tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
+    voxels = jnp.sum(truth != ignore, axis=tuple(range(1, truth.ndim)), dtype=jnp.int32)[:, None]
+    tn = voxels - (tp + fp + fn)
+    return (_share(tp, tp + fn) + _share(tn, tn + fp)) / 2
 
 
 def dice_per_slice(
@@ -92,3 +126,7 @@ def dice_per_slice(
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+
+
+def _share(part: np.ndarray | jax.Array, whole: np.ndarray | jax.Array) -> jax.Array:
+    return jnp.where(whole > 0, part / jnp.maximum(whole, 1), jnp.nan)

@@ -1,0 +1,121 @@
+"""Clinical measures of label maps: volumes in ml, ventricular function, mass in g.
+
+Volumes are masks `[*S]` with one voxel size per axis, on the grid of the file: nothing here resamples in plane.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.case import CLASSES, IGNORE
+
+ML_PER_MM3 = 1e-3
+DENSITY_G_PER_ML = 1.05  # of myocardium
+VENTRICLES = ("LV", "RV")
+
+
+class Function(NamedTuple):
+    """Function of one ventricle.
+
+    Attributes:
+      edv_ml, esv_ml: volume of the blood pool at end-diastole and end-systole.
+      sv_ml: stroke volume, EDV - ESV.
+      ef: ejection fraction (EDV - ESV) / EDV as a share, negative where ESV is the larger; NaN where EDV is 0,
+        which is a ventricle that was not found and not one that does not eject.
+    """
+
+    edv_ml: float
+    esv_ml: float
+    sv_ml: float
+    ef: float
+
+
+def volume_ml(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """Voxel count x voxel volume of a mask `[*S]`; the slice spacing counts in full, gaps between slices included.
+
+    Raises:
+      ValueError: the number of axes and spacings differ.
+    """
+    _check(mask, spacing_mm)
+    return float(np.count_nonzero(mask) * math.prod(spacing_mm) * ML_PER_MM3)
+
+
+def interpolated_volume_ml(
+    mask: np.ndarray, spacing_mm: Sequence[float], slice_axis: int = -1, annotated: np.ndarray | None = None
+) -> float:
+    """Volume with nearest-neighbour interpolation between slices (Abramson et al. 2020, Methods).
+
+    Between the centres of two slices every point belongs to the nearer one, so a slice's area counts for half the
+    way to each of its neighbours. This differs from `volume_ml` in two places only:
+      - there is nothing beyond the centres of the first and last slice to interpolate to, so these two count for
+        half their thickness. It matters where the structure reaches the end of the stack, as after slices
+        without annotation were left out, and is nothing where the outermost slices are empty;
+      - a gap, one or more slices that `annotated` leaves out, is filled half by the slice below and half by the
+        one above, where counting voxels takes it for empty.
+    A lone slice has no neighbour and counts for its thickness.
+
+    Args:
+      mask: `[*S]`, whatever lies in slices that are not annotated is not looked at.
+      spacing_mm: voxel size along each axis.
+      slice_axis: the axis along which slices are stacked.
+      annotated: bool `[slices]`, slices that take part; all by default.
+
+    Raises:
+      ValueError: the number of axes and spacings, or of slices and flags, differ.
+    """
+    _check(mask, spacing_mm)
+    axis = slice_axis % mask.ndim
+    used = np.ones(mask.shape[axis], bool) if annotated is None else np.asarray(annotated, bool)
+    if used.shape != (mask.shape[axis],):
+        raise ValueError(f"{mask.shape[axis]} slices and annotated {used.shape} do not match")
+    at = np.flatnonzero(used)
+    if not at.size:
+        return 0.0
+    voxels = np.count_nonzero(mask, axis=tuple(a for a in range(mask.ndim) if a != axis))[at]
+    if at.size == 1:
+        thickness = np.ones(1)
+    else:
+        edges = np.concatenate([at[:1], (at[:-1] + at[1:]) / 2, at[-1:]])
+        thickness = np.diff(edges)
+    return float(voxels @ thickness * math.prod(spacing_mm) * ML_PER_MM3)
+
+
+def mass_g(myocardium: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """Mass of a mask `[*S]` of myocardium: 1.05 g/ml x its volume."""
+    return DENSITY_G_PER_ML * volume_ml(myocardium, spacing_mm)
+
+
+def function(
+    ed_label: np.ndarray, es_label: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str] = CLASSES
+) -> dict[str, Function]:
+    """Function of each ventricle among `classes`, from the label maps `[*S]` of both phases on one grid.
+
+    Args:
+      classes: names by label value; of these "LV" and "RV" are measured.
+
+    Raises:
+      ValueError: the shapes differ, or a voxel is not annotated (255): its volume would be too small.
+    """
+    if ed_label.shape != es_label.shape:
+        raise ValueError(f"end-diastole {ed_label.shape} and end-systole {es_label.shape} differ in shape")
+    if (ed_label == IGNORE).any() or (es_label == IGNORE).any():
+        raise ValueError("a voxel is not annotated: volumes of a part are not the ventricle's")
+    names = [name for name in VENTRICLES if name in classes]
+    masks = {name: classes.index(name) for name in names}
+    return {
+        name: function_of(volume_ml(ed_label == value, spacing_mm), volume_ml(es_label == value, spacing_mm))
+        for name, value in masks.items()
+    }
+
+
+def function_of(edv_ml: float, esv_ml: float) -> Function:
+    """Stroke volume and ejection fraction from two volumes; an EDV of 0 has no ejection fraction: NaN."""
+    stroke_ml = edv_ml - esv_ml
+    return Function(edv_ml, esv_ml, stroke_ml, stroke_ml / edv_ml if edv_ml > 0 else math.nan)
+
+
+def _check(mask: np.ndarray, spacing_mm: Sequence[float]) -> None:
+    if mask.ndim != len(spacing_mm):
+        raise ValueError(f"mask {mask.shape} and spacing {tuple(spacing_mm)} do not match")
