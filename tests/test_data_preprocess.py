@@ -197,3 +197,11 @@ def test_mscmr_stacks_grow_from_apex_to_base(real_data):
         back = restore(one_hot(np.where(prepared.label == IGNORE, 0, prepared.label)), prepared.geometry)
         np.testing.assert_array_equal(back.argmax(-1), np.where(case.label == IGNORE, 0, case.label))
     assert np.mean(ratios) < 0.75
+
+
+@pytest.mark.parametrize("order", ["base_first", "apex_first"])
+def test_where_the_affine_lost_its_orientation_pixels_stay_as_stored(order):
+    """ACDC: diag(+, +, +) would turn the right ventricle to the other side."""
+    frame = orientation(np.diag([1.25, 1.25, 10.0, 1.0]), order)
+    assert frame.axes == (2, 1, 0)
+    assert frame.flips[1:] == (False, False)

@@ -39,12 +39,10 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
 
     Args:
       affine: `[4, 4]` voxel index -> RAS millimetres.
-      slice_order: "affine": the sign of the slice axis follows `APEX_TO_BASE`;
-        "base_first" or "apex_first": the file's own order is known.
-
-    In plane, of the 8 permutations and flips the one best aligned with `ROWS` and `COLUMNS`; on a tie (an
-    affine that lost its orientation) the unflipped one with the first file axis along columns, as pixels are
-    stored in NIfTI and DICOM.
+      slice_order: "affine": the sign of the slice axis follows `APEX_TO_BASE`, and in plane it is that of the 8
+        permutations and flips which is best aligned with `ROWS` and `COLUMNS`; on a tie the one below.
+        "base_first" or "apex_first": the affine lost its orientation and the file's own order is known. In plane
+        nothing is flipped, the first file axis runs along columns, as pixels are stored in NIfTI and DICOM.
     """
     if slice_order not in SLICE_ORDERS:
         raise ValueError(f"slice_order {slice_order!r} is none of {SLICE_ORDERS}")
@@ -62,7 +60,8 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
         rows = direction[:, h] @ ROWS * (-1 if flip_h else 1)
         return round(float(rows + direction[:, w] @ COLUMNS * (-1 if flip_w else 1)), 6)
 
-    h, w, flip_h, flip_w = max(choices, key=alignment)  # max keeps the first of equals
+    # max keeps the first of equals
+    h, w, flip_h, flip_w = max(choices, key=alignment) if slice_order == "affine" else choices[0]
     return Orientation((z, h, w), (flip_z, flip_h, flip_w))
 
 
