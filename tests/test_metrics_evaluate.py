@@ -25,6 +25,8 @@ def test_values_and_volumes_by_hand():
     assert row["dice"] == pytest.approx(48 / 64)
     assert row["jaccard"] == pytest.approx(24 / 40)
     assert row["volume_truth_ml"] == row["volume_pred_ml"] == pytest.approx(32 * 15 / 1000)
+    # Of 96 voxels outside the truth 8 are called LV.
+    assert row["balanced_accuracy"] == pytest.approx((24 / 32 + 88 / 96) / 2)
     # Two slices, both outermost, so all 32 voxels are boundary; the 8 of the row left behind are 2 mm away.
     assert (row["hd_mm"], row["hd95_mm"]) == (2.0, 2.0)
     assert row["asd_mm"] == pytest.approx(2.0 * 8 / 32)
@@ -42,6 +44,9 @@ def test_every_status_and_its_values():
     assert all(np.isnan(rows["Myo"][key]) for key in ("dice", "jaccard", "hd_mm", "hd95_mm", "asd_mm"))
     assert rows["RV"]["volume_pred_ml"] == 0.0
     assert rows["RV"]["volume_truth_ml"] == pytest.approx(1e-3)
+    assert (rows["RV"]["volume_error_ml"], rows["LV"]["volume_error_ml"]) == pytest.approx((-1e-3, 1e-3))
+    assert rows["RV"]["balanced_accuracy"] == 0.5  # nothing found, nothing called in vain
+    assert np.isnan(rows["LV"]["balanced_accuracy"]) and np.isnan(rows["Myo"]["balanced_accuracy"])
 
 
 def test_partly_annotated_slices_count_for_overlap_and_not_for_boundaries():
@@ -57,6 +62,24 @@ def test_partly_annotated_slices_count_for_overlap_and_not_for_boundaries():
     assert row["dice"] == 1.0
     assert row["hd_mm"] == 0.0
     assert row["volume_pred_ml"] == row["volume_truth_ml"] == pytest.approx(19e-3)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.4, 1.4, 10.0), (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("margin", [0, 9])
+def test_background_around_the_heart_changes_true_negatives_only(spacing_mm: tuple[float, ...], margin: int):
+    rng = np.random.default_rng(3)
+    pred, truth = rng.integers(0, 4, (2, 7, 6, 5)).astype(np.uint8)
+    truth[:3, :2] = 255
+    rows = evaluate_case(pred, truth, spacing_mm, CLASSES, slice_axis=0)
+    framed = evaluate_case(np.pad(pred, margin), np.pad(truth, margin), spacing_mm, CLASSES, slice_axis=0)
+    assert len(rows) == len(framed) == 3
+    for label, (row, wide) in enumerate(zip(rows, framed, strict=True), 1):
+        alike = set(row) - {"balanced_accuracy", "surface_slices"}
+        assert {k: row[k] for k in alike} == {k: wide[k] for k in alike}
+        assert (row["surface_slices"], wide["surface_slices"]) == (4, 4 + 2 * margin)
+        known = np.pad(truth, margin) != 255
+        p, t = np.pad(pred, margin)[known] == label, np.pad(truth, margin)[known] == label
+        assert wide["balanced_accuracy"] == pytest.approx((p[t].mean() + (~p[~t]).mean()) / 2)
 
 
 def test_no_whole_slice_leaves_distances_unmeasured():

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import agreement, table
+from cardiac_jax.metrics import agreement, cohort_table, table
 from cardiac_jax.metrics.summary import by_case, mean_by_case, summarise, without
 
 STRUCTURES = ("LV", "RV", "Myo")
@@ -101,6 +101,21 @@ def test_smaller_distance_is_better_and_one_method_is_not_best_of_one():
     assert not any(c.bold for c in only)
 
 
+def test_of_volumes_neither_the_larger_nor_the_smaller_is_best():
+    methods = {
+        name: [{"case": "a", "structure": "LV", "volume_pred_ml": size}] for name, size in (("x", 90.0), ("y", 80.0))
+    }
+    shown = table.method_table(methods, ("LV",), "volume_pred_ml").rows
+    assert [[c.text for c in row] for row in shown] == [["x", "90.0", "90.0"], ["y", "80.0", "80.0"]]
+    assert not any(c.bold for row in shown for c in row)
+
+
+def test_shares_are_printed_in_per_cent():
+    rows = [{"case": case, "structure": "LV", "balanced_accuracy": v} for case, v in (("a", 0.95), ("b", 0.97))]
+    (line,) = table.structure_table(rows, ("LV",), ("balanced_accuracy",)).rows
+    assert [c.text for c in line] == ["balanced accuracy (%)", "96.0 ± 1.4"]
+
+
 def test_methods_measured_on_different_cases_say_so():
     methods = {"x": _rows({"a": (1, 1, 1)}), "y": _rows({"a": (1, 1, 1), "b": (1, 1, 1)})}
     assert table.method_table(methods, STRUCTURES).notes == ("x: n = 1 cases.", "y: n = 2 cases.")
@@ -175,3 +190,91 @@ def test_few_cases_are_tested_with_a_warning():
     rows = {"ours": _rows({c: (v[0] + 0.01, v[1], v[2]) for c, v in few.items()}), "rival": _rows(few)}
     shown = table.comparison_table(agreement.compare(rows, "ours", STRUCTURES))
     assert "Warning: n = 5 < 6: p cannot fall below 0.0625." in shown.notes
+
+
+def _slices() -> list[dict[str, str | int | float]]:
+    """LV of two cases in slices at known places; RV in one slice, missed."""
+    dice = {"apex": (0.5, 0.7), "middle": (0.9,), "base": (0.8, 0.8, 0.8)}
+    rows = [
+        {"case": "ab"[i % 2], "structure": "LV", "location": where, "dice": v, "hd_mm": 4.0, "balanced_accuracy": 0.9}
+        for where, values in dice.items()
+        for i, v in enumerate(values)
+    ]
+    missed = {"case": "a", "structure": "RV", "location": "base", "dice": 0.0, "hd_mm": math.inf}
+    return [*rows, {**missed, "balanced_accuracy": 0.5}]
+
+
+def test_location_table():
+    got = cohort_table.location_table(_slices(), ("LV", "RV"))
+    assert got.header == ("measure", "apex", "middle", "base", "total")
+    lines = {line[0].text: [c.text for c in line[1:]] for line in got.rows}
+    # Two values 0.2 apart: s = 0.1 sqrt(2), t_1 = 12.706, half = 12.706 * 0.1. All six: mean 0.75, s^2 = 0.095 / 5,
+    # t_5 = 2.571.
+    assert lines["LV Dice"] == ["0.600 ± 1.271", "0.900", "0.800 ± 0.000", "0.750 ± 0.145"]
+    assert lines["LV balanced accuracy (%)"] == ["90.0 ± 0.0", "90.0", "90.0 ± 0.0", "90.0 ± 0.0"]
+    assert lines["RV HD (mm)"] == ["-"] * 4
+    assert lines["RV Dice"] == ["-", "-", "0.000", "0.000"]
+    assert got.notes[0] == "n = 2 cases."
+    assert "LV: 6 slices (2 apex, 1 middle, 3 base)." in got.notes
+    assert "RV HD (mm) base: 1 missed (infinite); mean over the other 0." in got.notes
+    assert "not independent" in got.notes[-1]
+    (dice,) = cohort_table.location_table(_slices(), ("LV",), ("dice",), leave_out=["b"]).rows
+    assert [c.text for c in dice] == ["LV Dice", "0.500", "0.900", "0.800 ± 0.000", "0.750 ± 0.276"]
+
+
+def _volumes(pairs: dict[str, tuple[float, float]], structure: str = "LV") -> list[dict[str, str | int | float]]:
+    return [
+        {"case": case, "structure": structure, "volume_pred_ml": p, "volume_truth_ml": t}
+        for case, (p, t) in pairs.items()
+    ]
+
+
+def test_tertile_table():
+    rows = _volumes({"a": (11, 10), "b": (18, 20), "c": (30, 30), "d": (44, 40), "e": (50, 50), "f": (60, 80)})
+    rows += _volumes({"a": (1, 0), "b": (2, 4), "c": (3, 3), "d": (4, 4), "e": (5, 5), "f": (6, 6)}, "RV")
+    got = cohort_table.tertile_table(rows, ("LV", "RV"))
+    assert got.header == ("measure", "lower", "middle", "upper", "total")
+    lines = [[c.text for c in line] for line in got.rows]
+    assert lines[0] == [
+        "LV volume (ml)",
+        "15.0 (10.0 to 20.0)",
+        "35.0 (30.0 to 40.0)",
+        "65.0 (50.0 to 80.0)",
+        "38.3 (10.0 to 80.0)",
+    ]
+    assert lines[1][:2] == ["LV predicted volume (ml)", "14.5 (11.0 to 18.0)"]
+    # Shares: 10, 10 | 0, 10 | 0, 25 per cent.
+    assert lines[2] == [
+        "LV norm. MAE (%)",
+        "10.0 (10.0 to 10.0)",
+        "5.0 (0.0 to 10.0)",
+        "12.5 (0.0 to 25.0)",
+        "9.2 (0.0 to 25.0)",
+    ]
+    # Grouped by LV, as the paper's; the RV of "a" has no true volume to be a share of.
+    assert lines[5][1:] == ["50.0 (50.0 to 50.0)", "0.0 (0.0 to 0.0)", "0.0 (0.0 to 0.0)", "10.0 (0.0 to 50.0)"]
+    assert "Thirds by the true volume of LV: 2 lower, 2 middle, 2 upper." in got.notes
+    assert "RV: 1 without it in the truth, left out of the relative error." in got.notes
+
+
+def test_agreement_table():
+    pred, truth = np.array([11.0, 18.0, 33.0, 40.0]), np.array([10.0, 20.0, 30.0, 40.0])
+    got = cohort_table.agreement_table(
+        {("LV volume", "ml"): (pred, truth), ("RV mass", "g"): (pred[:3], truth[:3] * 0)}
+    )
+    found = dict(zip(got.header, (c.text for c in got.rows[0]), strict=True))
+    assert (found["measure"], found["n"], found["MAE"]) == ("LV volume (ml)", "4", "1.50")
+    # Differences 1, -2, 3, 0: mean 0.5, s^2 = 13/3, t_3 = 3.1824: 0.5 -+ 3.1824 * 1.0408.
+    assert found["bias"] == "0.50 [-2.81, 3.81]"
+    # 0.5 + 1.96 * 2.0817; half 3.1824 * 2.0817 * sqrt(1 / 4 + 1.96^2 / 6) = 6.2493.
+    assert found["upper limit"] == "4.58 [-1.67, 10.83]"
+    assert found["norm. MAE (%)"] == "7.5"  # 10, 10, 10 and 0
+    assert found["Lin's CCC"].startswith("0.98")
+    # Truths that are all 0 correlate with nothing and are no measure of an error.
+    other = [c.text for c in got.rows[1]]
+    assert other[0] == "RV mass (g)" and other[5:] == ["-", "-", "20.67", "-"]
+    assert "RV mass: 3 of truth 0, left out of norm. MAE." in got.notes
+    three = cohort_table.agreement_table({("LV volume", "ml"): (pred[:3], truth[:3])}).rows[0]
+    assert three[got.header.index("Pearson's r")].text.endswith("[-, -]")
+    with pytest.raises(InputError, match="needs 2 cases or more, there are 1"):
+        cohort_table.agreement_table({("LV volume", "ml"): (pred[:1], truth[:1])})

@@ -1,20 +1,23 @@
-"""Charts of numbers: box plots of methods (Fig. 3 of Yue et al. 2019) and training curves."""
+"""Charts of numbers: box plots of methods (Fig. 3 of Yue et al. 2019), training curves, agreement, histograms."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, without
-from cardiac_jax.metrics.table import LABELS
+from cardiac_jax.metrics.volumes import bland_altman, concordance, pearson
 
 # Okabe and Ito, black last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 VALIDATION = "validation Dice"
+Pairs = tuple[np.ndarray, np.ndarray]
 NOT_A_LOSS = ("step", "steps_per_s", "waiting_share", "peak_memory_mb", "learning_rate", "grad_norm")
 
 
@@ -38,7 +41,7 @@ def box_plots(
         rows = without(rows_by_method[method], leave_out)
         for s, structure in enumerate(structures):
             measured = by_case(rows, metric, structure).values()
-            values, missed = [v for v in measured if math.isfinite(v)], sum(map(math.isinf, measured))
+            values, missed = _finite(measured, metric)
             at = s * (len(methods) + 1) + m
             _box(ax, at, values, COLOURS[m % len(COLOURS)])
             said = f"n={len(values)}" + (f"\n{missed} missed" if missed else "")
@@ -54,13 +57,101 @@ def box_plots(
     ax.set_xticks(centres, structures)
     ax.tick_params("x", length=0, pad=22)
     ax.set_xlim(-1, len(structures) * (len(methods) + 1) - 1)
-    ax.set_ylabel(f"{LABELS[metric]}, 3D per case" + (" (no unit)" if "(" not in LABELS[metric] else ""))
+    ax.set_ylabel(f"{_with_unit(metric)}, 3D per case")
     ax.yaxis.grid(True, color="0.9")
     ax.set_axisbelow(True)
     if leave_out:
         ax.set_title(f"without {', '.join(leave_out)}", fontsize=9)
     patches = [Patch(color=COLOURS[m % len(COLOURS)], label=method) for m, method in enumerate(methods)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(methods)), frameon=False)
+    return figure
+
+
+def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
+    """Differences against means, a panel per measure: bias and limits of agreement, the 95% interval of each a band.
+
+    Args:
+      panels: what was measured, such as "LV volume" -> predictions and truths `[n]`, paired by case.
+      unit: of all of them.
+
+    Raises:
+      InputError: fewer than two cases.
+    """
+    figure, axes = _grid(panels)
+    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
+        found = bland_altman(pred, truth, unit)
+        ax.scatter((pred + truth) / 2, pred - truth, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
+        for line, colour, style in (
+            (found.bias, COLOURS[7], "solid"),
+            (found.lower, COLOURS[3], "dashed"),
+            (found.upper, COLOURS[3], "dashed"),
+        ):
+            ax.axhspan(line.low, line.high, color=colour, alpha=0.12, linewidth=0)
+            ax.axhline(line.value, color=colour, linestyle=style, linewidth=1.3)
+        bias, lower, upper = (
+            f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" for e in (found.bias, found.lower, found.upper)
+        )
+        ax.set_title(f"{name} (n = {found.n} cases)\nbias {bias}\nlimits {lower}, {upper}", fontsize=8)
+        ax.set_xlabel(f"mean of prediction and truth ({unit})")
+        ax.set_ylabel(f"prediction - truth ({unit})")
+    handles = [
+        Line2D([], [], color=COLOURS[7], label="bias"),
+        Line2D([], [], color=COLOURS[3], linestyle="dashed", label="bias -+ 1.96 SD"),
+        Patch(color="0.5", alpha=0.3, label="95% CI"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
+    """Prediction against truth on equal axes, a panel per measure: the line of identity, Pearson's r, Lin's CCC.
+
+    Args, Raises: as `bland_altman_plots`.
+    """
+    figure, axes = _grid(panels)
+    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
+        found = {"pearson_r": pearson(pred, truth), "concordance": concordance(pred, truth)}
+        ends = [min(pred.min(), truth.min()), max(pred.max(), truth.max())]
+        ax.plot(ends, ends, color="0.5", linestyle="dashed", linewidth=1.0)
+        ax.scatter(truth, pred, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
+        said = [f"{METRICS[key].label} {METRICS[key].with_interval(*estimate)}" for key, estimate in found.items()]
+        ax.set_title("\n".join([f"{name} (n = {len(pred)} cases)", *said]), fontsize=8)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.set_xlabel(f"truth ({unit})")
+        ax.set_ylabel(f"prediction ({unit})")
+    identity = Line2D([], [], color="0.5", linestyle="dashed", label="identity")
+    figure.legend(handles=[identity], loc="outside lower center", frameon=False, fontsize=8)
+    return figure
+
+
+def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20, of: str = "cases") -> Figure:
+    """One panel per group under common bins, the mean a line (ACSNet's Fig. 2: Dice per slice by location).
+
+    Args:
+      values: group -> values; infinite ones are counted as missed, NaN left out.
+      metric: what they are, a name of `METRICS`.
+      of: what one value stands for.
+
+    Raises:
+      ValueError: no value is finite.
+    """
+    held = {group: _finite(measured, metric) for group, measured in values.items()}
+    drawn = [v for finite, _ in held.values() for v in finite]
+    if not drawn:
+        raise ValueError("no finite value to draw")
+    edges = np.histogram_bin_edges(drawn, bins)
+    figure = Figure(figsize=(5.6, 1.1 + 1.9 * len(held)), layout="constrained")
+    axes = figure.subplots(len(held), 1, squeeze=False, sharex=True)[:, 0]
+    for i, (ax, (group, (finite, missed))) in enumerate(zip(axes, held.items(), strict=True)):
+        ax.hist(finite, edges, color=COLOURS[i % len(COLOURS)], edgecolor="white", linewidth=0.4)
+        said = f"{group} (n = {len(finite)} {of}" + (f", {missed} missed)" if missed else ")")
+        if finite:
+            mean = sum(finite) / len(finite)
+            ax.axvline(mean, color="black", linewidth=1.4)
+            said += f", mean {mean:.{METRICS[metric].digits}f}"
+        ax.set_title(said, fontsize=9)
+        ax.set_ylabel(of)
+    axes[-1].set_xlabel(_with_unit(metric))
     return figure
 
 
@@ -88,6 +179,27 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
     for ax, (kind, held) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _curves(ax, kind, held)
     return figure
+
+
+def _grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
+    """A figure with one axis per panel, three to a row."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.9 * columns, 3.7 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    return figure, axes[: len(panels)]
+
+
+def _finite(values: Iterable[float], metric: str) -> tuple[list[float], int]:
+    """The finite values as they are printed, and how many are infinite."""
+    values = list(values)
+    return [METRICS[metric].scale * v for v in values if math.isfinite(v)], sum(map(math.isinf, values))
+
+
+def _with_unit(metric: str) -> str:
+    return METRICS[metric].heading if METRICS[metric].unit else f"{METRICS[metric].label} (no unit)"
 
 
 def _box(ax: Axes, at: float, values: Sequence[float], colour: str) -> None:

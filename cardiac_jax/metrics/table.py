@@ -8,18 +8,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from cardiac_jax.metrics.agreement import FEWEST_CASES, Comparison
+from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, Summary, by_case, mean_by_case, summarise, without
-
-LABELS = {
-    "dice": "Dice",
-    "jaccard": "Jaccard",
-    "hd_mm": "HD (mm)",
-    "hd95_mm": "HD95 (mm)",
-    "asd_mm": "ASD (mm)",
-    "volume_pred_ml": "predicted volume (ml)",
-    "volume_truth_ml": "volume (ml)",
-}
-HIGHER_IS_BETTER = ("dice", "jaccard")
 
 
 class Cell(NamedTuple):
@@ -51,13 +41,13 @@ def structure_table(
     rows = without(rows, leave_out)
     lines, counted = [], []
     for metric in metrics:
-        line = [Cell(LABELS[metric])]
+        line = [Cell(METRICS[metric].heading)]
         for structure in structures:
             summary = summarise(by_case(rows, metric, structure).values())
             line.append(Cell(_mean_sd(summary, metric)))
-            counted += _counted(f"{LABELS[metric]} {structure}", summary)
+            counted += counted_note(f"{METRICS[metric].heading} {structure}", summary)
         lines.append(tuple(line))
-    notes = (_cases(rows, leave_out), *counted)
+    notes = (cases_note(rows, leave_out), *counted)
     return Table(title, ("metric", *structures), tuple(lines), notes)
 
 
@@ -83,16 +73,16 @@ def method_table(
             values = mean_by_case(rows, metric, structures) if name == "mean" else by_case(rows, metric, name)
             column[method] = summarise(values.values())
             if name != "mean":
-                counted += _counted(f"{method} {name}", column[method])
+                counted += counted_note(f"{method} {name}", column[method])
         columns.append((column, _best(column, metric)))
     lines = [
         (Cell(method), *(Cell(_mean_sd(column[method], metric), method in best) for column, best in columns))
         for method in kept
     ]
-    cases = {method: _cases(rows, leave_out) for method, rows in kept.items()}
+    cases = {method: cases_note(rows, leave_out) for method, rows in kept.items()}
     same = len(set(cases.values())) == 1
     notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {said}" for m, said in cases.items())) + (*counted,)
-    title = title or f"{LABELS[metric]} in 3D per case, mean ± SD"
+    title = title or f"{METRICS[metric].heading} in 3D per case, mean ± SD"
     return Table(title, ("method", *structures, "mean"), tuple(lines), notes)
 
 
@@ -100,14 +90,14 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
     """Paired differences, their bootstrap interval and both p values; bold where p (Holm) < 0.05."""
     lines = []
     for c in comparisons:
-        interval = f"{c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]"
+        difference, low, high = (METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high))
         significant = c.p_holm < 0.05
         lines.append(
             (
                 Cell(f"{c.method} - {c.rival}"),
                 Cell(c.structure),
                 Cell(str(c.n)),
-                Cell(interval, significant),
+                Cell(f"{difference} [{low}, {high}]", significant),
                 Cell(_p(c.p)),
                 Cell(_p(c.p_holm), significant),
             )
@@ -117,7 +107,7 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
     if 0 < fewest < FEWEST_CASES:
         notes.append(f"Warning: n = {fewest} < {FEWEST_CASES}: p cannot fall below {2 / 2**fewest:.3g}.")
     header = ("methods", "structure", "n", "mean difference [95% CI]", "p", "p (Holm)")
-    return Table(f"{LABELS[metric]}, paired by case", header, tuple(lines), tuple(notes))
+    return Table(f"{METRICS[metric].heading}, paired by case", header, tuple(lines), tuple(notes))
 
 
 def to_markdown(table: Table) -> str:
@@ -140,28 +130,31 @@ def to_rich(table: Table) -> RichTable:
 def _mean_sd(summary: Summary, metric: str) -> str:
     if not summary.n:
         return "-"
-    digits = 3 if metric in HIGHER_IS_BETTER else 2
-    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{digits}f}"
-    return f"{summary.mean:.{digits}f}{spread}"
+    spread = "" if math.isnan(summary.sd) else f" ± {METRICS[metric].text(summary.sd)}"
+    return f"{METRICS[metric].text(summary.mean)}{spread}"
 
 
-def _counted(what: str, summary: Summary) -> list[str]:
+def counted_note(what: str, summary: Summary) -> list[str]:
     counts = [(summary.misses, "missed (infinite)"), (summary.excluded, "excluded (nothing to measure)")]
     said = ", ".join(f"{count} {why}" for count, why in counts if count)
     return [f"{what}: {said}; mean over the other {summary.n}."] if said else []
 
 
-def _cases(rows: Rows, leave_out: Sequence[str]) -> str:
+def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
     n = len({row["case"] for row in rows})
     return f"n = {n} cases" + (f", without {', '.join(leave_out)}." if leave_out else ".")
 
 
 def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
-    """Methods whose mean, as printed, is best: a tie on paper is a tie in bold. None for a single method."""
-    shown = {m: float(_mean_sd(s, metric).split()[0]) for m, s in column.items() if s.n}
-    if len(shown) < 2:
+    """Methods whose mean, as printed, is best: a tie on paper is a tie in bold.
+
+    None for a single method, and for a measure of which neither more nor less is better.
+    """
+    higher = METRICS[metric].higher_is_better
+    shown = {m: float(METRICS[metric].text(s.mean)) for m, s in column.items() if s.n}
+    if len(shown) < 2 or higher is None:
         return set()
-    best = max(shown.values()) if metric in HIGHER_IS_BETTER else min(shown.values())
+    best = max(shown.values()) if higher else min(shown.values())
     return {method for method, value in shown.items() if value == best}
 
 
