@@ -148,6 +148,7 @@ class ConvBlock(nn.Module):
     features: int
     convs: int = 2
     kernel: Size = 3
+    dilation: Size = 1
     norm: Module | None = BatchNorm
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.relu
@@ -156,7 +157,8 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         for _ in range(self.convs):
-            x = Conv(self.features, self.kernel, bias=self.norm is None, dtype=self.dtype)(x)
+            bias = self.norm is None
+            x = Conv(self.features, self.kernel, dilation=self.dilation, bias=bias, dtype=self.dtype)(x)
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype)(x, train=train, mask=mask)
             x = self.activation(Dropout(self.dropout)(x, train=train, index=index))

@@ -1,0 +1,97 @@
+"""V-Net, the residual baseline (Milletari, Navab and Ahmadi 2016, figure 2 and table 1)."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, Module
+from cardiac_jax.nets.unet import refuse_indivisible
+from cardiac_jax.ops.conv import Size, per_axis
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + slope * min(x, 0), one learned slope per channel, at first a quarter (He et al. 2015, eq. 1)."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],)).astype(x.dtype)
+        return jnp.where(x >= 0, x, x * slope.reshape((1,) * (x.ndim - 1) + (-1,)))
+
+
+class Unit(nn.Module):
+    """`layer` (called as `layer(bias=, dtype=)`), normalisation, `residual` added if there is one, PReLU."""
+
+    layer: Module
+    norm: Module | None = BatchNorm
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, residual: Array | None = None, *, train: bool, mask: Array | None = None) -> Array:
+        x = self.layer(bias=self.norm is None, dtype=self.dtype)(x)
+        if self.norm is not None:
+            x = self.norm(dtype=self.dtype)(x, train=train, mask=mask)
+        return PReLU()(x if residual is None else x + residual.astype(x.dtype))
+
+
+class VNet(nn.Module):
+    """[B, *S, C] -> logits [B, *S, classes], features [B, *S, 2 * features[0]], float32 or wider.
+
+    Each stage learns a residual: its input is added to the output of its last convolution. Between stages
+    convolutions of size and stride `window` halve the map and double the channels; on the way up transposed ones
+    undo that and the skip is concatenated, so that a stage up is twice as wide as its skip. The image, repeated
+    over the channels, is the residual of the first stage.
+
+    Defaults are the published sizes. The published network has no normalisation (`norm` None); batch normalisation
+    is what its reimplementations added, and lets it share the learning rate of the networks it is compared with.
+    `convs` counts the convolutions of each stage down; those of a stage up are as many as at its level down.
+    Raises ValueError if a size is not divisible by window^(levels - 1).
+    """
+
+    features: Sequence[int] = (16, 32, 64, 128, 256)
+    convs: Sequence[int] = (1, 2, 3, 3, 3)
+    classes: int = 4
+    kernel: Size = 5
+    window: Size = 2
+    norm: Module | None = BatchNorm
+    dtype: DTypeLike = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
+    ) -> tuple[Array, Array]:
+        window, levels = per_axis(self.window, x.ndim - 2), len(self.features)
+        refuse_indivisible(x.shape[1:-1], window, levels - 1)
+        norm = None if self.norm is None else partial(self.norm, axis_name=self.axis_name)
+        out = jnp.promote_types(x.dtype, jnp.float32)
+
+        def unit(layer: Module, name: str, x: Array, residual: Array | None = None) -> Array:
+            return Unit(layer, norm, self.dtype, name=name)(x, residual, train=train, mask=mask)
+
+        def stage(x: Array, residual: Array, level: int, name: str) -> Array:
+            count, layer = self.convs[level], partial(Conv, residual.shape[-1], self.kernel)
+            for i in range(count):
+                x = unit(layer, f"{name}_{level}_{i}", x, residual if i == count - 1 else None)
+            return x
+
+        skips = []
+        for level, width in enumerate(self.features):
+            if level:
+                x = unit(partial(Conv, width, window, window), f"down_{level}", x)
+            x = stage(x, x if level else _repeat(x, width), level, "encoder")
+            skips.append(x)
+        for level in reversed(range(levels - 1)):
+            x = unit(partial(ConvTranspose, self.features[level], window, window), f"up_{level}", x)
+            x = jnp.concatenate([skips[level], x], axis=-1)
+            x = stage(x, x, level, "decoder")
+        logits = Conv(self.classes, 1, dtype=self.dtype, name="output")(x)
+        return logits.astype(out), x.astype(out)
+
+
+def _repeat(x: Array, channels: int) -> Array:
+    """Channels of `x` in turn until there are `channels` of them."""
+    return x[..., jnp.arange(channels) % x.shape[-1]]

@@ -1,0 +1,89 @@
+"""Heat maps by hand for linear and curved heads, per example, and for the network they are meant for."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax.nets.drunet import DRUNet
+from cardiac_jax.ops.gradcam import gradcam, log_odds_score, logit_score
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 3, 4, 5, 6)).astype(np.float32)  # [B, Z, H, W, F]
+W = RNG.standard_normal((6, 3)).astype(np.float32)  # [F, K]
+
+
+def linear(x):
+    return x @ jnp.asarray(W) + jnp.arange(3.0, dtype=x.dtype).reshape(1, 1, 1, 1, 3)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+@pytest.mark.parametrize("classes", [(0,), (2,), (1, 2)])
+def test_of_a_linear_head_it_is_the_rectified_logit_without_its_bias(classes):
+    """dS_c / dx_k = w_kc at every voxel."""
+    want = sum(relu(X @ W[:, c]) for c in classes)
+    np.testing.assert_allclose(gradcam(linear, jnp.asarray(X), classes), want, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_are_not_averaged_over_the_map():
+    """Head x^2: dS / dx_k = 2 x_k at that voxel, so the heat is 2 sum_k x_k^2; averaged it would be smaller."""
+    heat = gradcam(lambda x: (x**2).sum(-1, keepdims=True), jnp.asarray(X), (0,))
+    np.testing.assert_allclose(heat, 2 * (X**2).sum(-1), rtol=1e-5)
+
+
+def test_where_structures_exclude_each_other_neither_is_lost():
+    """One is certain where the other's logit is low: maps are rectified before they are added."""
+    x = jnp.asarray([[[[1.0, 0.0], [0.0, 1.0]]]])  # [1, 1, 2, 2]
+    heat = gradcam(lambda x: x @ jnp.array([[1.0, -1.0], [-1.0, 1.0]]), x, (0, 1))
+    np.testing.assert_array_equal(heat, np.ones((1, 1, 2)))
+
+
+def test_each_example_by_itself():
+    changed = X.copy()
+    changed[1] = 7.0
+    for score in (logit_score, log_odds_score):
+        a, b = (gradcam(linear, jnp.asarray(x), (1,), score) for x in (X, changed))
+        np.testing.assert_array_equal(a[0], b[0])
+        assert (a[1] != b[1]).any()
+
+
+def test_log_odds_of_a_softmax():
+    """log(p_c / (1 - p_c)), summed; a constant added to every class changes it no more than it changes the softmax."""
+    logits = linear(jnp.asarray(X))
+    p = np.asarray(jax.nn.softmax(logits, axis=-1), np.float64)
+    for c in range(3):
+        want = np.log(p[..., c] / (1 - p[..., c])).sum((1, 2, 3))
+        np.testing.assert_allclose(log_odds_score(logits, c), want, rtol=1e-4)
+        np.testing.assert_allclose(logit_score(logits, c), np.asarray(logits)[..., c].sum((1, 2, 3)), rtol=1e-4)
+    shifted = partial(gradcam, lambda x: linear(x) + 3 * x[..., :1], jnp.asarray(X), (1, 2))
+    plain = partial(gradcam, linear, jnp.asarray(X), (1, 2))
+    np.testing.assert_allclose(shifted(log_odds_score), plain(log_odds_score), atol=1e-5)
+    assert np.abs(np.asarray(shifted(logit_score) - plain(logit_score))).max() > 1
+
+
+def test_log_odds_of_two_classes_and_of_one():
+    """Two: d / dx_k = w_k1 - w_k0. One, a sigmoid: the logit is the log odds."""
+    two = gradcam(lambda x: x @ jnp.asarray(W[:, :2]), jnp.asarray(X), (1,), log_odds_score)
+    np.testing.assert_allclose(two, relu(X @ (W[:, 1] - W[:, 0])), rtol=1e-5, atol=1e-5)
+    one = gradcam(lambda x: x @ jnp.asarray(W[:, :1]), jnp.asarray(X), (0,), log_odds_score)
+    np.testing.assert_allclose(one, relu(X @ W[:, 0]), rtol=1e-5, atol=1e-6)
+
+
+def test_no_class_is_refused():
+    with pytest.raises(ValueError, match="no class"):
+        gradcam(linear, jnp.asarray(X), ())
+
+
+def test_of_the_localiser_only_the_head_is_differentiated():
+    """With nothing but the head's variables; its bias -b raises no heat: relu(logit + b)."""
+    net = DRUNet(6, 1)
+    kernel = {"kernel": jnp.asarray(W[:, :1]).reshape(1, 1, 1, 6, 1), "bias": jnp.array([-2.0])}
+    head = partial(net.apply, {"params": {"output": kernel}}, train=False, method="head")
+    heat = jax.jit(lambda x: gradcam(head, x, (0,)))(jnp.asarray(X))
+    assert heat.shape == X.shape[:-1]
+    np.testing.assert_allclose(heat, relu(np.asarray(head(jnp.asarray(X)))[..., 0] + 2), rtol=1e-5, atol=1e-5)
