@@ -83,7 +83,10 @@ def test_of_the_localiser_only_the_head_is_differentiated():
     """With nothing but the head's variables; its bias -b raises no heat: relu(logit + b)."""
     net = DRUNet(6, 1)
     kernel = {"kernel": jnp.asarray(W[:, :1]).reshape(1, 1, 1, 6, 1), "bias": jnp.array([-2.0])}
-    head = partial(net.apply, {"params": {"output": kernel}}, train=False, method="head")
+
+    def head(x: jax.Array) -> jax.Array:
+        return jnp.asarray(net.apply({"params": {"output": kernel}}, x, train=False, method="head"))
+
     heat = jax.jit(lambda x: gradcam(head, x, (0,)))(jnp.asarray(X))
     assert heat.shape == X.shape[:-1]
     np.testing.assert_allclose(heat, relu(np.asarray(head(jnp.asarray(X)))[..., 0] + 2), rtol=1e-5, atol=1e-5)

@@ -175,9 +175,9 @@ def test_published_sizes():
 
 
 def test_head_makes_the_logits_of_the_features():
-    net, x = DRUNet(2, 3, keep_z=True), example((2, 8, 8, 1), 2)
-    v = variables(net, x)
-    logits, features = jit(partial(net.apply, train=False))(v, x)
+    v, x, step = in_training("DRUNet")
+    (_, ((logits, features), _)), _ = step(v, x, jnp.ones(6), jnp.arange(6))
+    net = NETS["DRUNet"][0](dtype=jnp.float64)
     head = {"params": {"output": v["params"]["output"]}}  # all that it needs
     close(net.apply(head, features, train=False, method="head"), logits, 1e-12)
 
@@ -229,9 +229,9 @@ def test_encoder_merges_its_input():
 def test_vnet_published_size():
     """Five levels, 5x5x5; without normalisation as published, and with it."""
     features, convs = (16, 32, 64, 128, 256), (1, 2, 3, 3, 3)
-    for norm in ({"norm": None}, {}):
-        got = count(VNet(classes=2, **norm), 16, 16, 16, 1)
-        assert got == vnet_count(features, convs, 1, 2, (5, 5, 5), (2, 2, 2), norm=not norm)
+    for net in (VNet(classes=2, norm=None), VNet(classes=2)):
+        got = count(net, 16, 16, 16, 1)
+        assert got == vnet_count(features, convs, 1, 2, (5, 5, 5), (2, 2, 2), norm=net.norm is not None)
     assert round(got / 1e6, 1) == 65.2
 
 
