@@ -18,7 +18,7 @@ FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 
 
 def main() -> None:
-    from cardiac_jax.runs.evaluate import predict_folder
+    from cardiac_jax.runs.predict import predict_folder
 
     predict_folder(
         Path(cli.required(WORKDIR.value, "--workdir")),

@@ -4,7 +4,8 @@
         --config.data.name=mscmr --config.data.root=DIR --workdir=DIR [--only=unet,srscn] [--leave_out=CASE]
 
 Each variant is a run of `launch.train` in <workdir>/<variant>; what is done is not done again, so the same command
-goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant.
+goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant. Tables are printed, and
+<workdir>/report/report.html holds them with all plots and pictures (see `launch.report`).
 """
 
 from pathlib import Path
@@ -19,18 +20,24 @@ WORKDIR = flags.DEFINE_string("workdir", None, "one folder per variant is made h
 ONLY = flags.DEFINE_list("only", [], "variants to run; default: all, as the experiment lists them")
 SPLIT = flags.DEFINE_string("split", "val", "split to compare on: val, test")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of a second set of tables")
+REFERENCE = flags.DEFINE_string(
+    "reference", "", "variant that the others are tested against; default: the system's own"
+)
 FLIPS = flags.DEFINE_bool("flips", False, "evaluate with mirrored copies averaged")
 
 
 def main() -> int:
     """0, or the exit status of the command that failed or was stopped."""
     from cardiac_jax.errors import InputError
+    from cardiac_jax.report.build import build
+    from cardiac_jax.report.collect import collect
     from cardiac_jax.runs import study
 
     cli.required(CONFIG.value, "--config")
     workdir = Path(cli.required(WORKDIR.value, "--workdir"))
     path, _, arg = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    key, variants = study.variants(path)
+    experiment = study.experiment(path)
+    key, variants = experiment.STUDY
     for name in ONLY.value:
         if name not in variants:
             raise InputError("--only", f"{name!r} is not one of {', '.join(variants)}")
@@ -50,8 +57,20 @@ def main() -> int:
             status = cli.call("launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", flips)
         if status:
             return status
-    study.report(workdir, chosen, SPLIT.value, LEAVE_OUT.value, cli.console)
+    entries = collect([workdir / name for name in chosen], SPLIT.value)
+    build(
+        entries,
+        workdir / "report",
+        cli.console,
+        reference=REFERENCE.value or _own(experiment.REFERENCE, chosen),
+        published=experiment.PUBLISHED,
+        leave_out=LEAVE_OUT.value,
+    )
     return 0
+
+
+def _own(reference: str, chosen: list[str]) -> str:
+    return reference if reference in chosen else chosen[0]
 
 
 if __name__ == "__main__":

@@ -190,12 +190,36 @@ def test_mirrored_copies_change_the_probabilities(predicted):
 def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted):
     folder = predicted / "test"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"cases.csv", "cases.json", "table.md", "overlay.png", "predictions"}
+    tables = {f"{kind}.{suffix}" for kind in ("cases", "slices", "clinical") for suffix in ("csv", "json")}
+    assert names == {*tables, "table.md", "overlay.png", "predictions"}
     held = json.loads((folder / "cases.json").read_text())
     rows = held["rows"]
     assert {row["case"] for row in rows} == {"patient4"}
     assert len((folder / "cases.csv").read_text().splitlines()) == 1 + len(rows)
     assert [path.name for path in (folder / "predictions").iterdir()] == ["patient4.nii.gz"]
+
+
+def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room, tmp_path):
+    """What a checkpoint wrote, given back as plain files: the same rows, whether the truth is a data set or a folder."""
+    ours = json.loads((predicted / "test" / "cases.json").read_text())
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    shutil.copy(room.data / "test" / "patient4_LGE_manual.nii.gz", truth / "patient4.nii.gz")
+    given = f"--pred={predicted / 'test' / 'predictions'}"
+    as_set = [given, f"--truth={room.data}", "--data.name=phantom", "--method=other", f"--out={tmp_path / 'set'}"]
+    as_folder = [given, f"--truth={truth}", f"--out={tmp_path / 'folder'}"]
+    report = [f"--runs={tmp_path / 'set'},{predicted / 'test'}", f"--out={tmp_path / 'report'}"]
+    words = [("evaluate", as_set), ("evaluate", as_folder), ("report", report)]
+    for done in [tiny.run(tiny.command(name, *given), room.env) for name, given in words]:
+        assert done.returncode == 0, done.stderr
+    held = json.loads((tmp_path / "set" / "cases.json").read_text())
+    assert held["rows"] == ours["rows"]
+    assert held["about"]["name"] == "other" and held["about"]["missing"] == ["patient1", "patient2", "patient3"]
+    plain = json.loads((tmp_path / "folder" / "cases.json").read_text())
+    assert [row["structure"] for row in plain["rows"]] == ["label 200", "label 500", "label 600"]
+    assert sorted(row["dice"] for row in plain["rows"]) == sorted(row["dice"] for row in ours["rows"])
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "other" in page and "srscn" in page and "<script" not in page and 'src="http' not in page
 
 
 # --- study
@@ -213,9 +237,9 @@ def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(ro
     first = tiny.run(study, room.env)
     assert first.returncode == 0, first.stderr
     assert "going on from step" in first.stderr
-    text = (room.study / "study.md").read_text()
-    assert "unet" in text and "srscn" in text
-    for name in ("boxes.png", "slices.png", "unet/curves.png", "srscn/evaluation_val/cases.csv"):
+    text = (room.study / "report" / "report.html").read_text()
+    assert "unet" in text and "srscn" in text and "0.816" in text, "the published figure stands beside ours"
+    for name in ("report/numbers.json", "report/cases.csv", "srscn/evaluation_val/cases.csv"):
         assert (room.study / name).stat().st_size > 100, name
     after = written(room.run)
     assert {n: t for n, t in after.items() if n in before} == before, "a finished run was trained again"
@@ -223,7 +247,7 @@ def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(ro
     second = tiny.run(study, room.env)
     assert second.returncode == 0, second.stderr
     assert written(room.study) == held
-    assert (room.study / "study.md").read_text() == text
+    assert (room.study / "report" / "report.html").read_text() == text
     assert "evaluating" not in second.stderr
 
 
@@ -293,6 +317,10 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
             evaluate(f"--workdir={run}", f"--data.root={_only_test(room)}"),
             "val",
         ),
+        "prediction without truth": (evaluate(f"--pred={room.data / 'test'}", f"--truth={_only_test(room)}"), "patient4"),
+        "two things to measure": (evaluate(f"--pred={run}", f"--workdir={run}"), "--pred"),
+        "report of nothing": (tiny.command("report", f"--runs={room.data}", f"--out={new}"), str(room.data)),
+        "report of no folder": (tiny.command("report", f"--runs={new / 'none'}", f"--out={new}"), "none"),
         "no output": (predict(f"--input={image}"), "--output"),
         "no input": (predict(f"--input={new / 'none.nii.gz'}", f"--output={new}"), "none.nii.gz"),
         "no image": (predict(f"--input={room.data / 'cases.csv'}", f"--output={new}"), "cases.csv"),

@@ -135,7 +135,7 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
 FORKS = """
 import json, os, runpy, sys, tempfile, traceback
 import launch.cli, experiments.srscn
-import cardiac_jax.runs.evaluate, cardiac_jax.runs.run, cardiac_jax.runs.study
+import cardiac_jax.report.build, cardiac_jax.runs.evaluate, cardiac_jax.runs.run, cardiac_jax.runs.study
 results = []
 for words in json.load(sys.stdin):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

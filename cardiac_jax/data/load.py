@@ -45,7 +45,7 @@ def inspect(
             loaded = formats.read(path)
             images[sequence] = _intensities(loaded.data, path)
             first = first or (path, loaded)
-            _same_grid(path, loaded, first[1], f"the image {first[0].name}")
+            same_grid(path, loaded, first[1], f"the image {first[0].name}")
         except InputError as error:
             problems.append(error)
     label = None
@@ -56,7 +56,7 @@ def inspect(
             drawn = formats.read(record.label)
             label = canonical_labels(drawn.data, dataset.labels, record.label)
             if first is not None:
-                _same_grid(record.label, drawn, first[1], f"the image {first[0].name}")
+                same_grid(record.label, drawn, first[1], f"the image {first[0].name}")
     except InputError as error:
         problems.append(error)
     if problems or first is None:
@@ -114,7 +114,8 @@ def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:
     return data
 
 
-def _same_grid(path: Path, one: Volume, other: Volume, name: str) -> None:
+def same_grid(path: Path, one: Volume, other: Volume, name: str) -> None:
+    """Raises InputError if `one`, read from `path`, has another shape or spacing than `other`, or lies elsewhere."""
     if one.data.shape != other.data.shape:
         raise InputError(path, f"has shape {_by(one.data.shape)}, {name} has {_by(other.data.shape)}")
     if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):

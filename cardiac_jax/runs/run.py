@@ -9,6 +9,8 @@
 import dataclasses
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +54,8 @@ def train(config: Config, workdir: Path, console: Console) -> int:
         source.make_phantom(config.data, config.seed, console)
     parallel.barrier("data")
     data = source.load(config.data, config.seed, console)
-    examples = pipeline.slices(data.cases["train"])
+    volumetric = len(config.data.size) == 3
+    examples = (pipeline.volumes if volumetric else pipeline.slices)(data.cases["train"])
     frequency = pipeline.class_frequency(examples, len(data.dataset.classes))
     description = source.describe(data, config.data, frequency)
     system = systems.build(config, description)
@@ -66,10 +69,11 @@ def train(config: Config, workdir: Path, console: Console) -> int:
         "data": dataclasses.asdict(description),
         "splits": data.split._asdict(),
         "code": code_version(),
+        "machine": machine(),
     }
     sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
-    console.print(f"{config.system} {config.get('method', '')}: {sides}, {len(examples)} slices; {parallel.describe()}")
-    validate = validator(parallel.compile_predict(system), data.cases["val"], description.classes)
+    console.print(f"{config.system} {config.get('method', '')}: {sides}, {len(examples)} {'volumes' if volumetric else 'slices'}; {parallel.describe()}")
+    validate = validator(parallel.compile_predict(system), data.cases["val"], description.classes, description.size)
     return loop.train(system, config, examples, validate, workdir, about, console)
 
 
@@ -119,6 +123,15 @@ def code_version() -> dict[str, str]:
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
     return {"cardiac-jax": version("cardiac-jax"), "sources": digest.hexdigest()[:16], **libraries}
+
+
+def machine() -> str:
+    """Where this runs, in words: accelerators or processor, how many, how much memory."""
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{os.cpu_count()} x {platform.machine()} CPU cores, {memory_gb:.0f} GB"
 
 
 def to_config(data: dict[str, Any]) -> Config:

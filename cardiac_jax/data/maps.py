@@ -1,0 +1,120 @@
+"""Label maps that any program wrote, beside the gold standard: which file belongs to which, and what values mean.
+
+pred/<case>.nii.gz       or .nii, .nrrd, .mha
+truth/<case>.nii.gz      of the same name; or the folder of a registered data set, whose cases name the predictions
+images/<case>.nii.gz     of the same name, or <case>_0000 as nnU-Net has it; optional, for pictures only
+dataset.json             nnU-Net's, in `truth` or above it: names of the label values
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data import formats, volume
+from cardiac_jax.data.case import IGNORE, Dataset
+from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.errors import InputError
+
+CHANNEL = "_0000"
+
+
+class Pair(NamedTuple):
+    """One case: its id, both label maps, and the image if one is known."""
+
+    id: str
+    pred: Path
+    truth: Path
+    image: Path | None
+
+
+class Maps(NamedTuple):
+    """Predictions beside truths.
+
+    Attributes:
+      dataset: its classes and label values.
+      missing: labelled cases without a prediction, sorted.
+    """
+
+    dataset: Dataset
+    pairs: list[Pair]
+    missing: list[str]
+
+
+def find(pred: Path, truth: Path, images: Path | None = None, chosen: Dataset | None = None) -> Maps:
+    """Pairs by name, sorted.
+
+    Args:
+      chosen: the data set whose folder `truth` is; None: a folder of label maps.
+
+    Raises:
+      InputError: a folder holds no label map, or a prediction has no truth.
+    """
+    predictions = _files(pred)
+    if chosen is None:
+        truths = _files(truth)
+        pictures = {case.removesuffix(CHANNEL): path for case, path in _files(images).items()} if images else {}
+        chosen = _described(truth, [*predictions.values(), *truths.values()])
+    else:
+        labelled = [record for record in chosen.find(truth) if record.label is not None]
+        truths = {record.id: record.label for record in labelled if record.label is not None}
+        pictures = {record.id: next(iter(record.images.values())) for record in labelled}
+    strangers = sorted(predictions.keys() - truths.keys())
+    if strangers:
+        raise InputError(predictions[strangers[0]], f"has no gold standard of the same name in {truth}")
+    pairs = [Pair(case, predictions[case], truths[case], pictures.get(case)) for case in sorted(predictions)]
+    return Maps(chosen, pairs, sorted(truths.keys() - predictions.keys()))
+
+
+def load(pair: Pair, chosen: Dataset) -> tuple[np.ndarray, np.ndarray, volume.Volume]:
+    """(prediction, truth) as classes `[X, Y, Z]` on one grid, and the volume that says where it lies.
+
+    Raises:
+      InputError: a file cannot be read, lies on another grid, or holds an unknown value.
+    """
+    truth, pred = formats.read(pair.truth), formats.read(pair.pred)
+    same_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
+    classes = [
+        canonical_labels(given.data, chosen.labels, path) for given, path in ((pred, pair.pred), (truth, pair.truth))
+    ]
+    return classes[0], classes[1], truth
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """case -> file; raises InputError where there is none."""
+    if not root.is_dir():
+        raise InputError(root, "no such folder")
+    found = [path for path in sorted(root.iterdir()) if volume.suffix(path) and not path.name.startswith(".")]
+    if not found:
+        raise InputError(root, f"holds no label map ({', '.join(volume.SUFFIXES)})")
+    return {path.name[: -len(volume.suffix(path) or "")]: path for path in found}
+
+
+def _described(truth: Path, paths: list[Path]) -> Dataset:
+    """Classes from a `dataset.json`, else one for every value that any of the maps holds."""
+    for path in (truth / "dataset.json", truth.parent / "dataset.json"):
+        if path.is_file():
+            named = _read_names(path)
+            break
+    else:
+        values = sorted({int(v) for path in paths for v in np.unique(formats.read(path).data)} - {0, IGNORE})
+        named = {0: "background"} | {value: f"label {value}" for value in values}
+    labels = {value: k for k, value in enumerate(named)} | ({} if IGNORE in named else {IGNORE: IGNORE})
+    return Dataset(str(truth), tuple(named.values()), labels, ("image",), _nothing, "affine")
+
+
+def _read_names(path: Path) -> dict[int, str]:
+    """value -> name, background first, of nnU-Net's `{"labels": {name: value}}`; its `ignore` label stays 255."""
+    try:
+        labels = json.loads(path.read_text())["labels"]
+        named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(path, 'holds no "labels": {name: value}') from None
+    if 0 not in named:
+        raise InputError(path, "names no label 0, the background")
+    return dict(sorted(named.items()))
+
+
+def _nothing(root: Path) -> list:
+    raise InputError(root, "is a folder of label maps, not a data set")

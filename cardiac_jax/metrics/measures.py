@@ -1,0 +1,100 @@
+"""Clinical measures of one case by both label maps: what the prediction says beside what the gold standard says."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cardiac_jax.data.case import CLASSES, IGNORE
+from cardiac_jax.metrics import clinical, scar, wall
+from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.summary import Rows
+
+IN_WALL = ("oedema", "scar")
+"""Classes that are myocardium too."""
+
+
+def measure_case(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]) -> list[Row]:
+    """Volumes, mass, wall thickness and scar, on the slices that the gold standard annotates throughout.
+
+    Args:
+      pred, truth: `[Z, H, W]` label maps in the canonical frame.
+      spacing_mm: voxel size along Z, H, W.
+      classes: names by label value; "LV", "RV", "Myo" and "scar" are known by name, whatever their case.
+
+    Returns:
+      Rows of `measure`, `unit`, `pred`, `truth`: "<structure> volume"; of a heart also "myocardial mass" and "wall
+      thickness", and that of each AHA segment; with scar its volume and share. Where there is nothing to measure
+      the value is NaN.
+    """
+    whole = ~(truth == IGNORE).any(axis=(1, 2))
+    maps = [np.where(whole[:, None, None], labels, 0) for labels in (pred, truth)]
+    measured = [_measures(labels, spacing_mm, classes) for labels in maps]
+    return [
+        {"measure": name, "unit": unit, "pred": measured[0][name, unit], "truth": value}
+        for (name, unit), value in measured[1].items()
+    ]
+
+
+def function_rows(rows: Rows) -> list[Row]:
+    """EDV, ESV, SV and EF of both ventricles, from the volume rows of patients measured at ED and at ES.
+
+    Args:
+      rows: of `measure_case`, with `patient` and `phase`.
+    """
+    held: dict[str, dict[tuple[str, str], Row]] = {}
+    for row in rows:
+        if str(row["phase"]) in ("ED", "ES"):
+            held.setdefault(str(row["patient"]), {})[str(row["measure"]), str(row["phase"])] = row
+    found: list[Row] = []
+    for patient, volumes in held.items():
+        for ventricle in clinical.VENTRICLES:
+            ed, es = (volumes.get((f"{ventricle} volume", phase)) for phase in ("ED", "ES"))
+            if ed is None or es is None:
+                continue
+            both = {by: clinical.function_of(float(ed[by]), float(es[by])) for by in ("pred", "truth")}
+            for name, unit in (("edv_ml", "ml"), ("esv_ml", "ml"), ("sv_ml", "ml"), ("ef", "%")):
+                scale = 100.0 if unit == "%" else 1.0
+                values = {by: scale * getattr(one, name) for by, one in both.items()}
+                found.append(
+                    {"case": patient, "measure": f"{ventricle} {name.split('_')[0].upper()}", "unit": unit, **values}
+                )
+    return found
+
+
+def pairs(rows: Rows) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """(measure, unit) -> predictions and truths `[n]` of the cases where both are numbers."""
+    held: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in rows:
+        values = float(row["pred"]), float(row["truth"])
+        if all(map(math.isfinite, values)):
+            held.setdefault((str(row["measure"]), str(row["unit"])), []).append(values)
+    return {name: (np.array(both)[:, 0], np.array(both)[:, 1]) for name, both in held.items()}
+
+
+def _measures(
+    labels: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]
+) -> Mapping[tuple[str, str], float]:
+    found: dict[tuple[str, str], float] = {}
+    for value, name in enumerate(classes):
+        if value:
+            found[f"{name} volume", "ml"] = clinical.volume_ml(labels == value, spacing_mm)
+    roles = {name.casefold(): value for value, name in enumerate(classes)}
+    if not {"myo", "lv"} <= roles.keys():
+        return found
+    heart = np.zeros(labels.shape, np.uint8)
+    for name in ("RV", "Myo", "LV"):
+        heart[labels == roles.get(name.casefold(), -1)] = CLASSES.index(name)
+    for name in IN_WALL:
+        heart[labels == roles.get(name, -1)] = CLASSES.index("Myo")
+    muscle = heart == CLASSES.index("Myo")
+    found["myocardial mass", "g"] = clinical.mass_g(muscle, spacing_mm)
+    thickness = wall.wall_thickness(heart, spacing_mm)
+    rays = thickness.ray_mm[np.isfinite(thickness.ray_mm)]
+    found["wall thickness", "mm"] = float(rays.mean()) if rays.size else math.nan
+    for segment, value in zip(wall.bullseye_segments(), thickness.segment_mm, strict=True):
+        found[f"wall {segment.number} {segment.name}", "mm"] = float(value)
+    if "scar" in roles:
+        marked = labels == roles["scar"]
+        found["scar", "% of myocardium"] = scar.quantify(marked, marked, muscle, spacing_mm).scar_percent
+    return found

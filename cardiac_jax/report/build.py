@@ -1,0 +1,96 @@
+"""From folders of evaluations to `report.html` and the same numbers as CSV and JSON.
+
+<out>/report.html           everything, in one file
+<out>/tables/<name>.csv     every table as printed
+<out>/numbers.json          means, SDs, counts and paired tests in full precision
+<out>/cases.csv, .json      every case, structure and method
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cardiac_jax.data.files import atomic_write
+from cardiac_jax.errors import InputError
+from cardiac_jax.metrics import agreement, records
+from cardiac_jax.metrics.table import Table, to_rich
+from cardiac_jax.progress import shown
+from cardiac_jax.report import content
+from cardiac_jax.report.collect import Entry
+from cardiac_jax.report.page import Section, render
+
+
+def build(
+    entries: Sequence[Entry],
+    out: Path,
+    console: Console,
+    *,
+    reference: str = "",
+    published: content.Published | None = None,
+    leave_out: Sequence[str] = (),
+    title: str = "",
+) -> Path:
+    """Writes the report and returns the path of its page.
+
+    Args:
+      reference: the method that every other is tested against; default: the first.
+      leave_out: cases without which the main table is printed a second time.
+
+    Raises:
+      InputError: no such method or case, or a file that an evaluation names is gone.
+    """
+    names = [entry.results.name for entry in entries]
+    reference = reference or names[0]
+    if reference not in names:
+        raise InputError("--reference", f"{reference!r} is not one of {', '.join(names)}")
+    wishes = content.Wishes(reference, published or {}, tuple(leave_out))
+    for table in content.overview(entries, wishes).tables:
+        console.print(to_rich(table))
+    made: list[Section] = []
+    for part in shown(content.PARTS, "report", console):
+        made.append(part(entries, wishes))
+    about = entries[0].results.about["data"]
+    count = len({row["case"] for entry in entries for row in entry.results.rows})
+    title = title or f"{', '.join(names) if len(names) < 4 else f'{len(names)} methods'} on {about['dataset']}"
+    subtitle = f"{count} cases; {', '.join(entries[0].results.structures)}; measured in 3D on each case's own grid"
+    page = render(title, subtitle, made)
+    for section in made:
+        for table in section.tables:
+            _write_table(out / "tables" / f"{_slug(table.title)}.csv", table)
+    rows = [{"method": entry.results.name, **row} for entry in entries for row in entry.results.rows]
+    records.write_csv(out / "cases.csv", rows)
+    records.write_json(out / "cases.json", rows, {"reference": reference})
+    _write_numbers(out / "numbers.json", entries, reference)
+    atomic_write(out / "report.html", lambda to: to.write_text(page, encoding="utf-8"))
+    console.print(f"written to {out}: report.html, tables/, numbers.json, cases.csv, cases.json")
+    return out / "report.html"
+
+
+def _write_table(path: Path, table: Table) -> None:
+    def write(to: Path) -> None:
+        with to.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([table.header, *([cell.text for cell in row] for row in table.rows)])
+
+    atomic_write(path, write)
+
+
+def _write_numbers(path: Path, entries: Sequence[Entry], reference: str) -> None:
+    rows, structures = content.rows_of(entries), entries[0].results.structures
+    compared = agreement.compare(rows, reference, structures) if len(rows) > 1 else []
+    held = {"summary": content.numbers(entries), "paired": [_plain(c._asdict()) for c in compared]}
+    text = json.dumps(held, indent=1, allow_nan=False)
+    atomic_write(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

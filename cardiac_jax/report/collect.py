@@ -1,0 +1,74 @@
+"""The evaluations under the folders that a user names, and the training logs beside them."""
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.runs.results import Results, read_results
+from cardiac_jax.train.log import read_log
+
+ROWS = "cases.json"
+
+
+class Entry(NamedTuple):
+    """One method of a report: what was measured, and the lines of its training log (none of another program)."""
+
+    results: Results
+    log: Sequence[dict[str, Any]]
+
+
+def collect(folders: Sequence[Path], split: str) -> list[Entry]:
+    """The evaluations in `folders`: of each, what `evaluate` wrote there, or in a run's `evaluation_<split>`, or in
+    those of a study's runs.
+
+    Raises:
+      InputError: a folder holds no evaluation, or two are of different structures.
+    """
+    found = [folder for root in folders for folder in _evaluations(root, split)]
+    entries = [_entry(folder) for folder in found]
+    twice = [name for name, n in collections.Counter(e.results.name for e in entries).items() if n > 1]
+    entries = [_renamed(entry) if entry.results.name in twice else entry for entry in entries]
+    first = entries[0].results
+    for entry in entries:
+        if entry.results.structures != first.structures:
+            raise InputError(
+                entry.results.folder, f"measures {entry.results.structures}, {first.folder} {first.structures}"
+            )
+    return entries
+
+
+def systems_of(entries: Sequence[Entry]) -> list[str]:
+    """The systems behind the entries, each once; none of another program's label maps."""
+    named = [entry.results.about.get("config", {}).get("system") for entry in entries]
+    return sorted({name for name in named if name})
+
+
+def ordered(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    """Entries in the order of `names`; others follow as they come."""
+    place = {name: i for i, name in enumerate(names)}
+    return sorted(entries, key=lambda entry: place.get(entry.results.name, len(place)))
+
+
+def _evaluations(root: Path, split: str) -> list[Path]:
+    if not root.is_dir():
+        raise InputError(root, "no such folder")
+    for candidates in ([root], [root / f"evaluation_{split}"], sorted(root.glob(f"*/evaluation_{split}"))):
+        held = [folder for folder in candidates if (folder / ROWS).is_file()]
+        if held:
+            return held
+    raise InputError(root, f"holds no {ROWS}, here or in evaluation_{split}: run launch.evaluate first")
+
+
+def _entry(folder: Path) -> Entry:
+    results = read_results(folder)
+    workdir = results.about.get("workdir")
+    return Entry(results, read_log(Path(workdir) / "log.jsonl") if workdir else [])
+
+
+def _renamed(entry: Entry) -> Entry:
+    """Told apart by the folder: two seeds of one method."""
+    folder = entry.results.folder.resolve()
+    place = folder.parent if folder.name.startswith("evaluation_") else folder
+    return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({place.name})"))

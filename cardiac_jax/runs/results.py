@@ -1,0 +1,163 @@
+"""What an evaluation leaves in its folder, whoever made the label maps, and how it is read back.
+
+<out>/cases.csv, .json           a row per case and structure: overlap, distances, volumes
+<out>/slices.csv, .json          a row per structure and slice, by apex, middle and base
+<out>/clinical.csv, .json        a row per case and clinical measure, by prediction and gold standard
+<out>/table.md                   mean +- SD of them
+<out>/overlay.png                best, median and worst case, where the images are known
+<out>/predictions/<case>.nii.gz  label maps, where a checkpoint made them
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from cardiac_jax.data.case import Dataset
+from cardiac_jax.data.files import atomic_write
+from cardiac_jax.data.formats import read
+from cardiac_jax.data.load import canonical_labels
+from cardiac_jax.data.orientation import orientation, to_canonical
+from cardiac_jax.errors import InputError
+from cardiac_jax.metrics import figures, records, table
+from cardiac_jax.metrics.evaluate import Row, evaluate_case
+from cardiac_jax.metrics.measures import measure_case
+from cardiac_jax.metrics.strata import slice_rows
+from cardiac_jax.metrics.summary import Rows, mean_by_case
+
+
+class Subject(NamedTuple):
+    """Whose rows these are: the case, its patient, pathology group and phase ("" where there is none)."""
+
+    case: str
+    patient: str
+    group: str = ""
+    phase: str = ""
+
+
+class Measured(NamedTuple):
+    """Rows of every kind; `cases` one per structure, `slices` one per structure and slice, `clinical` per measure."""
+
+    cases: tuple[Row, ...] = ()
+    slices: tuple[Row, ...] = ()
+    clinical: tuple[Row, ...] = ()
+
+
+class Results(NamedTuple):
+    """One method measured on one set of cases.
+
+    Attributes:
+      name: of the method, as tables print it.
+      measured: its rows.
+      about: where they come from: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files`
+        (case -> `image`, `truth`, `prediction`), and of a checkpoint `config`, `checkpoint`, `machine`.
+      folder: where they lie.
+    """
+
+    name: str
+    measured: Measured
+    about: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def rows(self) -> Rows:
+        """One per case and structure."""
+        return self.measured.cases
+
+    @property
+    def structures(self) -> list[str]:
+        """Classes but the background, LV first where there is one, as the papers print them."""
+        names = list(self.about["data"]["classes"][1:])
+        return sorted(names, key=lambda name: ("LV", "RV", "Myo").index(name) if name in ("LV", "RV", "Myo") else 3)
+
+
+def measured(
+    before: Measured, subject: Subject, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray, chosen: Dataset
+) -> Measured:
+    """`before` and the rows of one case, `pred` and `truth` `[X, Y, Z]` on the grid that `affine` places."""
+    frame = orientation(affine, chosen.slice_order)
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = (float(x), float(y), float(z))
+    stacks = to_canonical(pred, frame), to_canonical(truth, frame)
+    kinds = (
+        evaluate_case(pred, truth, spacing, chosen.classes, slice_axis=frame.axes[0]),
+        slice_rows(*stacks, frame.of(spacing), chosen.classes),
+        measure_case(*stacks, frame.of(spacing), chosen.classes),
+    )
+    added = [tuple({**subject._asdict(), **row} for row in rows) for rows in kinds]
+    return Measured(*(old + new for old, new in zip(before, added, strict=True)))
+
+
+def files(image: Path | None, truth: Path, prediction: Path) -> dict[str, str]:
+    """The entry of `about["files"]` for a case; a relative prediction lies in the folder of the results."""
+    return {
+        "image": str(image.resolve()) if image else "",
+        "truth": str(truth.resolve()),
+        "prediction": str(prediction),
+    }
+
+
+def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
+    """Writes everything but the label maps, and prints the table.
+
+    Raises:
+      InputError: a case to leave out is not there.
+    """
+    about, classes = results.about, results.about["data"]["classes"]
+    title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D per case"
+    summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
+    for kind, rows in results.measured._asdict().items():
+        if rows:
+            records.write_csv(out / f"{kind}.csv", rows)
+        records.write_json(out / f"{kind}.json", rows, about if kind == "cases" else {})
+    atomic_write(out / "table.md", lambda to: to.write_text(table.to_markdown(summary) + "\n"))
+    console.print(table.to_rich(summary))
+    chosen = [
+        view([results], case, f"{which}, mean Dice {value:.3f}") for which, (case, value) in typical([results]).items()
+    ]
+    if chosen:
+        figures.save(figures.case_figure(chosen, classes), out / "overlay.png")
+
+
+def read_results(folder: Path) -> Results:
+    """What `write` left in `folder`.
+
+    Raises:
+      InputError: nothing, or not of this kind.
+    """
+    about, _ = records.read_json(folder / "cases.json")
+    if "files" not in about:
+        raise InputError(folder / "cases.json", "was written by an older version: evaluate again")
+    kinds = [tuple(records.read_json(folder / f"{kind}.json")[1]) for kind in Measured._fields]
+    return Results(about["name"], Measured(*kinds), about, folder)
+
+
+def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
+    """best, median, worst -> (case, its mean Dice over structures and methods), among cases whose image is known."""
+    per_method = [mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:]) for one in methods]
+    files = methods[0].about["files"]
+    shared = [case for case in per_method[0] if files[case]["image"] and all(case in other for other in per_method)]
+    mean = {case: sum(scores[case] for scores in per_method) / len(per_method) for case in shared}
+    return {which: (case, mean[case]) for which, case in figures.best_median_worst(mean).items()}
+
+
+def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
+    """A case as every method sees it, read back from its files.
+
+    Raises:
+      InputError: a file is gone or another one.
+    """
+    first = methods[0].about
+    files, data = first["files"][case], first["data"]
+    image = read(Path(files["image"]))
+    frame = orientation(image.affine, data["slice_order"])
+    raw = {int(value): k for value, k in data["labels"]}
+
+    def labels(path: Path):
+        return to_canonical(canonical_labels(read(path).data, raw, path), frame)
+
+    preds = {one.name: labels(one.folder / one.about["files"][case]["prediction"]) for one in methods}
+    truth = labels(Path(files["truth"]))
+    return figures.View(case, to_canonical(image.data, frame), truth, preds, frame.of(image.spacing_mm), note)
