@@ -144,5 +144,6 @@ def _directed(start: np.ndarray, end: np.ndarray, scale: tuple[float, ...]) -> n
         distances[left[hit]] = distance
         left = left[~hit]
     far = np.column_stack(np.unravel_index(at[left], end.shape))
-    distances[left] = KDTree(np.argwhere(end) * scale).query(far * scale)[0]
+    tree = KDTree(np.argwhere(end) * scale, leafsize=32, balanced_tree=False)  # built for one query: build it fast
+    distances[left] = tree.query(far * scale)[0]
     return distances
