@@ -31,10 +31,12 @@ def data(**changes) -> Config:
             "root": "runs/phantom",  # folder or file; the phantom is written there if it is not
             "sequences": ("LGE",),
             "spacing_mm": 1.4,  # in plane; 0: as the image is
-            "size": (128, 128),  # (H, W)
+            "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
+            "clahe": False,  # contrast equalised slice by slice, before the z-score
             "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,
+            "test_share": 0.0,  # of the patients, set aside for every fold alike; where the publisher names no test set
             "splits": "",  # JSON file that lists the splits instead
             "patients": 40,  # of the phantom, when it is written
         },
@@ -60,6 +62,7 @@ def train(**changes) -> Config:
             "ema": 0.0,  # decay of the parameter average; 0: none
             "eval_every": 200,
             "log_every": 10,
+            "patience": 0,  # validations without a better one after which training ends; 0: never
             "keep_best": 1,
             "tensorboard": False,
         },

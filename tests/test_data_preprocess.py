@@ -205,3 +205,29 @@ def test_where_the_affine_lost_its_orientation_pixels_stay_as_stored(order):
     frame = orientation(np.diag([1.25, 1.25, 10.0, 1.0]), order)
     assert frame.axes == (2, 1, 0)
     assert frame.flips[1:] == (False, False)
+
+
+@pytest.mark.parametrize("depth", [2, 4, 7])
+def test_a_volume_is_cut_or_padded_along_its_slices_and_comes_back(depth):
+    case = case_of(images.label(), images.affine())
+    flat = prepare(case, Grid(None, (12, 10)), ("LGE",), "apex_first")
+    solid = prepare(case, Grid(None, (depth, 12, 10)), ("LGE",), "apex_first")
+    assert solid.image.shape == (depth, 12, 10, 1) and solid.label is not None and flat.label is not None
+    slices = len(flat.image)
+    start = (slices - depth) // 2
+    for z in range(depth):
+        if 0 <= z + start < slices:
+            np.testing.assert_array_equal(solid.image[z], flat.image[z + start])
+            np.testing.assert_array_equal(solid.label[z], flat.label[z + start])
+        else:
+            assert not solid.image[z].any() and (solid.label[z] == IGNORE).all()
+    marked = np.eye(2, dtype=np.float32)[np.ones((depth, 12, 10), int)]
+    back = restore(marked, solid.geometry)
+    assert back.shape == (*case.images["LGE"].shape, 2)
+    axis = solid.geometry.frame.axes[0]
+    per_slice = np.moveaxis(back, axis, 0)[..., 1].reshape(slices, -1).min(axis=1)
+    if solid.geometry.frame.flips[0]:
+        per_slice = per_slice[::-1]
+    inside = (np.arange(slices) >= start) & (np.arange(slices) < start + depth)
+    np.testing.assert_allclose(per_slice, inside)
+    np.testing.assert_allclose(back.sum(axis=-1), 1)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from cardiac_jax.data.preprocess import Grid
 from cardiac_jax.errors import InputError
 
 
@@ -17,8 +18,9 @@ class Description:
       sequences: channels of the image, in order.
       slice_order: how the apex is found (`affine`, `base_first`, `apex_first`).
       spacing_mm: in-plane spacing of the network's grid, None for each image's own.
-      size: `(H, W)` of the network's grid.
+      size: `(H, W)` of the network's grid, or `(Z, H, W)`.
       frequency: labelled pixels of each class in the training set.
+      clahe: whether contrast is equalised.
     """
 
     dataset: str
@@ -27,8 +29,9 @@ class Description:
     sequences: tuple[str, ...]
     slice_order: str
     spacing_mm: float | None
-    size: tuple[int, int]
+    size: tuple[int, ...]
     frequency: tuple[int, ...]
+    clahe: bool = False
 
     @property
     def classes_count(self) -> int:
@@ -39,6 +42,11 @@ class Description:
     def raw_values(self) -> dict[int, int]:
         """The publisher's value -> class, as `data.files.write_label` takes it."""
         return {value: k for k, value in enumerate(self.labels)}
+
+    @property
+    def grid(self) -> Grid:
+        """What cases are brought to."""
+        return Grid(self.spacing_mm, self.size, self.clahe)
 
     @property
     def channels(self) -> int:

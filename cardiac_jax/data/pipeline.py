@@ -17,7 +17,7 @@ from cardiac_jax.losses.overlap import IGNORE
 
 
 class Examples(NamedTuple):
-    """Training examples, example-leading: `image [N, H, W, C]`, `label [N, H, W]`, `position [N]`, `dense [N]`."""
+    """Training examples, example-leading: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`; of slices `position [N]`."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -38,6 +38,23 @@ def slices(cases: Sequence[Prepared]) -> Examples:
         raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
     arrays = {"image": image, "label": label, "position": position, "dense": dense.astype(np.float32)}
     return Examples({name: np.ascontiguousarray(array[annotated]) for name, array in arrays.items()})
+
+
+def volumes(cases: Sequence[Prepared]) -> Examples:
+    """Every case as one example, all of one size; `dense` is 1 where all voxels are annotated.
+
+    Raises:
+      InputError: a case without label, or none annotated in full.
+    """
+    labels = [case.label for case in cases if case.label is not None]
+    if len(labels) != len(cases):
+        raise InputError("training set", "every training case needs a label")
+    label = np.stack(labels)
+    dense = (label != IGNORE).all((1, 2, 3))
+    if not dense.any():
+        raise InputError("training set", "no volume is annotated in full: nothing to learn whole shapes from")
+    arrays = {"image": np.stack([case.image for case in cases]), "label": label, "dense": dense.astype(np.float32)}
+    return Examples(arrays)
 
 
 def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cardiac_jax.data import resample
 from cardiac_jax.data.case import IGNORE, Case
+from cardiac_jax.data.contrast import clahe
 from cardiac_jax.data.orientation import Orientation, from_canonical, orientation, to_canonical
 from cardiac_jax.errors import InputError
 
@@ -17,14 +18,21 @@ SAME_SPACING = 1e-3  # relative difference below which pixels are copied, not in
 
 
 class Grid(NamedTuple):
-    """In-plane pixel size to resample to (None: keep the case's own), `[H, W]` to crop or pad to."""
+    """What networks see.
+
+    Attributes:
+      spacing_mm: in-plane pixel size to resample to; None: keep the case's own.
+      size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`, slices too cropped or padded, never resampled.
+      clahe: whether contrast is equalised slice by slice, before the z-score (`contrast.py`).
+    """
 
     spacing_mm: float | None
-    size: tuple[int, int]
+    size: tuple[int, ...]
+    clahe: bool = False
 
 
 class Axis(NamedTuple):
-    """One in-plane axis: `pixels` become `resampled`, each `scale` as large; `size` stay, from `start`."""
+    """One axis: `pixels` become `resampled`, each `scale` as large; `size` stay, from `start`."""
 
     pixels: int
     resampled: int
@@ -37,6 +45,7 @@ class Geometry(NamedTuple):
     """How a prediction on the grid goes back into the file."""
 
     frame: Orientation
+    depth: Axis
     height: Axis
     width: Axis
 
@@ -46,8 +55,8 @@ class Prepared(NamedTuple):
 
     Attributes:
       image: `[Z, H, W, C]` float32, a channel per sequence, z-scored over its un-padded volume, padded by 0.
-      label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice is annotated, else by 255.
-      position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice.
+      label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice (the volume) is annotated, else by 255.
+      position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
       spacing_mm: pixel size along Z, H, W.
     """
 
@@ -77,21 +86,25 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     frame = orientation(case.affine, slice_order)
     spacing = [case.spacing_mm[axis] for axis in frame.axes]
     shape = [next(iter(images.values())).shape[axis] for axis in frame.axes]
-    height, width = (_axis(shape[i], spacing[i], grid.spacing_mm, grid.size[i - 1]) for i in (1, 2))
-    stacked = np.stack([to_canonical(_z_score(images[s]), frame) for s in sequences], axis=-1)
-    image = resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True))
+    height, width = (_axis(shape[i], spacing[i], grid.spacing_mm, grid.size[i - 3]) for i in (1, 2))
+    z = shape[0]
+    depth = _axis(z, spacing[0], None, grid.size[0] if len(grid.size) == 3 else z)
+    stacks = [to_canonical(images[s], frame) for s in sequences]
+    stacked = np.stack([_z_score(clahe(stack, slice_axis=0) if grid.clahe else stack) for stack in stacks], axis=-1)
+    image = _cut(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
+    position = (np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32)
     label = None
     if case.label is not None:
         label = _label_onto(to_canonical(case.label, frame), height, width)
-    z = shape[0]
+        label = _cut(label, depth, IGNORE if (label == IGNORE).any() else 0)
     return Prepared(
         id=case.id,
         patient=case.patient,
         image=image,
         label=label,
-        position=(np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32),
+        position=_cut(position, depth, 0.5),
         spacing_mm=(spacing[0], spacing[1] * height.scale, spacing[2] * width.scale),
-        geometry=Geometry(frame, height, width),
+        geometry=Geometry(frame, depth, height, width),
         group=case.group,
         phase=case.phase,
         split=case.split,
@@ -107,6 +120,7 @@ def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
     out = resample.planes(np.asarray(probabilities, np.float32), rows, columns)
     covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
     out[..., 0] += ~covered
+    out = _uncut(out, geometry.depth)
     return np.ascontiguousarray(from_canonical(out, geometry.frame))
 
 
@@ -114,6 +128,26 @@ def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int) ->
     scale = 1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
     resampled = max(1, round(pixels / scale))
     return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
+
+
+def _cut(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
+    """`[Z, ...]` -> `[depth.size, ...]`: slices from `depth.start` on, `fill` where there are none."""
+    if depth.size == depth.pixels:
+        return stack
+    wanted = np.arange(depth.size) + depth.start
+    out = stack[np.clip(wanted, 0, depth.pixels - 1)]
+    out[(wanted < 0) | (wanted >= depth.pixels)] = fill
+    return out
+
+
+def _uncut(probabilities: np.ndarray, depth: Axis) -> np.ndarray:
+    """The way back for `[depth.size, ..., K]`: background where slices were cut off."""
+    if depth.size == depth.pixels:
+        return probabilities
+    given = np.arange(depth.pixels) - depth.start
+    out = probabilities[np.clip(given, 0, depth.size - 1)]
+    out[(given < 0) | (given >= depth.size)] = np.eye(out.shape[-1], dtype=out.dtype)[0]
+    return out
 
 
 def _onto(axis: Axis, *, cubic: bool):

@@ -66,7 +66,7 @@ def split_of(config: Config, seed: int, records: Sequence[Record]) -> folds.Spli
 
 def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console: Console, what: str) -> list[Prepared]:
     """Labelled cases on the grid of `config`."""
-    grid = Grid(config.spacing_mm or None, tuple(config.size))
+    grid = Grid(config.spacing_mm or None, tuple(config.size), config.clahe)
     return [
         prepare(
             load_case(record, chosen, config.sequences, labelled=True),
@@ -91,10 +91,10 @@ def describe(source: Source, config: Config, frequency: Sequence[int]) -> Descri
         spacing_mm=config.spacing_mm or None,
         size=tuple(config.size),
         frequency=tuple(frequency),
+        clahe=config.clahe,
     )
 
 
 def on_grid(case: Case, description: Description) -> Prepared:
     """A case as the network of a checkpoint wants it."""
-    grid = Grid(description.spacing_mm, description.size)
-    return prepare(case, grid, description.sequences, description.slice_order)
+    return prepare(case, description.grid, description.sequences, description.slice_order)

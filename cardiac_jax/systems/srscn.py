@@ -8,11 +8,10 @@ acnn   code_prior                     L_seg + lambda ||f(p) - f(y)||^2
 gan    adversarial                    L_seg + lambda L_G, and a phase for the discriminator
 """
 
-import jax.numpy as jnp
 import optax
 
 from cardiac_jax import objectives
-from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.loss import Weight
@@ -21,10 +20,9 @@ from cardiac_jax.nets.autoencoder import Autoencoder
 from cardiac_jax.nets.discriminator import Discriminator
 from cardiac_jax.nets.predictor import PositionHead
 from cardiac_jax.nets.unet import UNet
-from cardiac_jax.passes import random
-from cardiac_jax.train.optim import optimizer
+from cardiac_jax.systems.parts import augment, phase, precision
 from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Array, Config, Net, Objective, Pass, Phase, Stage, System
+from cardiac_jax.types import Config, Net, Stage, System
 
 
 def build(config: Config, data: Description) -> System:
@@ -44,17 +42,17 @@ def build(config: Config, data: Description) -> System:
     objective = objectives.compose(*chosen.values())(objectives.segmentation(segmenter, loss))
 
     trains = ("segmenter", "position") if "position" in chosen else ("segmenter",)
-    phases = [_phase("segment", trains, objective, config.optim, config.train.steps)]
+    phases = [phase("segment", trains, objective, config.optim, config.train.steps)]
     if "adversarial" in chosen:
         judge = objectives.discrimination(nets["discriminator"], data.classes_count)
-        phases.append(_phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps))
+        phases.append(phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps))
 
     stages, used = [], {"segmenter", *trains}
     augmentation = augment(Augment(**config.augment)) if config.augmentation else None
     if {"shape_prior", "code_prior"} & chosen.keys():
         prior = objectives.autoencoding(nets["autoencoder"], data.classes_count, config.prior.swap)
-        phase = _phase("autoencode", ("autoencoder",), prior, config.prior, config.prior.steps)
-        stages.append(Stage("prior", config.prior.steps, (phase,), augmentation, draws="dense"))
+        learn = phase("autoencode", ("autoencoder",), prior, config.prior, config.prior.steps)
+        stages.append(Stage("prior", config.prior.steps, (learn,), augmentation, draws="dense"))
         used.add("autoencoder")
     if "adversarial" in chosen:
         used.add("discriminator")
@@ -64,21 +62,10 @@ def build(config: Config, data: Description) -> System:
     return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter))
 
 
-def augment(config: Augment) -> Pass:
-    """Warps image and label together, each example by its own key; positions and flags stay."""
-
-    def both(keys: Array, image: Array, label: Array) -> tuple[Array, Array]:
-        image, warped = augment_batch(image, label.astype(jnp.int32), keys, config)
-        assert warped is not None
-        return image, warped
-
-    return random(both, ["image", "label"], ["image", "label"])
-
-
 def _nets(config: Config, data: Description) -> dict[str, Net]:
-    if config.model.dtype not in ("float32", "bfloat16"):
-        raise InputError("model.dtype", f"{config.model.dtype!r} is not one of float32, bfloat16")
-    dtype, size, classes = jnp.dtype(config.model.dtype), tuple(data.size), data.classes_count
+    dtype, size, classes = precision(config.model.dtype), tuple(data.size), data.classes_count
+    if len(size) != 2:
+        raise InputError("data.size", f"{size} is not a slice (H, W)")
     features = tuple(config.model.features)
     down = 2 ** (len(features) - 1)
     if any(s % down for s in size):
@@ -136,7 +123,3 @@ def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict
         return optax.linear_schedule(0.0, weight, end - start, start) if end > start else weight
 
     return {name: makers[name](rising(weight)) for name, weight in weights.items()}
-
-
-def _phase(name: str, trains: tuple[str, ...], objective: Objective, config: Config, steps: int) -> Phase:
-    return Phase(name, trains, objective, optimizer(config, steps))

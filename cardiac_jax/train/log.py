@@ -43,10 +43,11 @@ class Log:
 
     def __init__(self, workdir: Path, step: int, tensorboard: bool) -> None:
         self._file = self._board = None
-        if not parallel.is_first_process():
-            return
         path = Path(workdir) / "log.jsonl"
         kept = [line for line in read_log(path) if line["step"] <= step]
+        self._scores = [line["dice"] for line in kept if line.get("split") == "val"]
+        if not parallel.is_first_process():
+            return
         text = "".join(json.dumps(line) + "\n" for line in kept)
         atomic_write(path, lambda temporary: temporary.write_text(text))
         self._file = path.open("a")
@@ -54,6 +55,8 @@ class Log:
 
     def write(self, step: int, **values: Any) -> None:
         """Appends one line; numbers that are not finite are written as null."""
+        if values.get("split") == "val":
+            self._scores.append(values["dice"])
         if self._file is None:
             return
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
@@ -63,6 +66,12 @@ class Log:
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(name, value, step)
+
+    @property
+    def since_best(self) -> int:
+        """Validations after the first best one."""
+        ranked = [-1.0 if score is None or math.isnan(score) else score for score in self._scores]
+        return len(ranked) - 1 - ranked.index(max(ranked)) if ranked else 0
 
     def close(self) -> None:
         """Flushes to disk."""

@@ -50,17 +50,22 @@ def train(
     """
     settings = config.train
     checkpoints = Checkpoints(workdir, keep_best=settings.keep_best, writing=True)
-    step = checkpoints.latest() or 0
-    if step >= sum(stage.steps for stage in system.stages):
+    step, last = checkpoints.latest() or 0, sum(stage.steps for stage in system.stages)
+    lines = log.Log(workdir, step, settings.tensorboard)
+
+    def exhausted() -> bool:
+        return 0 < settings.patience <= lines.since_best
+
+    if step >= last or exhausted():
         console.print(f"trained already: {step} steps")
         checkpoints.close()
+        lines.close()
         return 0
     state = init_state(system, config.seed, ema=settings.ema > 0)
     if step:
         state = checkpoints.restore(step, state)
         console.print(f"going on from step {step}")
     state = parallel.replicate(state)
-    lines = log.Log(workdir, step, settings.tensorboard)
     end, stopped, stop = 0, 0, StopRequest()
     with progress(console) as bar, stop:
         for stage in system.stages:
@@ -99,14 +104,18 @@ def train(
                             console.print(f"{stage.name} {step - start}/{stage.steps}: {log.note(scores)}")
                         checkpoints.save(step, state, dict(about), scores.get("dice", WORST))
                         meter.skip()
-                    if stopped:
+                    if stopped or exhausted():
                         break
             console.print(f"{stage.name}: {meter.summary()}")
+            if exhausted():
+                console.print(
+                    f"{stage.name}: ended at step {step}, no better validation in the last {lines.since_best}"
+                )
             if stopped:
                 break
         checkpoints.close()  # while signals are still noted only: a second one must not cut the save short
     lines.close()
-    return stopped if step < sum(stage.steps for stage in system.stages) else 0
+    return stopped if step < last and not exhausted() else 0
 
 
 def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: int) -> dict[str, Array]:

@@ -33,8 +33,22 @@ def predict_slices(predict: Predict, image: np.ndarray, flips: bool = False) -> 
     return np.mean(summed, axis=0)
 
 
+def predict_volume(predict: Predict, image: np.ndarray, flips: bool = False) -> np.ndarray:
+    """The same for a network of volumes, `[Z, H, W, C] -> [Z, H, W, K]`, mirrored in plane."""
+    mirrored = [(), (2,), (3,), (2, 3)] if flips else [()]
+    return np.mean([np.flip(predict(np.flip(image[None], axes)), axes)[0] for axes in mirrored], axis=0)
+
+
+def predict_grid(predict: Predict, image: np.ndarray, size: Sequence[int], flips: bool = False) -> np.ndarray:
+    """A case on the network's grid, `[Z, H, W, C] -> [Z, H, W, K]`: slices or a volume, as `size` has it."""
+    return (predict_volume if len(size) == 3 else predict_slices)(predict, image, flips)
+
+
 def validator(
-    predict: Callable[[Any, np.ndarray], np.ndarray], cases: Sequence[Prepared], classes: Sequence[str]
+    predict: Callable[[Any, np.ndarray], np.ndarray],
+    cases: Sequence[Prepared],
+    classes: Sequence[str],
+    size: Sequence[int],
 ) -> Validate:
     """Dice in 3D per case on the network's grid, averaged over cases: `dice/<structure>` and their mean, `dice`."""
 
@@ -42,7 +56,7 @@ def validator(
         rows = []
         for case in cases:
             assert case.label is not None
-            labels = predict_slices(partial(predict, variables), case.image).argmax(-1)
+            labels = predict_grid(partial(predict, variables), case.image, size).argmax(-1)
             counts = overlap.counts(labels, case.label, range(1, len(classes)))
             rows.append(overlap.dice_of(counts))
         mean = np.nanmean(np.array(rows), axis=0) if rows else np.full(len(classes) - 1, np.nan)

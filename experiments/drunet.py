@@ -1,0 +1,105 @@
+"""3D DR-UNet: localise, crop, segment, and end to end (Vesal et al., Applied Sciences 10:3658, 2020).
+
+    python -m launch.train --config=experiments/drunet.py:variant=multistage,data=acdc,preset=cpu \\
+        --config.data.root=DIR --workdir=DIR
+
+Variants: multistage, endtoend, drunet, unet3d, vnet3d. Data: acdc (cine, ED and ES), lasc (left atrium, LGE).
+`keep_z=true` pools in plane only. Presets: smoke (a minute), cpu (about a quarter of an hour a variant on 2 cores),
+paper (16 x 256 x 256 at 1.25 mm; LASC 80 x 576 x 576 and boxes of 80 x 320 x 320; until validation stops improving).
+Published figures: `PUBLISHED` below.
+"""
+
+from ml_collections import ConfigDict
+
+from cardiac_jax.data.augment import Augment
+from cardiac_jax.types import Config
+from experiments import common
+
+VARIANTS = ("unet3d", "vnet3d", "drunet", "multistage", "endtoend")
+STUDY = ("variant", VARIANTS)
+"""What `launch.study` varies: the rows of the paper's Tables 2 and 3."""
+REFERENCE = "multistage"
+
+PUBLISHED = {
+    "source": "Paper: Vesal et al. 2020, Table 3, keep-Z where it is given; 20 test patients of ACDC.",
+    "differs": "Not the same experiment: 40 patients instead of 100, other test patients, the preset's training.",
+    "dice": {
+        "unet3d": {"mean": 0.825},
+        "vnet3d": {"mean": 0.842},
+        "drunet": {"mean": 0.848},
+        "multistage": {"LV": 0.928, "RV": 0.871, "Myo": 0.853, "mean": 0.884},
+        "endtoend": {"mean": 0.875},
+    },
+}
+
+
+def get_config(arg: str | None = None) -> Config:
+    """The configuration of `variant=...,data=...,keep_z=...,filters=...,preset=...`."""
+    chosen = common.parse(
+        arg,
+        variant=("multistage", *VARIANTS),
+        data=("acdc", "lasc"),
+        keep_z=("true", "false"),
+        filters=("16", "8", "32"),
+        preset=("cpu", "smoke", "paper"),
+    )
+    config = ConfigDict()
+    config.system = "drunet"
+    config.variant = config.method = chosen.variant
+    config.preset = chosen.preset
+    config.seed = 0
+    config.data = common.data(name=chosen.data, root="", clahe=True, fold=0, test_share=0.2)
+    config.model = ConfigDict(
+        {"filters": int(chosen.filters), "keep_z": chosen.keep_z == "true", "remat": False, "dtype": "float32"}
+    )
+    config.localiser = ConfigDict(
+        {
+            "filters": 8,
+            "window": (1, 2, 2),  # voxels of the fine grid in one of the coarse
+            "box": (16, 128, 128),  # what is cut out and segmented
+            "floor": 0.2,  # share of the heat's maximum below which it does not count
+            "steps": 1000,
+            "weight": 1.0,  # of its own loss in the joint training
+        }
+    )
+    config.optim = common.optim(lr=1e-4)
+    config.augmentation = True
+    config.augment = ConfigDict(Augment(blur_p=0.0, bias_p=0.2)._asdict())
+    config.train = common.train(batch_size=2, patience=10)
+    {"acdc": _acdc, "lasc": _lasc}[chosen.data](config, chosen.preset)
+    return config.lock()
+
+
+def _acdc(config: Config, preset: str) -> None:
+    config.data.sequences = ("cine",)
+    if preset == "paper":
+        config.data.update({"size": (16, 256, 256), "spacing_mm": 1.25})
+        config.train.update({"steps": 20000, "eval_every": 200})
+        return
+    config.data.update({"size": (12, 128, 128), "spacing_mm": 1.5})
+    config.localiser.update({"box": (12, 80, 80), "steps": 200})
+    _short(config, preset)
+
+
+def _lasc(config: Config, preset: str) -> None:
+    config.data.sequences = ("LGE",)
+    if preset == "paper":
+        config.data.update({"size": (88, 576, 576), "spacing_mm": 0.0})
+        config.localiser.update({"window": (1, 4, 4), "box": (80, 320, 320)})
+        config.train.update({"steps": 20000, "eval_every": 200, "batch_size": 1})
+        return
+    config.data.update({"size": (88, 160, 160), "spacing_mm": 1.5})
+    config.localiser.update({"window": (2, 4, 4), "box": (80, 96, 96), "steps": 200})
+    config.train.batch_size = 1
+    _short(config, preset)
+
+
+def _short(config: Config, preset: str) -> None:
+    """Some hundred steps: a higher rate that falls to zero, and averaged weights."""
+    config.model.filters = 8
+    config.optim.update({"lr": 3e-3, "schedule": "cosine"})
+    config.train.update({"steps": 600, "eval_every": 100, "ema": 0.98, "patience": 0})
+    if preset == "smoke":
+        config.model.filters = config.localiser.filters = 4
+        config.localiser.steps = 6
+        config.train.update({"steps": 6, "eval_every": 3})
