@@ -6,54 +6,32 @@ random pairs, some at the image's edge, some empty, and real annotations where t
 
 import math
 import statistics
-import warnings
 from collections.abc import Callable
-from functools import cache
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
-import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from scipy import ndimage, stats
-from skimage.metrics import hausdorff_distance, peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cardiac_jax.metrics import clinical, restoration, scar, surface, volumes
-from cardiac_jax.metrics.evaluate import evaluate_case
+from cardiac_jax.metrics import clinical, restoration, scar, volumes
 from cardiac_jax.metrics.registry import METRICS, Metric
-
-SHAPES = ((9, 10, 6), (12, 1, 8), (5, 4, 14), (13, 12, 9))
-SPACINGS_MM = ((1.4, 1.4, 10.0), (10.0, 1.4, 1.4), (1.0, 1.0, 1.0), (0.7, 2.3, 5.1))
-N_PAIRS = 200
-
-
-class Pair(NamedTuple):
-    """Two masks `[X, Y, Z]` of one grid."""
-
-    pred: np.ndarray
-    truth: np.ndarray
-    spacing_mm: tuple[float, float, float]
-
-
-@cache
-def random_pair(i: int) -> Pair:
-    """Ragged masks, most of them at the edge, some in pieces or one voxel; three pairs in 20 hold an empty one."""
-    rng = np.random.default_rng(i)
-    shape = SHAPES[i % len(SHAPES)]
-
-    def mask(empty: bool) -> np.ndarray:
-        smooth = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0, 2))
-        drawn = smooth > np.quantile(smooth, rng.uniform(0.4, 0.98))
-        drawn[tuple(rng.integers(0, n) for n in shape)] = True
-        return drawn & (not empty)
-
-    return Pair(mask(i % 20 in (1, 3)), mask(i % 20 in (2, 3)), SPACINGS_MM[(i // len(SHAPES)) % len(SPACINGS_MM)])
-
-
-PAIRS = [random_pair(i) for i in range(N_PAIRS)]
+from tests.mask_pairs import (
+    N_PAIRS,
+    PAIRS,
+    SHAPES,
+    SPACINGS_MM,
+    Pair,
+    itk_contours,
+    itk_distances,
+    itk_image,
+    ours,
+    random_pair,
+    real_pairs,
+)
 
 
 def test_the_random_masks_are_what_they_are_said_to_be():
@@ -67,39 +45,10 @@ def test_the_random_masks_are_what_they_are_said_to_be():
 # --- of two label maps ---------------------------------------------------------------------------------------------
 
 
-def ours(pair: Pair) -> dict[str, float]:
-    maps = (mask.astype(np.uint8) for mask in (pair.pred, pair.truth))
-    (row,) = evaluate_case(*maps, pair.spacing_mm, ("background", "it"))
-    return {name: float(value) for name, value in row.items() if isinstance(value, float)}
-
-
-def itk_image(mask: np.ndarray, spacing_mm: tuple[float, ...], frame: int = 0) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.pad(mask, frame).astype(np.uint8))
-    image.SetSpacing(spacing_mm[::-1])
-    return image
-
-
 def itk_overlap(pair: Pair) -> sitk.LabelOverlapMeasuresImageFilter:
     measure = sitk.LabelOverlapMeasuresImageFilter()
     measure.Execute(itk_image(pair.pred, pair.spacing_mm), itk_image(pair.truth, pair.spacing_mm))
     return measure
-
-
-def itk_contours(pair: Pair) -> list[sitk.Image]:
-    images = (itk_image(mask, pair.spacing_mm, frame=1) for mask in (pair.pred, pair.truth))
-    return [sitk.LabelContour(image, fullyConnected=False) for image in images]
-
-
-def itk_distances(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Both directed sets from exact distance maps of ITK's contours."""
-    contours = itk_contours(pair)
-    edges = [sitk.GetArrayFromImage(contour) > 0 for contour in contours]
-    maps = [
-        np.abs(sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(c, squaredDistance=False, useImageSpacing=True)))
-        for c in contours
-    ]
-    maps = [np.where(edge, 0.0, far) for edge, far in zip(edges, maps, strict=True)]
-    return maps[1][edges[0]], maps[0][edges[1]]
 
 
 def itk_ml(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> float:
@@ -172,123 +121,6 @@ def test_random_masks(name: str):
 @pytest.mark.parametrize("name", OF_MASKS)
 def test_real_masks(name: str, real_data: Path):
     agrees(name, real_pairs(real_data))
-
-
-@cache
-def real_pairs(root: Path) -> list[Pair]:
-    """Three structures of six patients, ED: against ES, and against themselves moved by some voxels."""
-    patients = sorted((root / "acdc").iterdir())[::7]
-    assert len(patients) == 6
-    found = []
-    for patient in patients:
-        images = [nibabel.load(file) for file in sorted(patient.glob("*_gt.nii.gz"))]
-        truth, es = (np.asarray(image.dataobj).astype(np.uint8) for image in images)
-        spacing_mm = tuple(float(s) for s in images[0].header.get_zooms()[:3])
-        preds = (es, np.roll(truth, (2, -1, 1), (0, 1, 2)))
-        found += [Pair(pred == label, truth == label, spacing_mm) for pred in preds for label in (1, 2, 3)]
-    return found
-
-
-# --- of two label maps, by MONAI and scikit-image ------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def monai() -> ModuleType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("monai.metrics", reason="MONAI is not installed (extra: peers)")
-
-
-def with_monai(metrics: ModuleType, pairs: list[Pair]) -> dict[str, np.ndarray]:
-    """What its functions say of each pair, `[n]` each."""
-    import torch
-
-    def one_hot(mask: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.stack([~mask, mask])[None].astype(np.float32))
-
-    found: dict[str, list[float]] = {}
-    for pair in pairs:
-        pred, truth, spacing = one_hot(pair.pred), one_hot(pair.truth), {"spacing": pair.spacing_mm}
-        confusion = metrics.get_confusion_matrix(pred, truth, include_background=False)
-        values = {
-            "dice": metrics.compute_dice(pred, truth, include_background=False),
-            "jaccard": metrics.compute_iou(pred, truth, include_background=False),
-            "balanced_accuracy": metrics.compute_confusion_matrix_metric("balanced accuracy", confusion),
-            "hd_mm": metrics.compute_hausdorff_distance(pred, truth, **spacing),
-            "hd95_mm": metrics.compute_hausdorff_distance(pred, truth, percentile=95, **spacing),
-            "asd_mm": metrics.compute_average_surface_distance(pred, truth, symmetric=True, **spacing),
-        }
-        for name, value in values.items():
-            found.setdefault(name, []).append(float(value))
-    return {name: np.array(values) for name, values in found.items()}
-
-
-def assert_as_monai(metrics: ModuleType, pairs: list[Pair]) -> None:
-    """Equal to 1e-6, but for Dice and Jaccard of an empty truth, which MONAI excludes and we score 0, and for HD95.
-
-    MONAI's HD95 is `torch_hd95` of our distances: not a number where we say infinite, its rank rounded to float32.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each empty mask, and of its own functions
-        theirs = with_monai(metrics, pairs)
-    rows = [ours(pair) for pair in pairs]
-    spurious = np.array([pair.pred.any() and not pair.truth.any() for pair in pairs])
-    for name, want in theirs.items():
-        got = np.array([row[name] for row in rows])
-        if name in ("dice", "jaccard"):
-            assert np.isnan(want[spurious]).all() and (got[spurious] == 0).all()
-            got, want = got[~spurious], want[~spurious]
-        if name == "hd95_mm":
-            both = np.isfinite(want)
-            np.testing.assert_allclose(got[both], want[both], rtol=2e-5)
-            assert not np.isfinite(got[~both]).any()
-            got = np.array([torch_hd95(pair) for pair in pairs])
-        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6, err_msg=name)
-
-
-def torch_hd95(pair: Pair) -> float:
-    """HD95 by torch's quantile of our distances in float32, which of infinite ones is not a number."""
-    import torch
-
-    found = surface.surface_distances(*pair)
-    if not all(directed.size for directed in found):
-        return math.nan
-    return max(float(torch.quantile(torch.from_numpy(d.astype(np.float32)), 0.95)) for d in found)
-
-
-def test_random_masks_by_monai(monai: ModuleType):
-    assert_as_monai(monai, PAIRS)
-
-
-def test_real_masks_by_monai(monai: ModuleType, real_data: Path):
-    assert_as_monai(monai, real_pairs(real_data))
-
-
-def test_average_of_simpleitk_is_the_mean_of_both_directions():
-    for pair in (p for p in PAIRS if p.pred.any() and p.truth.any()):
-        measure = sitk.HausdorffDistanceImageFilter()
-        measure.Execute(*itk_contours(pair))
-        found = surface.surface_distances(*pair)
-        mean = (found.pred_to_truth.mean() + found.truth_to_pred.mean()) / 2
-        assert mean == pytest.approx(measure.GetAverageHausdorffDistance(), rel=1e-6, abs=1e-6)
-
-
-def test_simpleitk_measures_whole_masks_from_inside_too():
-    y, x = np.indices((21, 21)) - 10
-    out = np.maximum(np.abs(y), np.abs(x))
-    block, ring = out <= 3, out == 9
-    measure = sitk.HausdorffDistanceImageFilter()
-    measure.Execute(*(itk_image(mask, (1.0, 1.0)) for mask in (block, ring)))
-    assert measure.GetHausdorffDistance() == pytest.approx(9.0)  # from the centre, which is no boundary
-    found = surface.surface_distances(block, ring, (1.0, 1.0))
-    assert surface.hausdorff_mm(found) == pytest.approx(6 * math.sqrt(2))  # from a corner of the ring
-
-
-def test_hausdorff_by_scikit_image():
-    for pair in (p for p in PAIRS if p.pred.any() and p.truth.any()):
-        found = surface.surface_distances(pair.pred, pair.truth, (1.0, 1.0, 1.0))
-        want = hausdorff_distance(surface.boundary(pair.pred), surface.boundary(pair.truth))
-        assert surface.hausdorff_mm(found) == pytest.approx(want, abs=1e-9)
 
 
 # --- of two measurements over cases --------------------------------------------------------------------------------
@@ -408,12 +240,10 @@ def test_images(name: str):
 # --- none is forgotten ---------------------------------------------------------------------------------------------
 
 
-def without_reference() -> set[str]:
-    return set(METRICS) - set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES))
+REFERENCES = set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES))
 
 
 def test_every_registered_measure_has_a_reference(monkeypatch: pytest.MonkeyPatch):
-    assert without_reference() == set()
-    assert set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES)) <= set(METRICS)
+    assert set(METRICS) == REFERENCES
     monkeypatch.setitem(METRICS, "of_nobody", Metric("of nobody", "", None, 0))
-    assert without_reference() == {"of_nobody"}
+    assert set(METRICS) - REFERENCES == {"of_nobody"}

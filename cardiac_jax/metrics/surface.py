@@ -6,7 +6,7 @@ Distances run between voxel centres.
 
 One mask empty: every distance is infinite, so a miss stays visible. Both empty: NaN, nothing to measure.
 
-Against other libraries, each relation held by tests/test_metrics_peers.py:
+Against other libraries, each relation held by tests/test_metrics_peers_relations.py:
   MONAI: HD and the symmetric ASD are these, in float32, infinite and NaN as here. Its HD95 rounds the rank of the
     percentile to float32, which between two distances far apart moves it by some 1e-5, and is NaN where one mask
     is empty.
