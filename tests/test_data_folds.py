@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,65 @@ def test_seeds_differ_and_stay_what_they_are():
     )
 
 
+@given(
+    st.integers(12, 60),
+    st.integers(0, 1000),
+    st.integers(2, 5),
+    st.floats(0.1, 0.6),
+    st.lists(st.sampled_from(["NOR", "DCM", "HCM", "MINF", "RV"]), min_size=60, max_size=60),
+)
+def test_the_test_part_is_the_same_for_every_fold_and_balanced(patients, seed, n, share, drawn):
+    cases = [replace(r, group=drawn[int(r.patient[1:])]) for r in records(patients)]
+    group = {r.patient: r.group for r in cases}
+    parts = [folds.split(cases, seed, k, n, share) for k in range(n)]
+    test = set(parts[0].test)
+    assert {part.test for part in parts} == {parts[0].test}
+    assert len(test) == int(patients * share + 0.5)
+    for part in parts:
+        sides = [set(side) for side in part]
+        assert set.union(*sides) == set(group) and sum(map(len, sides)) == patients  # all of them, none twice
+    assert sorted(p for part in parts for p in part.val) == sorted(set(group) - test)
+    for name in set(drawn[:patients]):
+        members = [p for p in group if group[p] == name]
+        assert abs(len(test & set(members)) - share * len(members)) <= 1
+        counts = [len(set(part.val) & set(members)) for part in parts]
+        assert max(counts) - min(counts) <= 1
+    shuffled = cases[:]
+    random.Random(seed).shuffle(shuffled)
+    assert [folds.split(shuffled, seed, k, n, share) for k in range(n)] == parts
+    assert {folds.split(cases, seed, 0, m, share).test for m in (2, 3, 5)} == {parts[0].test}
+
+
+def test_equal_groups_give_equal_test_parts_and_the_seed_decides_which():
+    cases = records(100, ("NOR", "DCM", "HCM", "MINF", "RV"))
+    chosen = folds.split(cases, 0, 2, 5, 0.2)
+    assert [len(side) for side in chosen] == [64, 16, 20]
+    for side, each in (("test", 4), ("val", 3), ("train", 12)):
+        counts = Counter(int(p[1:]) % 5 for p in getattr(chosen, side)).values()
+        assert len(counts) == 5 and min(counts) >= each and max(counts) - min(counts) <= 1
+    assert len({folds.split(cases, seed, 2, 5, 0.2).test for seed in range(20)}) == 20
+    assert folds.split(cases, 0, 2, 5, 0.0) == folds.split(cases, 0, 2, 5)
+
+
+def test_the_publishers_test_set_stands_in_for_the_share():
+    cases = records(8, sides=("train", "train", "val", "test"))
+    assert folds.split(cases, 0, 1, 3, 0.4) == folds.split(cases, 0, 1, 3)
+    assert folds.split(cases, 0, None, test_share=0.4) == folds.split(cases, 0, None)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(InputError, match=r"^data\.test_share: .* is not a share, 0 to below 1$"):
+        folds.split(records(), 0, 0, 5, share)
+
+
+def test_a_share_that_leaves_a_side_empty_is_refused():
+    with pytest.raises(InputError, match=r"^data\.test_share: 0.1 leaves no patient in test \(of 4\)$"):
+        folds.split(records(4), 0, 0, 2, 0.1)
+    with pytest.raises(InputError, match="leaves no patient in"):
+        folds.split(records(4), 0, 0, 2, 0.9)
+
+
 def test_publishers_split(tmp_path):
     cases = records(8, sides=("train", "train", "val", "test"))
     chosen = folds.split(cases, 0, None)
@@ -62,6 +122,8 @@ def test_publishers_split(tmp_path):
     assert dealt.test == ("p03", "p07") and len(dealt.val) == 2 and len(dealt.train) == 4
     with pytest.raises(InputError, match="fix no split"):
         folds.split(records(), 0, None)
+    with pytest.raises(InputError, match="name no validation patients"):
+        folds.split(records(sides=("train", "test")), 0, None)
     with pytest.raises(InputError, match="not one of 0 to 4"):
         folds.split(records(), 0, 5)
     with pytest.raises(InputError, match="leaves no patient in val"):

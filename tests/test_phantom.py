@@ -9,10 +9,10 @@ import pytest
 from scipy.ndimage import binary_dilation
 from scipy.ndimage import label as components
 
-from cardiac_jax.data import phantom
+from cardiac_jax.data import formats, phantom
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import orientation
-from cardiac_jax.data.phantom import heart, patient, tissue
+from cardiac_jax.data.phantom import atrium, axial, heart, patient, tissue
 from cardiac_jax.errors import InputError
 
 # thick slices on a coarse grid: the anatomy of the default stack at a fraction of its cost
@@ -87,7 +87,7 @@ def test_volumes_and_ejection_fraction_belong_to_the_group(group):
     }[group]
     for case in range(3):
         person = patient.draw(1, case, group)
-        diastole, systole = (heart.build(person, phase) for phase in patient.PHASES)
+        diastole, systole = (heart.build(person, contraction) for contraction in (0.0, 1.0))
         found = (diastole.lv_ml, 1 - systole.lv_ml / diastole.lv_ml, diastole.rv_ml)
         for value, (low, high) in zip(found, limits, strict=True):
             assert low <= value <= high
@@ -183,7 +183,7 @@ def test_scar_is_bright_and_oedema_shows_on_t2():
 @pytest.mark.parametrize("territory", ["LAD", "RCA", "LCX"])
 def test_infarct_grows_from_the_endocardium_in_its_own_territory(territory):
     case = next(c for c in range(60) if patient.draw(2, c, "infarct").territory == territory)
-    scar = heart.build(patient.draw(2, case, "infarct"), "ED").scar
+    scar = heart.build(patient.draw(2, case, "infarct"), 0.0).scar
     inside = scar.outer > 0.1
     assert inside.any()
     assert np.all(scar.inner[inside] <= 0)  # begins at the endocardium wherever it is
@@ -261,26 +261,141 @@ def test_myops_layout_carries_scar_and_oedema_on_one_grid(tmp_path):
     gold = nib.load(tmp_path / "train25_myops_gd/myops_training_101_gd.nii.gz")
     for name in names:
         np.testing.assert_array_equal(nib.load(tmp_path / name).affine, gold.affine)
-    truth = phantom.simulate(4, 0, "LGE", group="infarct", twin=False, **COARSE).stack.pathology
+    stack = {**COARSE, "slices": 5, "thickness": 0.6, "acute": True}
+    truth = phantom.simulate(4, 0, "LGE", group="infarct", twin=False, **stack).stack.pathology
     raw = np.asanyarray(gold.dataobj)
     for canonical, number in enumerate((0, 600, 200, 500, 1220, 2221)):
         np.testing.assert_array_equal(raw == number, truth == canonical)
-    assert 2221 in raw
+    assert {1220, 2221} <= set(np.unique(raw))  # every patient of this layout has an acute infarct
 
 
-def test_acdc_layout_has_two_frames_and_their_numbers(tmp_path):
-    phantom.write(tmp_path, "acdc", 1, 5, **COARSE)
+def test_acdc_layout_has_two_frames_their_numbers_and_the_beat(tmp_path):
+    phantom.write(tmp_path, "acdc", 1, 5, frames=8, **COARSE)
     folder = tmp_path / "patient001"
     info = dict(line.split(": ") for line in (folder / "Info.cfg").read_text().splitlines())
+    beat = nib.load(folder / "patient001_4d.nii.gz")
+    assert beat.shape[3] == int(info["NbFrame"]) == 8
     cavity = []
     for phase in ("ED", "ES"):
         stem = f"patient001_frame{int(info[phase]):02d}"
-        label = np.asanyarray(nib.load(folder / f"{stem}_gt.nii.gz").dataobj)
-        assert nib.load(folder / f"{stem}.nii.gz").shape == label.shape
-        assert set(np.unique(label)) == {0, 1, 2, 3}
-        cavity.append((label == 3).sum())
-    assert cavity[1] < cavity[0]
+        image, label = (nib.load(folder / f"{stem}{end}.nii.gz") for end in ("", "_gt"))
+        np.testing.assert_array_equal(image.affine, np.diag([-2, -2, 9, 1]))
+        np.testing.assert_array_equal(image.affine, beat.affine)
+        np.testing.assert_array_equal(np.asanyarray(beat.dataobj)[..., int(info[phase]) - 1], image.dataobj)
+        drawn = np.asanyarray(label.dataobj)
+        assert image.shape == drawn.shape and set(np.unique(drawn)) == {0, 1, 2, 3}
+        cavity.append((drawn == 3).sum(axis=(0, 1)))
+    assert cavity[1].sum() < cavity[0].sum()
+    held = np.flatnonzero(cavity[0])
+    assert cavity[0][held[:2]].sum() > 2 * cavity[0][held[-2:]].sum()  # from base to apex
     assert info["Group"] == patient.ACDC_GROUP[patient.group_of(5, 0)]
+
+
+def test_a_beat_empties_and_fills_and_its_ends_are_the_two_phases():
+    beat = phantom.cine(4, 0, 8, misalign_mm=1.0, slices=6, **COARSE)
+    volume = np.array([exam.lv_ml for exam in beat])
+    systole = int(volume.argmin())
+    assert systole == 3 and volume.argmax() == 0
+    assert (np.diff(volume[: systole + 1]) < 0).all() and (np.diff(volume[systole:]) >= 0).all()
+    assert volume[systole] / volume[0] == pytest.approx(1 - beat[0].ef, abs=1e-6)
+    assert [exam.phase for exam in beat] == ["ED", None, None, "ES", None, None, None, None]
+    for frame, phase in ((0, "ED"), (3, "ES")):
+        alone = phantom.simulate(4, 0, "cine", phase, twin=False, misalign_mm=1.0, slices=6, **COARSE)
+        np.testing.assert_array_equal(beat[frame].image, alone.image)
+        np.testing.assert_array_equal(beat[frame].label, alone.label)
+    lung = np.all([exam.stack.tissue == 0 for exam in beat], axis=0)
+    still_there = np.corrcoef([exam.image[lung] for exam in beat])
+    assert still_there.min() > 0.9  # one acquisition: the body does not move, brightness is the same
+
+
+def test_slices_with_gaps_blur_less():
+    grid = {"spacing_mm": (2.0, 13.0), "size": (112, 112), "slices": 5}
+    whole, thin = (phantom.simulate(4, 1, **grid, thickness=t, misalign_mm=0.0, twin=False) for t in (1.0, 0.4))
+    np.testing.assert_array_equal(whole.affine, thin.affine)
+    assert not np.array_equal(whole.label, thin.label)
+    assert 2 * ((whole.label == 3) & (thin.label == 3)).sum() / sum((e.label == 3).sum() for e in (whole, thin)) > 0.9
+
+
+@lru_cache
+def scan(case: int) -> axial.Scan:
+    """An axial scan of the atria on a coarse grid."""
+    return axial.scan(4, case, spacing_mm=(2.0, 2.0), size=(120, 100), slices=34, snr=40.0)
+
+
+def test_an_atrial_scan_is_reproducible_and_leaves_the_ventricles_alone():
+    first, again = (axial.scan(4, 0, spacing_mm=(4.0, 4.0), size=(48, 40)) for _ in range(2))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert first.image.shape == (48, 40, 14) and first.image.dtype == np.float32
+    assert not np.allclose(first.image, axial.scan(4, 1, spacing_mm=(4.0, 4.0), size=(48, 40)).image)
+    person = patient.draw(4, 0)
+    assert atrium.build(person).ablated == first.ablated
+    assert heart.build(person, 0.0).atrium is None
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_the_left_atrium_is_one_body_on_the_valve_with_four_veins(case):
+    taken = scan(case)
+    cavity = taken.label == 1
+    assert nib.aff2axcodes(taken.affine) == ("L", "P", "S")
+    assert 20 < taken.la_ml < 140
+    numbered, _ = components(cavity)
+    sizes = np.bincount(numbered.ravel())[1:]
+    assert sizes.max() > 0.97 * sizes.sum()
+    # It sits on the left ventricle, which lies below it, in front and to the left.
+    ventricle = taken.tissue == tissue.LV
+    assert (binary_dilation(cavity, iterations=2) & (ventricle | (taken.tissue == tissue.VALVE))).any()
+    offset = np.argwhere(cavity).mean(axis=0) - np.argwhere(ventricle).mean(axis=0)
+    assert offset[0] < 0 and offset[1] > 0 and offset[2] > 0
+    # Veins leave it to both sides and reach further back than the body's middle.
+    shape = atrium.build(patient.draw(4, case))
+    ends = np.array([vein.end - shape.centre for vein in shape.veins])
+    assert sorted(ends[:, 0] > 0) == [False, False, True, True]
+    assert (np.linalg.norm(ends / shape.half_axes, axis=1) > 1.3).all()
+    across = np.flatnonzero(cavity.any(axis=(1, 2)))
+    assert (across[-1] - across[0]) * 2.0 > 2 * shape.half_axes[0] + 4
+
+
+def test_blood_of_the_atrium_is_bright_its_scar_brighter_and_fat_suppressed():
+    for case in range(2):
+        taken = scan(case)
+        levels = {
+            code: float(np.median(taken.image[taken.tissue == code]))
+            for code in (tissue.LA, tissue.RA, tissue.MYO, tissue.FAT, tissue.SCAR)
+        }
+        assert levels[tissue.LA] > 1.5 * levels[tissue.MYO] and levels[tissue.LA] > 1.6 * levels[tissue.FAT]
+        assert levels[tissue.RA] == pytest.approx(levels[tissue.LA], rel=0.25)  # only its shape tells it apart
+        brightest = [np.quantile(taken.image[taken.tissue == code], 0.9) for code in (tissue.SCAR, tissue.LA)]
+        assert brightest[0] > brightest[1]  # the wall is thin, most of its voxels are full of something else too
+        rim = binary_dilation(taken.label == 1, iterations=3)
+        assert (taken.tissue[~rim] == tissue.SCAR).sum() <= 0.35 * (taken.tissue == tissue.SCAR).sum()
+
+
+def test_ablated_atria_enhance_more():
+    enhanced = {True: [], False: []}
+    for case in (0, 1, 2, 4):
+        taken = axial.scan(8, case, spacing_mm=(2.5, 2.5), size=(56, 48), slices=22)
+        enhanced[taken.ablated].append(taken.enhanced_percent)
+    assert len(enhanced[True]) == 2
+    assert np.mean(enhanced[True]) > 1.5 * np.mean(enhanced[False])
+
+
+def test_lasc_layout(tmp_path):
+    written = phantom.write(tmp_path, "lasc", 1, 4, spacing_mm=(3.0, 2.5), size=(64, 56), slices=20)
+    assert [p.relative_to(tmp_path).as_posix() for p in written] == [
+        "patient001/lgemri.nrrd",
+        "patient001/laendo.nrrd",
+        "cases.csv",
+    ]
+    image, label = (formats.read(p) for p in written[:2])
+    expected = axial.scan(4, 0, spacing_mm=(3.0, 2.5), size=(64, 56), slices=20)
+    assert image.data.dtype == label.data.dtype == np.uint8 and image.spacing_mm == (3.0, 3.0, 2.5)
+    np.testing.assert_array_equal(image.affine, np.diag([-3, -3, 2.5, 1]))
+    np.testing.assert_array_equal(image.data, np.clip(np.rint(expected.image), 0, 255))
+    np.testing.assert_array_equal(label.data, 255 * expected.label)
+    with written[2].open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["group"]) == ("patient001", patient.group_of(4, 0))
+    assert float(row["la_ml"]) == pytest.approx((label.data == 255).sum() * 22.5e-3, abs=1e-3)
 
 
 def test_twins_layout_pairs_thick_and_thin_slices(tmp_path):
@@ -307,6 +422,13 @@ def test_twins_layout_pairs_thick_and_thin_slices(tmp_path):
         lambda root: phantom.write(root, "mscmr", 0, 0),
         lambda root: phantom.write(root, "mscmr", 1, 0, sequences=("cine",)),
         lambda root: phantom.write(root, "mscmr", 1, 0, groups=("ill",)),
+        lambda root: phantom.write(root, "lasc", 1, 0, sequences=("cine",)),
+        lambda root: phantom.write(root, "lasc", 1, 0, misalign_mm=1.0),
+        lambda root: phantom.write(root, "lasc", 1, 0, slices=0),
+        lambda root: phantom.write(root, "acdc", 1, 0, frames=3),
+        lambda root: phantom.cine(0, 0, 8, slices=0),
+        lambda root: phantom.simulate(0, 0, thickness=0.0),
+        lambda root: axial.scan(0, 0, spacing_mm=(0.0, 1.0)),
     ],
 )
 def test_bad_arguments_are_refused_and_nothing_is_written(call, tmp_path):

@@ -1,10 +1,11 @@
 """Data sets by name. To add one, write `data/<name>.py` with `DATASET = Dataset(...)` and list it here."""
 
-from cardiac_jax.data import folder, mscmr, phantom
+from cardiac_jax.data import acdc, folder, lasc, mscmr, myops, phantom
 from cardiac_jax.data.case import Dataset
 from cardiac_jax.errors import InputError
 
-DATASETS: dict[str, Dataset] = {d.name: d for d in (folder.DATASET, mscmr.DATASET, phantom.DATASET)}
+_MODULES = (acdc, folder, lasc, mscmr, myops, phantom)
+DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in _MODULES}
 
 
 def dataset(name: str) -> Dataset:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cardiac_jax.errors import InputError
+
 CLASSES = ("background", "RV", "Myo", "LV")  # canonical label values 0, 1, 2, 3
 IGNORE = 255  # a voxel nobody annotated
 
@@ -67,6 +69,8 @@ class Dataset(NamedTuple):
       sequences: those a case may carry.
       find: folder (or single file) -> records sorted by id; raises InputError.
       slice_order: "affine" (apex and base read from the affine), "base_first" or "apex_first".
+      registered: every case has all of `sequences`, on one grid.
+      survey: like `find`, but what keeps it from reading a patient is returned beside the records of the others.
     """
 
     name: str
@@ -75,3 +79,5 @@ class Dataset(NamedTuple):
     sequences: tuple[str, ...]
     find: Callable[[Path], list[Record]]
     slice_order: str
+    registered: bool = False
+    survey: Callable[[Path], tuple[list[Record], list[InputError]]] | None = None

@@ -36,14 +36,17 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
     """Reads every file of the data set under `root`; raises nothing that a file can cause.
 
     Args:
-      sequences: required of every case, on one grid; None: each image is checked on its own.
+      sequences: required of every case, on one grid; None: each image is checked on its own, unless the data set
+        is `registered`.
       labelled: whether a case outside the publisher's test folder needs a label.
     """
     try:
-        records = dataset.find(root)
+        records, problems = (dataset.find(root), []) if dataset.survey is None else dataset.survey(root)
     except InputError as error:
         return Findings([], [error])
-    rows, problems = [], shared_patients(records)
+    rows, problems = [], problems + shared_patients(records)
+    if sequences is None and dataset.registered:
+        sequences = dataset.sequences
     for record in records:
         needed = labelled and bool(dataset.labels) and record.split != "test"
         order = list(sequences) if sequences is not None else list(record.images)

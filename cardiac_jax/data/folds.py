@@ -1,4 +1,7 @@
-"""Splits by patient, stratified by group, from (seed, fold) alone; or listed in a file."""
+"""Splits by patient, stratified by group, from (seed, fold) alone; or listed in a file.
+
+The test part is set aside before the folds are dealt: it is the same for every fold, and no fold validates on it.
+"""
 
 import hashlib
 import json
@@ -24,7 +27,7 @@ class Split(NamedTuple):
     test: tuple[str, ...] = ()
 
 
-def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = FOLDS) -> Split:
+def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = FOLDS, test_share: float = 0.0) -> Split:
     """The split of `records`.
 
     Patients in the publisher's "test" folder are always the test set. `fold` None takes the publisher's
@@ -32,7 +35,12 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
     equal size and group make-up and validates on part `fold`. The deal is ordered by a hash of
     (seed, patient), so it depends neither on a library's version nor on the order of files.
 
-    Raises InputError if a patient is on two sides, `fold` is out of range, or a side is empty.
+    Args:
+      fold: 0 to `folds` - 1, or None.
+      test_share: of the patients, and of each group to within one patient, set aside as the test set before the
+        deal, from the seed alone; only where the publisher names none and `fold` is a number.
+
+    Raises InputError if a patient is on two sides, `fold` or `test_share` is out of range, or a side is empty.
     """
     for problem in shared_patients(records):
         raise problem
@@ -42,9 +50,13 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
             if record.split is None:
                 raise InputError("data.fold", "is needed: the folders of this data set fix no split")
             sides[record.split].add(record.patient)
+        if not sides["val"]:
+            raise InputError("data.fold", "is needed: the folders of this data set name no validation patients")
     else:
         if not 0 <= fold < folds:
             raise InputError("data.fold", f"{fold} is not one of 0 to {folds - 1}")
+        if not 0 <= test_share < 1:
+            raise InputError("data.test_share", f"{test_share} is not a share, 0 to below 1")
         groups: dict[str, set[str]] = defaultdict(set)
         for record in records:
             if record.split == "test":
@@ -52,7 +64,11 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
             else:
                 groups[record.group or ""].add(record.patient)
         dealt = [p for name in sorted(groups) for p in sorted(groups[name], key=lambda p: _rank(seed, p))]
-        for place, patient in enumerate(dealt):
+        if not sides["test"]:
+            sides["test"] = set(_evenly(dealt, test_share))
+            if test_share and not sides["test"]:
+                raise InputError("data.test_share", f"{test_share} leaves no patient in test (of {len(dealt)})")
+        for place, patient in enumerate(p for p in dealt if p not in sides["test"]):
             sides["val" if place % folds == fold else "train"].add(patient)
     for side in ("train", "val"):
         if not sides[side]:
@@ -118,6 +134,11 @@ def shared_patients(records: Sequence[Record]) -> list[InputError]:
             problems.append(InputError(where, f"case {record.id} occurs twice"))
         ids.setdefault(record.id, record)
     return problems
+
+
+def _evenly(patients: Sequence[str], share: float) -> list[str]:
+    """A share of a sequence, evenly spaced: of any run of n, n * share to within one."""
+    return [p for i, p in enumerate(patients) if int((i + 1) * share + 0.5) > int(i * share + 0.5)]
 
 
 def _disjoint(chosen: Split, path: Path) -> Split:

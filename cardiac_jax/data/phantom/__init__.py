@@ -4,10 +4,13 @@ Provenance: computed by this package from a seed; no patient's data went into it
 
 A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`); signal equations give
 each tissue its brightness (`tissue`); a scanner samples it in thick, oblique, misaligned slices (`acquire`,
-`simulate`).
+`plan`, `simulate`).
 
     root/{train,val,test}/patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz   as MS-CMRSeg: 200 Myo, 500 LV, 600 RV
     root/cases.csv                                group, ejection fraction, volumes and scar of every patient
+
+`write` also takes the layouts of `acdc` (with the whole beat), `lasc` (`atrium`, `axial`) and `myops`: those folders
+are read as the data sets of these names.
 """
 
 import csv
@@ -16,11 +19,24 @@ from pathlib import Path
 
 from cardiac_jax.data import mscmr
 from cardiac_jax.data.case import CLASSES, IGNORE, Dataset, Record
-from cardiac_jax.data.phantom.patient import GROUPS
-from cardiac_jax.data.phantom.simulate import Exam, Stack, raw_labels, simulate, twin_grid
+from cardiac_jax.data.phantom.patient import ACDC_GROUP, GROUPS
+from cardiac_jax.data.phantom.plan import twin_grid
+from cardiac_jax.data.phantom.simulate import Exam, Stack, cine, raw_labels, simulate
 from cardiac_jax.data.phantom.write import write
 
-__all__ = ["DATASET", "GROUPS", "Exam", "Stack", "find", "raw_labels", "simulate", "twin_grid", "write"]
+__all__ = [
+    "ACDC_GROUP",
+    "DATASET",
+    "GROUPS",
+    "Exam",
+    "Stack",
+    "cine",
+    "find",
+    "raw_labels",
+    "simulate",
+    "twin_grid",
+    "write",
+]
 
 
 def find(root: Path) -> list[Record]:

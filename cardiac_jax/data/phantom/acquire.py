@@ -54,6 +54,11 @@ def render(
     centre_mm: np.ndarray,
     shift_mm: np.ndarray,
     samples: tuple[int, int, int],
+    *,
+    thickness: float = 1.0,
+    classes: np.ndarray = tissue.PATHOLOGY,
+    near_mm: float = REACH_MM,
+    field_mm: float | None = None,
 ) -> Rendered:
     """Sample heart and torso on a grid, averaging the signed signal over sub-samples of each voxel.
 
@@ -61,6 +66,10 @@ def render(
       centre_mm: where the centre of the diastolic left ventricle lies, `[3]`.
       shift_mm: displacement of the anatomy in each slice, along (x, y, z) of the grid, `[Z, 3]`.
       samples: sub-samples along x, y, z of a voxel of the heart; the torso takes one in plane and half along z.
+      thickness: share of the distance between slices that a slice takes up.
+      classes: tissue code -> canonical class with pathology.
+      near_mm: how far from the long axis the heart and its vessels reach.
+      field_mm: how far from the heart's centre they do along x and y; by default `near_mm`.
     """
     linear, spacing = grid.affine[:3, :3], grid.spacing_mm
     nx, ny, nz = grid.shape
@@ -71,10 +80,10 @@ def render(
     pathology = np.zeros(grid.shape, np.uint8)
     dominant = np.zeros(grid.shape, np.uint8)
     middle = np.linalg.solve(linear, centre_mm - grid.affine[:3, 3])
-    reach = max(REACH_MM, float(heart.envelope.max()) + 8)
+    reach = max(near_mm, float(heart.envelope.max()) + 8)
     ranges = []
     for axis, count in ((0, nx), (1, ny)):
-        half = reach / spacing[axis] + 4
+        half = (field_mm or reach) / spacing[axis] + 4
         ranges.append((max(0, int(middle[axis] - half)), min(count, int(middle[axis] + half) + 1)))
     (x0, x1), (y0, y1) = ranges
     whole = np.arange(nx, dtype=np.float32), np.arange(ny, dtype=np.float32)
@@ -82,16 +91,16 @@ def render(
     fine_j = (np.arange(y0, y1, dtype=np.float32)[:, None] + _offsets(samples[1])).ravel()
     for z in range(nz):
         origin = grid.affine[:3, 3] - centre_mm - (linear / spacing) @ shift_mm[z]
-        coarse_k = z + _offsets(max(1, samples[2] // 2))
+        coarse_k = z + thickness * _offsets(max(1, samples[2] // 2))
         x, y, s = _points(linear, origin, (*whole, coarse_k))
         noise = anatomy.texture(x, y, s, offset)
         noise = 0.8 * noise + 0.6 * anatomy.texture(x / 4, y / 4, s / 4, offset + 50)
         signal[..., z] = _signal(torso.classify(body, x, y, s, noise), noise, signals).mean(-1)
-        a, b, s = _points(axes @ linear, axes @ origin + apex, (fine_i, fine_j, z + _offsets(samples[2])))
+        a, b, s = _points(axes @ linear, axes @ origin + apex, (fine_i, fine_j, z + thickness * _offsets(samples[2])))
         if samples[2] > 1:
             # neighbouring pixels look at slightly different depths, or thin sheets would show as stripes
             depth = (np.arange(len(fine_i))[:, None] * 5 + np.arange(len(fine_j)) * 3) % 8 / 8 - 0.4375
-            step = (axes @ linear)[:, 2] / samples[2]
+            step = (axes @ linear)[:, 2] * thickness / samples[2]
             a, b, s = (c + (step[d] * depth[..., None]).astype(np.float32) for d, c in enumerate((a, b, s)))
         near = np.flatnonzero((np.hypot(a, b) < reach) & (s > -0.34 * heart.length_mm) & (s < 1.72 * heart.length_mm))
         if not len(near) or x1 <= x0 or y1 <= y0:
@@ -107,7 +116,7 @@ def render(
         share = (np.bincount(voxel, minlength=size) / total).reshape(x1 - x0, y1 - y0)
         value = (np.bincount(voxel, value, minlength=size) / total).reshape(x1 - x0, y1 - y0)
         signal[x0:x1, y0:y1, z] = signal[x0:x1, y0:y1, z] * (1 - share) + value
-        votes = _votes(voxel, tissue.PATHOLOGY[code], size, 6, total).reshape(x1 - x0, y1 - y0, 6)
+        votes = _votes(voxel, classes[code], size, 6, total).reshape(x1 - x0, y1 - y0, 6)
         votes = gaussian_filter(votes.astype(np.float32), (0.7, 0.7, 0))  # contours are drawn smooth
         pathology[x0:x1, y0:y1, z] = _tidy(_majority(votes), float(25 / (spacing[0] * spacing[1])))
         dominant[x0:x1, y0:y1, z] = _votes(voxel, code, size, 26, total).argmax(1).reshape(x1 - x0, y1 - y0)
@@ -180,13 +189,20 @@ def _stretch(field: np.ndarray, axis: int, count: int, step: int) -> np.ndarray:
     return np.take(field, low, axis) * (1 - weight) + np.take(field, low + 1, axis) * weight
 
 
-def detect(signal: np.ndarray, snr: float, rng: np.random.Generator, resolution: tuple[float, float]) -> np.ndarray:
+def detect(
+    signal: np.ndarray,
+    snr: float,
+    rng: np.random.Generator,
+    resolution: tuple[float, float],
+    block: int | None = None,
+) -> np.ndarray:
     """Turn a signed signal into a magnitude image: k-space cut to a fraction, ghosts, Rician noise.
 
     Args:
       signal: `[X, Y, Z]`, about 1 for a bright structure.
       snr: of a signal of 1.
       resolution: fraction of k-space that is acquired along x and y; the rest is zero-filled.
+      block: slices transformed at a time, which bounds memory; by default all.
     """
     nx, ny, nz = signal.shape
     window = 1.0
@@ -199,10 +215,17 @@ def detect(signal: np.ndarray, snr: float, rng: np.random.Generator, resolution:
     noise = rng.standard_normal((2, nx, ny, nz), np.float32) * np.float32(1 / (snr * np.sqrt(np.mean(window**2))))
     phase_axis = int(rng.integers(2))
     ghost = rng.choice([0.0, rng.uniform(0.02, 0.09)], p=[0.6, 0.4])
-    space = np.fft.fft2(signal + noise[0] + 1j * noise[1], axes=(0, 1)).astype(np.complex64)
+    wobble = None
     if ghost:
         # breathing modulates the lines of k-space: displaced faint copies along the phase direction
         lines = np.arange(signal.shape[phase_axis])
         wobble = 1 + 2 * ghost * np.cos(2 * np.pi * lines / rng.uniform(2.3, 7.0))
-        space *= wobble.astype(np.float32).reshape([-1 if d == phase_axis else 1 for d in range(3)])
-    return np.abs(np.fft.ifft2(space * window[..., None], axes=(0, 1))).astype(np.float32)
+        wobble = wobble.astype(np.float32).reshape([-1 if d == phase_axis else 1 for d in range(3)])
+    image = np.empty(signal.shape, np.float32)
+    for z in range(0, nz, block or nz):
+        part = np.s_[..., z : z + (block or nz)]
+        space = np.fft.fft2(signal[part] + noise[0][part] + 1j * noise[1][part], axes=(0, 1)).astype(np.complex64)
+        if wobble is not None:
+            space *= wobble
+        image[part] = np.abs(np.fft.ifft2(space * window[..., None], axes=(0, 1)))
+    return image

@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from cardiac_jax.data.phantom import tissue
+from cardiac_jax.data.phantom import atrium, tissue
 from cardiac_jax.data.phantom.heart import COLUMNS, ROWS, T0, T1, Heart
 from cardiac_jax.data.phantom.patient import Patient
 
 NOISE_SIZE = 96  # voxels of 1 mm of the periodic texture volume
-OUTSIDE = 255
+OUTSIDE = atrium.OUTSIDE
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +114,10 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
     depth = endo - r
     lace = (noise > 0.7 + 0.25 * depth / p.trabeculation + 1.2 * np.clip(t - 0.6, 0, 1)) & (depth < 6 * p.trabeculation)
     code[pool & (lace | _papillary(p, ca, cb, t, endo))] = tissue.PAPILLARY
-    _great_vessels(heart, code, a, b, s, height)
+    if heart.atrium is None:
+        _great_vessels(heart, code, a, b, s, height)
+    else:
+        atrium.paint(heart.atrium, p, length, code, a, b, s, height, noise)
     leaflet = (r < endo) & (height > length) & (height < length + 2.0)
     code[leaflet & ((code == tissue.LA) | (code == tissue.VESSEL) | (code == tissue.FAT))] = tissue.VALVE
     return code

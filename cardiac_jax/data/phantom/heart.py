@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cardiac_jax.data.phantom import infarct
+from cardiac_jax.data.phantom.atrium import Atrium
 from cardiac_jax.data.phantom.patient import ANATOMY, Patient, generator
 
 ROWS, COLUMNS = 320, 512  # heights t in [T0, T1], angles in [-pi, pi)
@@ -34,6 +35,7 @@ class Heart(NamedTuple):
     lv_ml: float
     rv_ml: float
     myo_ml: float
+    atrium: Atrium | None = None  # None: the crude one of short-axis slices
 
 
 def smooth_noise(rng: np.random.Generator, sigma: tuple[float, float]) -> np.ndarray:
@@ -76,12 +78,12 @@ def _right_ventricle(patient: Patient) -> np.ndarray:
     return height * (1 - turn**patient.rv_bluntness) ** 0.8
 
 
-def build(patient: Patient, phase: str) -> Heart:
-    """Shape the heart of a patient at end-diastole or end-systole.
+def build(patient: Patient, contraction: float) -> Heart:
+    """Shape the heart of a patient at some moment of the beat.
 
     Args:
       patient: drawn by `patient.draw`.
-      phase: "ED" or "ES".
+      contraction: 0 at end-diastole, 1 at end-systole; the volumes go linearly with it.
     """
     rng = generator(patient.seed, ANATOMY, patient.case, 1)
     roughness, thickness_noise, rv_noise, fat_noise = (smooth_noise(rng, (s, 1.2 * s)) for s in (22, 26, 24, 20))
@@ -106,10 +108,10 @@ def build(patient: Patient, phase: str) -> Heart:
     epi = np.maximum(outer * (radius * flat * (1 + 0.035 * roughness) + wall), np.where(T > 0, endo + 0.6 * wall, 0))
 
     diastolic_length, descent = length, 1.0
-    if phase == "ES":
-        descent = 1 - 0.16 * patient.ef / 0.6  # some 14 mm in the healthy
+    if contraction:
+        descent = 1 - contraction * 0.16 * patient.ef / 0.6  # some 14 mm in the healthy, at end-systole
         motion = np.maximum(1 - 0.85 * scar.akinesia, 0.1) * (1 - 0.12 * infarct.bell(ANGLE, 0, 40))
-        target = (1 - patient.ef) * patient.edv_ml
+        target = (1 - contraction * patient.ef) * patient.edv_ml
         heights = descent * length * T
 
         def contract(k):
@@ -124,11 +126,11 @@ def build(patient: Patient, phase: str) -> Heart:
     epi = gaussian_filter1d(gaussian_filter1d(epi, 1.5, axis=0, mode="nearest"), 2, axis=1, mode="wrap")
 
     crescent = _right_ventricle(patient) * (1 + 0.12 * rv_noise)
-    rv_target = patient.rv_edv_ml * (1 - patient.rv_ef if phase == "ES" else 1.0)
+    rv_target = patient.rv_edv_ml * (1 - contraction * patient.rv_ef)
     rv_span = (T > 0) & (T <= 1.0)
     k = _solve(lambda k: volume_ml(epi, epi + k * crescent, heights, rv_span), rv_target, 0.0, 150.0)
     rv = epi + np.maximum(k * crescent, 0)
-    rv_wall = np.where(rv > epi + 0.5, rv + (2.3 if phase == "ED" else 3.2), epi)
+    rv_wall = np.where(rv > epi + 0.5, rv + (1 - contraction) * 2.3 + contraction * 3.2, epi)
     if patient.group == "rv_abnormal":
         rv_wall = np.where(rv > epi + 0.5, rv_wall + 1.2, epi)
 

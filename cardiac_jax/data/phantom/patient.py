@@ -26,7 +26,7 @@ _RANGES = {
 }
 _SCAR_CHANCE = {"normal": 0.0, "dilated": 0.5, "hypertrophic": 0.7, "infarct": 1.0, "rv_abnormal": 0.5}
 # stream numbers: independent generators of one case
-ANATOMY, ACQUISITION, SIGNAL, NOISE, GROUPING = range(5)
+ANATOMY, ACQUISITION, SIGNAL, NOISE, GROUPING, ATRIUM = range(6)
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:

@@ -1,14 +1,17 @@
-"""One simulated examination: a short-axis stack, its labels, and its high-resolution twin."""
+"""One simulated examination: a short-axis stack, its labels, and its high-resolution twin; or a whole beat."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cardiac_jax.data.phantom import acquire, heart, patient, tissue, torso
 from cardiac_jax.data.phantom.acquire import Grid
+from cardiac_jax.data.phantom.plan import Protocol, short_axis, twin_grid
 from cardiac_jax.errors import InputError
 
-TWIN_MM = (1.25, 1.25, 2.0)
+SAMPLES = (2, 2, 4)  # of a voxel, along its axes
+SENSITIVITY, FRAMES = 2, 10  # streams of noise that are not of ED (0) or ES (1): coils, other frames of a beat
+BETWEEN = (2, 2, 2)  # in the frames of a cine between end-diastole and end-systole
 
 
 class Stack(NamedTuple):
@@ -27,13 +30,16 @@ class Stack(NamedTuple):
 
 
 class Exam(NamedTuple):
-    """A low-resolution stack, its high-resolution twin without misalignment (None unless asked for), and the truth."""
+    """A low-resolution stack, its high-resolution twin without misalignment (None unless asked for), and the truth.
+
+    The phase is None between end-diastole and end-systole.
+    """
 
     stack: Stack
     twin: Stack | None
     group: str
     pathology: str
-    phase: str
+    phase: str | None
     sequence: str
     lv_ml: float
     rv_ml: float
@@ -60,72 +66,6 @@ def raw_labels(pathology: np.ndarray) -> np.ndarray:
     return tissue.RAW[pathology]
 
 
-def _plan(
-    diastole: heart.Heart,
-    spacing_mm: tuple[float, float] | None,
-    size: tuple[int, int] | None,
-    slices: int | None,
-) -> tuple[Grid, np.ndarray]:
-    """Plan the short-axis stack as a technician would: roughly square to the long axis, the heart near the middle.
-
-    Display conventions (flips, transposition, slice order) vary. Returns the grid and the heart's centre in the
-    scanner.
-    """
-    p = diastole.patient
-    rng = patient.generator(p.seed, patient.ACQUISITION, p.case)
-    in_plane = float(np.clip(rng.normal(1.22, 0.16), 0.9, 1.5))
-    thickness = float(rng.choice([8.0, 9.0, 10.0]))
-    if spacing_mm is not None:
-        in_plane, thickness = float(spacing_mm[0]), float(spacing_mm[1])
-    view, narrow = rng.uniform(215, 265), rng.uniform(0.85, 1.0)
-    wide, tall = (round(view * f / in_plane / 8) * 8 for f in (1.0, narrow)) if size is None else size
-    margin = rng.uniform(6, 20)
-    extent = diastole.length_mm + p.apex_mm + margin
-    if spacing_mm is None and slices is None and extent > 12 * thickness:
-        thickness = 10.0
-    count = int(np.clip(np.ceil(extent / thickness), 8, 12)) if slices is None else slices
-    # heart axes as planned, a few degrees off the true ones, turned in plane
-    tilt = np.deg2rad(rng.normal(0, 4, 2).clip(-9, 9))
-    normal = p.axes[2] + tilt[0] * p.axes[0] + tilt[1] * p.axes[1]
-    normal /= np.linalg.norm(normal)
-    right = -p.axes[0] + (p.axes[0] @ normal) * normal
-    right /= np.linalg.norm(right)
-    down = np.cross(normal, right)
-    down *= -np.sign(down @ p.axes[1])
-    turn = np.deg2rad(np.clip(rng.normal(0, 11), -26, 26))
-    right, down = np.cos(turn) * right + np.sin(turn) * down, np.cos(turn) * down - np.sin(turn) * right
-
-    centre = np.array([-35.0, 20.0, 0.0]) + rng.normal(0, 18, 3)
-    off = rng.normal(0, 0.045, 2).clip(-0.09, 0.09) * np.array([wide, tall]) * in_plane
-    low = -p.apex_mm - rng.uniform(-0.2, 0.6) * thickness - 0.5 * diastole.length_mm  # centre of the lowest slice
-    if slices is not None:
-        low = -0.5 * (count - 1) * thickness + rng.uniform(-0.35, 0.35) * thickness
-    flips, transpose = rng.random(3) < (0.25, 0.6, 0.5), rng.random() < 0.25
-    middle = centre + off[0] * right + off[1] * down
-    steps = [right * in_plane, down * in_plane, normal * thickness]
-    start = middle + low * normal - 0.5 * (wide - 1) * steps[0] - 0.5 * (tall - 1) * steps[1]
-    shape = [wide, tall, count]
-    for axis in range(3):
-        if flips[axis]:
-            start, steps[axis] = start + (shape[axis] - 1) * steps[axis], -steps[axis]
-    if transpose:
-        steps[0], steps[1], shape[0], shape[1] = steps[1], steps[0], shape[1], shape[0]
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = np.stack(steps, axis=1), start
-    return Grid(affine, (shape[0], shape[1], shape[2])), centre
-
-
-def twin_grid(grid: Grid) -> Grid:
-    """The 1.25 x 1.25 x 2 mm grid that fills the same box: a slice of 10 mm is five of its planes."""
-    spacing = grid.spacing_mm
-    shape = tuple(round(n * s / t) for n, s, t in zip(grid.shape, spacing, TWIN_MM, strict=True))
-    linear = grid.affine[:3, :3] / spacing * TWIN_MM
-    corner = grid.affine[:3, 3] - 0.5 * grid.affine[:3, :3].sum(1)
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = linear, corner + 0.5 * linear.sum(1)
-    return Grid(affine, (shape[0], shape[1], shape[2]))
-
-
 def _stack(rendered: acquire.Rendered, image: np.ndarray, grid: Grid) -> Stack:
     spacing = tuple(float(s) for s in grid.spacing_mm)
     return Stack(
@@ -148,50 +88,97 @@ def simulate(
     spacing_mm: tuple[float, float] | None = None,
     size: tuple[int, int] | None = None,
     slices: int | None = None,
+    thickness: float = 1.0,
     misalign_mm: float = 1.6,
     snr: float | None = None,
+    base_first: bool = False,
     twin: bool = True,
+    acute: bool | None = None,
 ) -> Exam:
     """Simulate one examination; the result depends on the arguments alone, not on how many cases are made.
 
     Sequences of one case share anatomy, grid and breath-hold positions, so their images are co-registered; ED and ES
-    share anatomy and grid.
+    share anatomy, grid, breath-holds and scanner settings, being two frames of one beat.
 
     Args:
       seed, case: not negative; they decide everything random.
       sequence: "LGE", "bSSFP", "T2" or "cine".
       phase: "ED" or "ES".
       group: one of `patient.GROUPS`; by default decided by (seed, case), balanced over every five consecutive cases.
-      spacing_mm: (in plane, between slices); by default 0.9-1.5 and 8, 9 or 10.
-      size: pixels in plane; by default a field of view of 225-275 mm.
-      slices: number of slices; by default 8-12, enough for apex and base.
-      misalign_mm: standard deviation of the displacement of each breath-hold; 0 for none.
-      snr: of a signal of 1, about that of blood; drawn by default.
+      spacing_mm, size, slices, thickness, misalign_mm, snr, base_first: see `plan.Protocol`.
       twin: make the high-resolution twin too.
+      acute: whether an infarct is swollen (oedema) or thin; drawn by default.
 
     Raises:
       InputError: unknown sequence, phase or group; size or slices below 1; spacing not positive.
     """
     if phase not in patient.PHASES:
         raise InputError(phase, f"not a phase of the phantom; known: {', '.join(patient.PHASES)}")
-    if min(*(size or (1, 1)), 1 if slices is None else slices) < 1 or min(spacing_mm or (1, 1)) <= 0 or misalign_mm < 0:
-        raise InputError(f"size {size}, slices {slices}, spacing {spacing_mm}", "must be positive")
+    protocol = Protocol(spacing_mm, size, slices, thickness, misalign_mm, snr, base_first).checked()
     person = patient.draw(seed, case, group)
+    person = person if acute is None else person._replace(acute=acute)
+    contraction = float(phase == "ES")
+    return _expose(person, sequence, protocol, contraction, frame=patient.PHASES.index(phase), twin=twin)
+
+
+def end_systole(frames: int) -> int:
+    """Index of the end-systolic frame of a beat, end-diastole being 0."""
+    return max(1, round(0.36 * frames))
+
+
+def cine(seed: int, case: int, frames: int, group: str | None = None, **protocol: Any) -> list[Exam]:
+    """One beat; frame 0 and frame `end_systole(frames)` are what `simulate` makes of "ED" and "ES".
+
+    Args:
+      protocol: fields of `plan.Protocol`.
+
+    Raises:
+      InputError: as `simulate`; fewer than 4 frames.
+    """
+    if frames < 4:
+        raise InputError(f"{frames} frames", "a beat needs 4 at least")
+    chosen = Protocol(**protocol).checked()
+    person, systole = patient.draw(seed, case, group), end_systole(frames)
+    exams = []
+    for n in range(frames):
+        key = {0: 0, systole: 1}.get(n, FRAMES + n)
+        exams.append(_expose(person, "cine", chosen, _contraction(n, systole, frames), frame=key, twin=False))
+    return exams
+
+
+def _contraction(n: int, systole: int, frames: int) -> float:
+    """Share of the stroke volume that is out at frame `n`: ejection, early filling, rest, atrial kick."""
+    if n <= systole:
+        return float(np.sin(0.5 * np.pi * n / systole) ** 2)
+    rest = (n - systole) / (frames - systole)
+    early, late = (np.clip((rest - start) / 0.4, 0, 1) for start in (0.05, 0.65))
+    return float(1 - 0.75 * np.sin(0.5 * np.pi * early) ** 2 - 0.25 * np.sin(0.5 * np.pi * late) ** 2)
+
+
+def _expose(
+    person: patient.Patient, sequence: str, protocol: Protocol, contraction: float, *, frame: int, twin: bool
+) -> Exam:
+    """One moment of the beat. `frame` numbers its noise: 0 and 1 for ED and ES, `FRAMES` and more for the others."""
+    seed, case = person.seed, person.case
     number = tissue.SEQUENCES.index(sequence) if sequence in tissue.SEQUENCES else 0
     signals = tissue.signals(sequence, patient.generator(seed, patient.SIGNAL, case, number))
-    diastole, systole = (heart.build(person, name) for name in patient.PHASES)
-    beat = diastole if phase == "ED" else systole
+    diastole, systole = (heart.build(person, moment) for moment in (0.0, 1.0))
+    beat = {0.0: diastole, 1.0: systole}.get(contraction) or heart.build(person, contraction)
     body = torso.build(diastole)
-    grid, centre = _plan(diastole, spacing_mm, size, slices)
+    grid, centre = short_axis(diastole, protocol)
 
-    held = patient.generator(seed, patient.ACQUISITION, case, 1 + patient.PHASES.index(phase))
+    held = patient.generator(seed, patient.ACQUISITION, case, 1)
     shift = held.normal(0, 1, (grid.shape[2], 3)) * (1, 1, 0.6)
-    shift *= misalign_mm * np.where(held.random((grid.shape[2], 1)) < 0.12, 2.2, 1.0)  # now and then a poor breath-hold
-    rng = patient.generator(seed, patient.NOISE, case, number, patient.PHASES.index(phase))
-    snr = float(rng.uniform(9, 26) if sequence in ("LGE", "T2") else rng.uniform(18, 45)) if snr is None else snr
+    poor = held.random((grid.shape[2], 1)) < 0.12  # now and then a poor breath-hold
+    shift *= protocol.misalign_mm * np.where(poor, 2.2, 1.0)
+    rng = patient.generator(seed, patient.NOISE, case, number, 0)
+    drawn = (9, 26) if sequence in ("LGE", "T2") else (18, 45)
+    snr = float(rng.uniform(*drawn)) if protocol.snr is None else protocol.snr
     gain, resolution = rng.uniform(250, 900), (rng.uniform(0.55, 0.9), rng.uniform(0.55, 0.9))
-    low = acquire.render(beat, body, signals, grid, centre, shift, samples=(2, 2, 4))
-    sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, 2)
+    rng = rng if frame == 0 else patient.generator(seed, patient.NOISE, case, number, frame)
+    samples = SAMPLES if frame < FRAMES else BETWEEN
+    low = acquire.render(beat, body, signals, grid, centre, shift, samples, thickness=protocol.thickness)
+    sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, SENSITIVITY)
     sensitivity = acquire.coils(grid, centre, body, sensitivity_rng)
     image = gain * acquire.detect(low.signal * sensitivity, snr, rng, resolution)
     high = None
@@ -199,7 +186,7 @@ def simulate(
         fine = twin_grid(grid)
         still = np.zeros((fine.shape[2], 3))
         rendered = acquire.render(beat, body, signals, fine, centre, still, samples=(2, 2, 1))
-        sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, 2)
+        sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, SENSITIVITY)
         sensitivity = acquire.coils(fine, centre, body, sensitivity_rng)
         high = _stack(
             rendered, gain * acquire.detect(rendered.signal * sensitivity, 1.2 * snr, rng, (0.95, 0.95)), fine
@@ -212,7 +199,7 @@ def simulate(
         pathology=person.scar
         if person.scar != "ischaemic"
         else f"{person.territory} {'acute' if person.acute else 'chronic'}",
-        phase=phase,
+        phase=patient.PHASES[frame] if frame < FRAMES else None,
         sequence=sequence,
         lv_ml=beat.lv_ml,
         rv_ml=beat.rv_ml,

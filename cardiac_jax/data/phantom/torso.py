@@ -8,6 +8,8 @@ from cardiac_jax.data.phantom import tissue
 from cardiac_jax.data.phantom.heart import COLUMNS, ROWS, T0, T1, Heart
 from cardiac_jax.data.phantom.patient import ANATOMY, generator
 
+AORTA_FRONT_MM = 49.0  # of the descending aorta, in front of the inner chest wall at the back
+
 
 class Torso(NamedTuple):
     """Body of one patient; mm, right-anterior-superior about the centre of the diastolic left ventricle."""
@@ -26,6 +28,7 @@ class Torso(NamedTuple):
     bowel: float
     waves: np.ndarray  # [6, 5] of (kx, ky, kz, phase, amplitude)
     rib_phase: float
+    lean: float = 0.0  # of the spine to the right, away from the aorta
 
 
 def _surface(heart: Heart) -> np.ndarray:
@@ -132,7 +135,7 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     aorta = np.hypot(u + 18, v - back - 26)
     code[aorta < 13] = tissue.ATRIAL_WALL
     code[aorta < 11.5] = tissue.VESSEL
-    spine = np.hypot(u / 1.15, v - back - 6)
+    spine = np.hypot((u - body.lean) / 1.15, v - back - 6)
     disc = np.sin(z * (2 * np.pi / 34)) > 0.8
     code[spine < 19] = tissue.BONE
     code[spine < 17.5] = tissue.MARROW
@@ -147,7 +150,7 @@ def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np
     code[(np.abs(u) <= 14) & (in_wall > 0.2) & (in_wall < 1.1) & (v > 0)] = tissue.MARROW
     code[depth < fat] = tissue.FAT
     code[depth < 2] = tissue.MUSCLE
-    canal = np.hypot(u, v + body.half_depth - wall + 20)
+    canal = np.hypot(u - body.lean, v + body.half_depth - wall + 20)
     code[canal < 7] = tissue.FLUID
     code[depth < 0] = tissue.AIR
     return code
