@@ -41,7 +41,7 @@ def test_faint_structure_in_the_dark_comes_out():
         assert contrast[-1] > 1.5 * contrast[-2]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     margins=st.tuples(*[st.integers(0, 9)] * 4),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)),
@@ -52,12 +52,12 @@ def test_padding_takes_no_part(margins, shape, value):
     above, below, before, after = margins
     padded = np.pad(image, ((0, 0), (above, below), (before, after)), constant_values=value)
     out = clahe(padded, slice_axis=0)
-    inside = np.s_[:, above : above + shape[1], before : before + shape[2]]
-    if min(shape[1:]) > 1:  # a lone row or column without margin cannot be told from padding
+    assert out.min() >= 0 and out.max() <= 1
+    if min(shape[1:]) > 1:  # a lone row or column cannot be told from padding
+        inside = np.s_[:, above : above + shape[1], before : before + shape[2]]
         np.testing.assert_array_equal(out[inside], clahe(image, slice_axis=0))
-    outside = np.ones(padded.shape, bool)
-    outside[inside] = False
-    assert (out[outside] == 0).all() and out.min() >= 0 and out.max() <= 1
+        out[inside] = 0
+        assert (out == 0).all()
 
 
 @pytest.mark.parametrize("value", [0, 7, -3.5])
