@@ -93,5 +93,3 @@ def _limits(panels: Mapping[str, np.ndarray], spacing_mm: Sequence[float]) -> li
         return [(0.0, n * s) for n, s in zip(marked.shape, spacing_mm, strict=True)][::-1]
     held = np.nonzero(marked)
     return [(float((h.min() - 1) * s), float((h.max() + 2) * s)) for h, s in zip(held, spacing_mm, strict=True)][::-1]
-
-

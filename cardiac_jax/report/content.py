@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cardiac_jax.metrics import agreement, bullseye, charts, figures, measures, meshes, table
 from cardiac_jax.metrics.cohort_table import agreement_table, location_table, tertile_table
 from cardiac_jax.metrics.registry import METRICS
-from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise, without
+from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise
 from cardiac_jax.metrics.table import Cell, Table
 from cardiac_jax.metrics.volumes import FEWEST_CASES
 from cardiac_jax.report.collect import Entry
@@ -31,9 +31,9 @@ class Wishes(NamedTuple):
     leave_out: tuple[str, ...]
 
 
-def rows_of(entries: Sequence[Entry], leave_out: Sequence[str] = ()) -> dict[str, Rows]:
+def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
     """method -> rows."""
-    return {entry.results.name: without(entry.results.rows, leave_out) for entry in entries}
+    return {entry.results.name: entry.results.rows for entry in entries}
 
 
 def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
@@ -41,8 +41,7 @@ def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures)]
     if wishes.leave_out:
-        kept = rows_of(entries, wishes.leave_out)
-        tables.append(table.method_table(kept, structures, leave_out=wishes.leave_out))
+        tables.append(table.method_table(rows, structures, leave_out=wishes.leave_out))
     if len(rows) > 1:
         tables.append(table.comparison_table(agreement.compare(rows, wishes.reference, structures)))
     if any(name in wishes.published.get("dice", {}) for name in rows):
