@@ -46,6 +46,7 @@ def covariances(mixture: Mixture) -> Array:
     return jnp.matmul(mixture.cholesky, mixture.cholesky.swapaxes(-1, -2), precision=_EXACT)
 
 
+@jax.jit
 def log_prob(mixture: Mixture, x: Array) -> Array:
     """Log-density of points `[n, d]`: `[n]`."""
 
@@ -59,6 +60,7 @@ def log_prob(mixture: Mixture, x: Array) -> Array:
     return jnp.concatenate([parts.reshape(-1), chunk(x[whole:])])
 
 
+@partial(jax.jit, static_argnames="n")
 def sample(key: Array, mixture: Mixture, n: int) -> Array:
     """Draws `[n, d]`."""
     which, normal = jax.random.split(key)
@@ -67,14 +69,14 @@ def sample(key: Array, mixture: Mixture, n: int) -> Array:
     return mixture.means[component] + jnp.einsum("nij,nj->ni", mixture.cholesky[component], noise, precision=_EXACT)
 
 
-@partial(jax.jit, static_argnames=("k", "restarts", "steps"))
+@partial(jax.jit, static_argnames=("k", "restarts"))
 def fit(
     key: Array,
     x: Array,
     k: int,
     *,
     restarts: int = 8,
-    steps: int = 200,
+    steps: int | Array = 200,
     tol: float | Array = 1e-5,
     ridge: float | Array = 1e-6,
     weight: Array | None = None,
@@ -95,6 +97,7 @@ def fit(
     return Fit(jax.tree.map(lambda leaf: leaf[best], mixtures), values[best], taken[best], values)
 
 
+@partial(jax.jit, static_argnames="k")
 def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array) -> Mixture:
     """k-means++ (Arthur and Vassilvitskii 2007): centres far apart, their clusters, one pooled covariance."""
     keys = jax.random.split(key, k)
@@ -120,8 +123,9 @@ def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array) -> 
     return Mixture(sizes / weight.sum(), means, cholesky)
 
 
+@jax.jit
 def em(
-    begin: Mixture, x: Array, weight: Array, steps: int, tol: float | Array, ridge: float | Array
+    begin: Mixture, x: Array, weight: Array, steps: int | Array, tol: float | Array, ridge: float | Array
 ) -> tuple[Mixture, Array, Array]:
     """EM from `begin`: the mixture, its mean log-likelihood and the steps taken."""
     total, added = weight.sum(), _ridge(x, weight, ridge)

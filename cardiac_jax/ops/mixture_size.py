@@ -45,12 +45,16 @@ def cross_validate(
 
 
 def chosen(curves: Curves) -> int:
-    """The size of lowest mean AIC among those whose NLL has reached its plateau: within one standard error."""
-    nll, folds = curves.nll.mean(1), curves.nll.shape[1]
-    lowest = int(np.argmin(nll))
-    margin = curves.nll[lowest].std(ddof=1) / np.sqrt(folds)
-    aic = np.where(nll <= nll[lowest] + margin, curves.aic.mean(1), np.inf)
-    return curves.sizes[int(np.argmin(aic))]
+    """The smallest size at which both curves have come down to within one standard error of their lowest mean.
+
+    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest AIC.
+    """
+    low = np.ones(len(curves.sizes), bool)
+    for curve in (curves.nll, curves.aic):
+        mean, lowest = curve.mean(1), curve[np.argmin(curve.mean(1))]
+        low &= mean <= lowest.mean() + lowest.std(ddof=1) / np.sqrt(lowest.size)
+    fitting = [size for size, enough in zip(curves.sizes, low, strict=True) if enough]
+    return min(fitting) if fitting else curves.sizes[int(np.argmin(curves.aic.mean(1)))]
 
 
 def effective_parameters(mixture: Mixture) -> Array:
@@ -72,7 +76,7 @@ def adjusted_aic(mixture: Mixture, x: Array, weight: Array | None = None) -> Arr
     return 2 * effective_parameters(mixture) - 2 * total
 
 
-@partial(jax.jit, static_argnames=("k", "restarts", "steps"))
+@partial(jax.jit, static_argnames=("k", "restarts"))
 def _validate(keys: Array, x: Array, held_out: Array, *, k: int, **options: float) -> tuple[Array, Array]:
     """NLL of the held-out points and AIC of the others: `keys [F]`, `held_out [F, n]` -> `[F]`, `[F]`."""
 
