@@ -1,0 +1,205 @@
+"""Projection of masks onto decodable masks that pass a check (Abramson, Popescu et al. 2020, stage 3).
+
+A mask is encoded to z. If its decoded mask passes, that is the answer; else z* = z + a (z_NN - z), with z_NN the
+nearest code of a bank of codes that pass, and a the smallest in [0, 1] that passes. (The paper prints z - z_NN, which
+would lead away from the valid neighbour.) Every mask returned is the very array that the check has passed: nothing
+is decoded a second time, and a = 1 takes the mask that was stored with the code when it passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.ops.mixture import Mixture, sample
+
+Encode = Callable[[Array], Array]  # masks [N, H, W] float32 -> codes [N, d]
+Decode = Callable[[Array], Array]  # codes [N, d] -> logits [N, H, W]
+Check = Callable[[Array], Array]  # masks [N, H, W] bool -> whether they pass [N]
+
+_TOGETHER = 32  # slices that search for their alpha together
+_PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
+
+
+class Bank(NamedTuple):
+    """Codes that pass the check: `codes [M, d]`, `masks [M, H, ceil(W / 8)]` uint8, packed along W, as decoded."""
+
+    codes: Array
+    masks: Array
+
+
+class Projection(NamedTuple):
+    """Attributes:
+    masks: `[N, H, W]` bool.
+    alpha: `[N]`, how far each code moved towards its neighbour.
+    neighbour: `[N]`, index of the nearest code of the bank.
+    changed: `[N]`, whether the code moved at all.
+    valid: `[N]`, what the check said of `masks`. All true, unless the bank was drawn under another check.
+    """
+
+    masks: Array
+    alpha: Array
+    neighbour: Array
+    changed: Array
+    valid: Array
+
+
+class Resampled(NamedTuple):
+    """The bank and the number of codes drawn for it: `len(bank.codes) / drawn` is the accept rate, nearly."""
+
+    bank: Bank
+    drawn: int
+    accepted: int
+
+
+class _Search(NamedTuple):
+    """Where each of C slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
+
+    step: Array  # grid values tried, then bisections made
+    found: Array
+    low: Array
+    high: Array
+    masks: Array
+    valid: Array
+
+
+def project(
+    masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
+) -> Projection:
+    """Projects masks `[N, H, W]`, nonzero inside, all at once. Meant to be jitted with the functions bound.
+
+    Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
+    before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
+    end. All slices are decoded and checked together; those that fail search together, a few dozen at a time.
+    """
+    number, _, width = masks.shape
+    codes = encode((masks != 0).astype(jnp.float32))
+    neighbour, _ = nearest(codes, bank.codes)
+    own = decode(codes) > 0
+    passed = check(own)
+    together = min(number, _TOGETHER)
+    order = jnp.argsort(passed)  # failing slices first
+
+    def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+        begin, result = state
+        index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
+        stored = jnp.unpackbits(bank.masks[neighbour[index]], axis=-1, count=width).astype(bool)
+        found = _search(codes[index], bank.codes[neighbour[index]], stored, decode, check, grid, bisections)
+        moved = ~passed[index]
+        changed = result._replace(
+            masks=result.masks.at[index].set(jnp.where(moved[:, None, None], found.masks, own[index])),
+            alpha=result.alpha.at[index].set(jnp.where(moved, found.high, 0.0)),
+            valid=result.valid.at[index].set(found.valid | ~moved),
+        )
+        return begin + together, changed
+
+    start = Projection(own, jnp.zeros(number), neighbour, ~passed, passed)
+    return lax.while_loop(lambda state: state[0] < (~passed).sum(), some, (jnp.int32(0), start))[1]
+
+
+def _search(
+    codes: Array, target: Array, stored: Array, decode: Decode, check: Check, grid: int, bisections: int
+) -> _Search:
+    """The smallest passing alpha from `codes` to `target`, both `[C, d]`, whose own masks are `stored [C, H, W]`."""
+
+    def going(state: _Search) -> Array:
+        return jnp.any(~state.found | (state.step < bisections))
+
+    def advance(state: _Search) -> _Search:
+        on_grid, halving = ~state.found, state.found & (state.step < bisections)
+        alpha = jnp.where(on_grid, (state.step + 1) / grid, (state.low + state.high) / 2)
+        decoded = decode(codes + alpha[:, None] * (target - codes)) > 0
+        decoded = jnp.where((alpha < 1)[:, None, None], decoded, stored)
+        passed = check(decoded)
+        taken = (on_grid & (passed | (alpha >= 1))) | (halving & passed)
+        return _Search(
+            step=jnp.where(on_grid & taken, 0, state.step + 1),
+            found=state.found | taken,
+            low=jnp.where(on_grid, alpha - 1 / grid, jnp.where(halving & ~passed, alpha, state.low)),
+            high=jnp.where(taken, alpha, state.high),
+            masks=jnp.where(taken[:, None, None], decoded, state.masks),
+            valid=jnp.where(taken, passed, state.valid),
+        )
+
+    none, no = jnp.zeros(len(codes)), jnp.zeros(len(codes), bool)
+    return lax.while_loop(going, advance, _Search(jnp.zeros(len(codes), jnp.int32), no, none, none, stored, no))
+
+
+def nearest(codes: Array, bank: Array, chunk: int = 4096) -> tuple[Array, Array]:
+    """Index of the nearest of `bank [M, d]` for each of `codes [Q, d]`, and its squared distance: `[Q]`, `[Q]`.
+
+    Exact: differences are squared, not expanded. The first of equals wins. No more than Q x `chunk` distances exist
+    at a time.
+    """
+    size = len(bank)
+    chunk = min(chunk, size)
+
+    def look(best: tuple[Array, Array], begin: Array) -> tuple[tuple[Array, Array], None]:
+        def along(square: Array, axis: tuple[Array, Array]) -> tuple[Array, None]:
+            return square + jnp.square(axis[0][:, None] - axis[1][None]), None
+
+        begin = jnp.minimum(begin, size - chunk)  # the last chunk overlaps the one before
+        part = lax.dynamic_slice_in_dim(bank, begin, chunk)
+        square, _ = lax.scan(along, jnp.zeros((len(codes), chunk), codes.dtype), (codes.T, part.T))
+        value = square.min(1)
+        index = jnp.where(square == value[:, None], jnp.arange(chunk)[None], chunk).min(1)  # argmin is not vectorised
+        nearer = value < best[1]
+        return (jnp.where(nearer, begin + index, best[0]), jnp.where(nearer, value, best[1])), None
+
+    none = (jnp.zeros(len(codes), jnp.int32), jnp.full(len(codes), jnp.inf, codes.dtype))
+    return lax.scan(look, none, jnp.arange(0, size, chunk))[0]
+
+
+def resample(
+    key: Array,
+    mixture: Mixture,
+    decode: Decode,
+    check: Check,
+    wanted: int,
+    batch: int = 256,
+    least_rate: float = 0.01,
+) -> Resampled:
+    """Draws codes from `mixture` until `wanted` of them decode to masks that pass `check`.
+
+    Raises InputError as soon as it is plain that fewer than `least_rate` of the draws pass.
+    """
+
+    @partial(jax.jit, static_argnames="n")
+    def draw(key: Array, n: int) -> tuple[Array, Array, Array]:
+        codes = sample(key, mixture, n)
+        masks = decode(codes) > 0
+        return codes, jnp.packbits(masks, axis=-1), check(masks)
+
+    codes, masks, accepted, drawn = [], [], 0, 0
+    while accepted < wanted:
+        new_codes, new_masks, passed = (np.asarray(a) for a in draw(jax.random.fold_in(key, drawn), batch))
+        codes.append(new_codes[passed])
+        masks.append(new_masks[passed])
+        accepted, drawn = accepted + int(passed.sum()), drawn + batch
+        if drawn * least_rate >= _PATIENCE and accepted < least_rate * drawn:
+            raise InputError(
+                "resampling", f"only {accepted} of {drawn} drawn codes decode to masks that pass the check"
+            )
+    bank = Bank(*(jnp.asarray(np.concatenate(parts)[:wanted]) for parts in (codes, masks)))
+    return Resampled(bank, drawn, accepted)
+
+
+def still_valid(bank: Bank, width: int, check: Check, batch: int = 256) -> Bank:
+    """The part of `bank`, of masks `width` pixels wide, that passes `check`, which may be stricter than the first."""
+
+    @jax.jit
+    def passes(masks: Array) -> Array:
+        return check(jnp.unpackbits(masks, axis=-1, count=width).astype(bool))
+
+    masks = np.asarray(bank.masks)
+    filler = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)
+    batches = np.concatenate([masks, filler]).reshape(-1, batch, *masks.shape[1:])
+    kept = np.concatenate([np.asarray(passes(part)) for part in batches])[: len(masks)]
+    return Bank(bank.codes[kept], bank.masks[kept])
