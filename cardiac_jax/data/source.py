@@ -61,7 +61,7 @@ def split_of(config: Config, seed: int, records: Sequence[Record]) -> folds.Spli
     """Patients of each split: a listed file, the publisher's folders (`fold` -1), or a fold dealt from the seed."""
     if config.splits:
         return folds.read(Path(config.splits), records, max(config.fold, 0))
-    return folds.split(records, seed, None if config.fold < 0 else config.fold, config.folds)
+    return folds.split(records, seed, None if config.fold < 0 else config.fold, config.folds, config.test_share)
 
 
 def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console: Console, what: str) -> list[Prepared]:
