@@ -33,6 +33,7 @@ def data(**changes) -> Config:
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "clahe": False,  # contrast equalised slice by slice, before the z-score
+            "overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
             "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,

@@ -1,4 +1,4 @@
-"""3D DR-UNet: localise, crop, segment, and end to end (Vesal et al., Applied Sciences 10:3658, 2020).
+"""3D DR-UNet: localise, crop, segment, and end to end (Vesal, Maier and Ravikumar, Journal of Imaging 6:65, 2020).
 
     python -m launch.train --config=experiments/drunet.py:variant=multistage,data=acdc,preset=cpu \\
         --config.data.root=DIR --workdir=DIR

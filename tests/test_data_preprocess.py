@@ -225,7 +225,7 @@ def test_a_volume_is_cut_or_padded_along_its_slices_and_comes_back(depth):
     back = restore(marked, solid.geometry)
     assert back.shape == (*case.images["LGE"].shape, 2)
     axis = solid.geometry.frame.axes[0]
-    per_slice = np.moveaxis(back, axis, 0)[..., 1].reshape(slices, -1).min(axis=1)
+    per_slice = np.moveaxis(back, axis, 0)[..., 1].reshape(slices, -1).max(axis=1)
     if solid.geometry.frame.flips[0]:
         per_slice = per_slice[::-1]
     inside = (np.arange(slices) >= start) & (np.arange(slices) < start + depth)

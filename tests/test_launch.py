@@ -200,7 +200,7 @@ def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted
 
 
 def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room, tmp_path):
-    """What a checkpoint wrote, given back as plain files: the same rows, whether the truth is a data set or a folder."""
+    """What a checkpoint wrote, given back as plain files: the same rows, be the truth a data set or a folder."""
     ours = json.loads((predicted / "test" / "cases.json").read_text())
     truth = tmp_path / "truth"
     truth.mkdir()
@@ -317,7 +317,10 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
             evaluate(f"--workdir={run}", f"--data.root={_only_test(room)}"),
             "val",
         ),
-        "prediction without truth": (evaluate(f"--pred={room.data / 'test'}", f"--truth={_only_test(room)}"), "patient4"),
+        "prediction without truth": (
+            evaluate(f"--pred={room.data / 'test'}", f"--truth={_only_test(room) / 'test'}", "--data.name=phantom"),
+            "patient4_LGE",
+        ),
         "two things to measure": (evaluate(f"--pred={run}", f"--workdir={run}"), "--pred"),
         "report of nothing": (tiny.command("report", f"--runs={room.data}", f"--out={new}"), str(room.data)),
         "report of no folder": (tiny.command("report", f"--runs={new / 'none'}", f"--out={new}"), "none"),

@@ -21,6 +21,7 @@ class Description:
       size: `(H, W)` of the network's grid, or `(Z, H, W)`.
       frequency: labelled pixels of each class in the training set.
       clahe: whether contrast is equalised.
+      overlap: of the tiles in which whole volumes are predicted; 0: one crop about the centre is.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Description:
     size: tuple[int, ...]
     frequency: tuple[int, ...]
     clahe: bool = False
+    overlap: float = 0.0
 
     @property
     def classes_count(self) -> int:
@@ -46,7 +48,7 @@ class Description:
     @property
     def grid(self) -> Grid:
         """What cases are brought to."""
-        return Grid(self.spacing_mm, self.size, self.clahe)
+        return Grid(self.spacing_mm, self.size, self.clahe, whole=self.overlap > 0)
 
     @property
     def channels(self) -> int:

@@ -17,7 +17,7 @@ from cardiac_jax.losses.overlap import IGNORE
 
 
 class Examples(NamedTuple):
-    """Training examples, example-leading: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`; of slices `position [N]`."""
+    """Training examples: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`, and of slices `position [N]`."""
 
     arrays: Mapping[str, np.ndarray]
 

@@ -24,11 +24,13 @@ class Grid(NamedTuple):
       spacing_mm: in-plane pixel size to resample to; None: keep the case's own.
       size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`, slices too cropped or padded, never resampled.
       clahe: whether contrast is equalised slice by slice, before the z-score (`contrast.py`).
+      whole: nothing is cropped; `size` is then the least.
     """
 
     spacing_mm: float | None
     size: tuple[int, ...]
     clahe: bool = False
+    whole: bool = False
 
 
 class Axis(NamedTuple):
@@ -86,9 +88,11 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     frame = orientation(case.affine, slice_order)
     spacing = [case.spacing_mm[axis] for axis in frame.axes]
     shape = [next(iter(images.values())).shape[axis] for axis in frame.axes]
-    height, width = (_axis(shape[i], spacing[i], grid.spacing_mm, grid.size[i - 3]) for i in (1, 2))
     z = shape[0]
-    depth = _axis(z, spacing[0], None, grid.size[0] if len(grid.size) == 3 else z)
+    wanted = (None, grid.spacing_mm, grid.spacing_mm)
+    sizes = grid.size if len(grid.size) == 3 else (z, *grid.size)
+    axes = [_axis(*axis, grid.whole) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
+    depth, height, width = axes
     stacks = [to_canonical(images[s], frame) for s in sequences]
     stacked = np.stack([_z_score(clahe(stack, slice_axis=0) if grid.clahe else stack) for stack in stacks], axis=-1)
     image = _cut(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
@@ -124,9 +128,10 @@ def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(from_canonical(out, geometry.frame))
 
 
-def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int) -> Axis:
+def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int, whole: bool) -> Axis:
     scale = 1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
     resampled = max(1, round(pixels / scale))
+    size = max(size, resampled) if whole else size
     return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
 
 

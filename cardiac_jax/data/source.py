@@ -92,6 +92,7 @@ def describe(source: Source, config: Config, frequency: Sequence[int]) -> Descri
         size=tuple(config.size),
         frequency=tuple(frequency),
         clahe=config.clahe,
+        overlap=config.overlap,
     )
 
 

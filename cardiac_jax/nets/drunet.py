@@ -1,4 +1,4 @@
-"""3D dilated residual U-Net, localiser and segmenter of Vesal et al. 2020 (Appl. Sci. 10, section 3, figure 2)."""
+"""3D dilated residual U-Net, localiser and segmenter of Vesal et al. 2020 (J. Imaging 6:65, section 3, figure 2)."""
 
 from functools import partial
 

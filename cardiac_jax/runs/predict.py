@@ -27,8 +27,9 @@ class Prediction(NamedTuple):
 
 def predict_case(trained: run.Trained, case: Case, flips: bool = False) -> Prediction:
     """Segments one case and brings the probabilities back to the file's grid before the largest wins."""
-    ready = source.on_grid(case, trained.description)
-    probabilities = restore(predict_grid(trained.predict, ready.image, trained.description.size, flips), ready.geometry)
+    data = trained.description
+    ready = source.on_grid(case, data)
+    probabilities = restore(predict_grid(trained.predict, ready.image, data.size, flips, data.overlap), ready.geometry)
     return Prediction(probabilities.argmax(-1).astype(np.uint8), probabilities)
 
 

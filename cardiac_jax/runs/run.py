@@ -31,7 +31,7 @@ from cardiac_jax.system import inference_variables, init_state
 from cardiac_jax.train import loop, parallel
 from cardiac_jax.train.checkpoint import Checkpoints
 from cardiac_jax.train.predict import validator
-from cardiac_jax.types import Config
+from cardiac_jax.types import Config, Variables
 
 MOVABLE = ("data.root", "train.log_every", "train.tensorboard")
 """Keys that may differ when a run goes on: they change nothing that is learnt."""
@@ -72,7 +72,8 @@ def train(config: Config, workdir: Path, console: Console) -> int:
         "machine": machine(),
     }
     sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
-    console.print(f"{config.system} {config.get('method', '')}: {sides}, {len(examples)} {'volumes' if volumetric else 'slices'}; {parallel.describe()}")
+    what = f"{len(examples)} {'volumes' if volumetric else 'slices'}"
+    console.print(f"{config.system} {config.get('method', '')}: {sides}, {what}; {parallel.describe()}")
     validate = validator(parallel.compile_predict(system), data.cases["val"], description.classes, description.size)
     return loop.train(system, config, examples, validate, workdir, about, console)
 
@@ -81,6 +82,7 @@ class Trained(NamedTuple):
     """A checkpoint brought back to life.
 
     Attributes:
+      variables: those of every network, averaged parameters where an average is kept.
       predict: `image [B, *S, C] -> probabilities [B, *S, K]`.
     """
 
@@ -88,6 +90,7 @@ class Trained(NamedTuple):
     description: Description
     about: dict[str, Any]
     step: int
+    variables: Variables
     predict: Callable[[np.ndarray], np.ndarray]
 
 
@@ -112,7 +115,7 @@ def restore(workdir: Path, which: str = "best") -> Trained:
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
     variables = inference_variables(checkpoints.restore(step, like))
     run = parallel.compile_predict(system)
-    return Trained(config, description, about, step, lambda image: run(variables, image))
+    return Trained(config, description, about, step, variables, lambda image: run(variables, image))
 
 
 def code_version() -> dict[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cardiac_jax.data.preprocess import Prepared
-from cardiac_jax.metrics import overlap
+from cardiac_jax.metrics.overlap import counts, dice_of
+from cardiac_jax.ops.tiles import predict_tiled
 from cardiac_jax.train.loop import Validate
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -39,9 +40,21 @@ def predict_volume(predict: Predict, image: np.ndarray, flips: bool = False) -> 
     return np.mean([np.flip(predict(np.flip(image[None], axes)), axes)[0] for axes in mirrored], axis=0)
 
 
-def predict_grid(predict: Predict, image: np.ndarray, size: Sequence[int], flips: bool = False) -> np.ndarray:
-    """A case on the network's grid, `[Z, H, W, C] -> [Z, H, W, K]`: slices or a volume, as `size` has it."""
-    return (predict_volume if len(size) == 3 else predict_slices)(predict, image, flips)
+def predict_grid(
+    predict: Predict, image: np.ndarray, size: Sequence[int], flips: bool = False, overlap: float = 0.5
+) -> np.ndarray:
+    """A prepared case, `[Z, H, W, C] -> [Z, H, W, K]`: slices or a volume, as `size` has it.
+
+    An image larger than `size` is predicted in tiles that share `overlap` of their size, blended by Gaussian weights.
+    """
+    over = predict_volume if len(size) == 3 else predict_slices
+    if image.shape[:-1][-len(size) :] == tuple(size):
+        return over(predict, image, flips)
+
+    def tile(tiles: np.ndarray) -> np.ndarray:
+        return np.stack([over(predict, one, flips) for one in tiles])
+
+    return predict_tiled(tile, image[None], (*image.shape[:1], *size)[-3:], overlap)[0]
 
 
 def validator(
@@ -57,8 +70,7 @@ def validator(
         for case in cases:
             assert case.label is not None
             labels = predict_grid(partial(predict, variables), case.image, size).argmax(-1)
-            counts = overlap.counts(labels, case.label, range(1, len(classes)))
-            rows.append(overlap.dice_of(counts))
+            rows.append(dice_of(counts(labels, case.label, range(1, len(classes)))))
         mean = np.nanmean(np.array(rows), axis=0) if rows else np.full(len(classes) - 1, np.nan)
         scores = {f"dice/{name}": float(value) for name, value in zip(classes[1:], mean, strict=True)}
         return {**scores, "dice": float(np.mean(mean))}
