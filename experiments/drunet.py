@@ -76,8 +76,9 @@ def _acdc(config: Config, preset: str) -> None:
         config.data.update({"size": (16, 256, 256), "spacing_mm": 1.25})
         config.train.update({"steps": 20000, "eval_every": 200})
         return
-    config.data.update({"size": (12, 128, 128), "spacing_mm": 1.5})
-    config.localiser.update({"box": (12, 80, 80), "steps": 200})
+    # 252 mm hold every heart of the 40 patients at hand, of which the largest measures 140 mm; at most 17 slices.
+    config.data.update({"size": (16, 144, 144), "spacing_mm": 1.75})
+    config.localiser.update({"box": (16, 88, 88), "steps": 200})
     _short(config, preset)
 
 
@@ -98,7 +99,7 @@ def _short(config: Config, preset: str) -> None:
     """Some hundred steps: a higher rate that falls to zero, and averaged weights."""
     config.model.filters = 8
     config.optim.update({"lr": 3e-3, "schedule": "cosine"})
-    config.train.update({"steps": 600, "eval_every": 100, "ema": 0.98, "patience": 0})
+    config.train.update({"steps": 500, "eval_every": 125, "ema": 0.98, "patience": 0})
     if preset == "smoke":
         config.model.filters = config.localiser.filters = 4
         config.localiser.steps = 6

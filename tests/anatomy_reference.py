@@ -13,8 +13,10 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from skimage.measure import perimeter_crofton
 
+from cardiac_jax.ops.anatomy import Limits
+
 CORNERS = np.ones((3, 3), bool)
-REACH_PX = 24
+REACH_PX = 16
 
 
 class Measured(NamedTuple):
@@ -118,3 +120,26 @@ def _segment(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _depth(hull: np.ndarray) -> np.ndarray:
     """Distance in pixels of every pixel to the nearest one outside `hull`, at most `REACH_PX`."""
     return np.minimum(ndimage.distance_transform_edt(np.pad(hull, 1))[1:-1, 1:-1], REACH_PX)
+
+
+def verdict(measured: Measured, limits: Limits) -> dict[str, bool]:
+    """The fields of `cardiac_jax.ops.anatomy.Verdict` that are verdicts, for one mask."""
+    slack = 1e-3
+    m, empty = measured, measured.area_px == 0
+    if empty:
+        shape = bool(limits.empty)
+    elif m.is_c_shaped:
+        shape = bool(limits.c_shaped and m.opening_mm >= limits.opening_mm - slack)
+    else:
+        shape = bool(m.has_cavity or limits.solid)
+    checks = {
+        "objects": m.objects <= limits.objects,
+        "disconnected": m.disconnected_px <= limits.disconnected_px,
+        "holes": m.holes_px <= limits.holes_px,
+        "circularity": m.circularity >= limits.circularity,
+        "endocardium": m.endo_concavity_mm <= limits.endo_concavity_mm + slack,
+        "epicardium": m.epi_concavity_mm <= limits.epi_concavity_mm + slack,
+        "thickness": m.thickness_mm >= limits.thickness_mm - slack,
+    }
+    passed = {"shape": shape} | {name: bool(empty or ok) for name, ok in checks.items()}
+    return {"valid": all(passed.values())} | passed

@@ -27,14 +27,16 @@ class Components(NamedTuple):
     largest: Array
 
 
-def flood(seed: Array, allowed: Array, corners: bool = False) -> Array:
-    """All of `allowed` that is connected to `seed` within it, planes."""
-    turned = allowed.swapaxes(0, 1)
+def flood(seed: Array, allowed: Array, corners: Array | bool = False) -> Array:
+    """All of `allowed` that is connected to `seed` within it, planes.
+
+    Connected means by sides, and by corners too in the masks whose bits are set in `corners`, words `[L]`, or in all.
+    """
+    turned, diagonal = allowed.swapaxes(0, 1), _bits(corners, allowed)
 
     def sweep(inside: Array, allowed: Array, reverse: bool) -> Array:
         def line(before: Array, lines: tuple[Array, Array]) -> tuple[Array, Array]:
-            near = before | _beside(before) if corners else before
-            now = (lines[0] | near) & lines[1]
+            now = (lines[0] | before | (_beside(before) & diagonal)) & lines[1]
             return now, now
 
         return lax.scan(line, jnp.zeros_like(inside[0]), (inside, allowed), reverse=reverse)[1]
@@ -42,17 +44,16 @@ def flood(seed: Array, allowed: Array, corners: bool = False) -> Array:
     def spread(state: tuple[Array, Array]) -> tuple[Array, Array]:
         inside = sweep(sweep(state[0], allowed, False), allowed, True)
         inside = sweep(sweep(inside.swapaxes(0, 1), turned, False), turned, True).swapaxes(0, 1)
-        return inside, jnp.any(grown(inside, corners) & allowed & ~inside)
+        return inside, jnp.any(grown(inside, diagonal[None]) & allowed & ~inside)
 
     return lax.while_loop(lambda state: state[1], spread, (seed & allowed, jnp.asarray(True)))[0]
 
 
-def components(planes: Array, corners: bool = False) -> Components:
-    """Number and largest of the 4-connected components of each mask, 8-connected with `corners`.
+def components(planes: Array, corners: Array | bool = False) -> Components:
+    """Number and largest of the connected components of each mask; `corners` as in `flood`.
 
     The first few are filled one after the other; where a mask of the batch has more, all are labelled.
     """
-    batch = planes.shape[-1] * WORD
 
     def more(state: tuple[Array, ...]) -> Array:
         return jnp.any(state[0]) & (state[1] < PEELED)
@@ -65,7 +66,7 @@ def components(planes: Array, corners: bool = False) -> Components:
         largest = (piece & better) | (largest & ~better)
         return rest & ~piece, turn + 1, number + (new > 0), jnp.maximum(size, new), largest
 
-    nothing = jnp.zeros(batch, jnp.int32)
+    nothing = jnp.zeros(planes.shape[-1] * WORD, jnp.int32)
     start = (planes, jnp.zeros((), jnp.int32), nothing, nothing, jnp.zeros_like(planes))
     rest, _, number, _, largest = lax.while_loop(more, peel, start)
     return lax.cond(
@@ -75,19 +76,17 @@ def components(planes: Array, corners: bool = False) -> Components:
     )
 
 
-def label(planes: Array, corners: bool = False) -> Array:
+def label(planes: Array, corners: Array | bool = False) -> Array:
     """Labels int32 `[H, W, B]`: the smallest raster index of each pixel's component, H W in the background."""
-    inside = pixels(planes)
+    inside, diagonal = pixels(planes), pixels(_bits(corners, planes))
     height, width = inside.shape[:2]
     none = jnp.int32(height * width)
 
     def sweep(labels: Array, reverse: bool) -> Array:
         def line(before: Array, own: Array) -> tuple[Array, Array]:
-            near = before
-            if corners:
-                wide = jnp.pad(before, ((1, 1), (0, 0)), constant_values=height * width)
-                near = jnp.minimum(before, jnp.minimum(wide[:-2], wide[2:]))
-            now = jnp.where(own < none, jnp.minimum(own, near), none)
+            wide = jnp.pad(before, ((1, 1), (0, 0)), constant_values=height * width)
+            beside = jnp.where(diagonal, jnp.minimum(wide[:-2], wide[2:]), none)
+            now = jnp.where(own < none, jnp.minimum(own, jnp.minimum(before, beside)), none)
             return now, now
 
         return lax.scan(line, jnp.full_like(labels[0], none), labels, reverse=reverse)[1]
@@ -102,6 +101,12 @@ def label(planes: Array, corners: bool = False) -> Array:
     return lax.while_loop(lambda state: state[1], spread, (first, jnp.asarray(True)))[0]
 
 
+def _bits(corners: Array | bool, planes: Array) -> Array:
+    """`corners` as words `[1, L]`."""
+    bits = -jnp.uint32(corners) if isinstance(corners, bool) else corners
+    return jnp.broadcast_to(bits, (1, planes.shape[-1]))
+
+
 def _beside(line: Array) -> Array:
     """Left and right neighbours within one line `[W, L]`."""
     wide = jnp.pad(line, ((1, 1), (0, 0)))
@@ -112,8 +117,10 @@ def _first(planes: Array) -> Array:
     """The first pixel of each mask in raster order."""
 
     def leading(lines: Array) -> Array:
-        seen = lax.associative_scan(jnp.bitwise_or, lines)
-        return lines & ~jnp.pad(seen[:-1], ((1, 0), (0, 0)))
+        def line(seen: Array, own: Array) -> tuple[Array, Array]:
+            return seen | own, own & ~seen
+
+        return lax.scan(line, jnp.zeros_like(lines[0]), lines)[1]
 
     row = leading(lax.reduce(planes, np.uint32(0), lax.bitwise_or, (1,)))[:, None]
     column = leading(lax.reduce(planes & row, np.uint32(0), lax.bitwise_or, (0,)))[None]

@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from cardiac_jax.ops.planes import WORD, count, pixels, shifted, words
 
-REACH_PX = 24  # distances are measured up to here: 34 mm at 1.4 mm
+REACH_PX = 16  # distances are measured up to here: 22 mm at 1.4 mm
 _ROUNDING = 1e-3  # hull edges cross columns at fractions of H: what lies this close to a pixel centre is on it
 _FAR = 1e6
 
@@ -32,7 +32,7 @@ def hull(planes: Array) -> Array:
     rows = lax.broadcasted_iota(jnp.int32, left.shape, 0)
     first = jnp.where(left < _FAR, rows, height).min(0, keepdims=True)
     last = jnp.where(left < _FAR, rows, -1).max(0, keepdims=True)
-    edges = _convex_envelope(jnp.stack([left, -right]))
+    edges = _convex_envelope(jnp.stack([left, -right]), jnp.max(last - first))
     left = jnp.where((rows >= first) & (rows <= last), jnp.ceil(edges[0] - _ROUNDING), _FAR)
     right = jnp.floor(_ROUNDING - edges[1])
     at = columns[None, :, None]
@@ -73,8 +73,9 @@ def perimeter_px(planes: Array) -> Array:
     return jnp.pi / 4 * (rows + columns + (falling + rising) / jnp.sqrt(2.0))
 
 
-def _convex_envelope(values: Array) -> Array:
+def _convex_envelope(values: Array, rows: Array) -> Array:
     """Lower convex envelope along rows: `values [K, H, B]`, `_FAR` where a row has none -> `[K, H, B]`.
+    No two rows that have a value are more than `rows` apart.
 
     A row is a vertex if no slope to a later row is below the steepest from an earlier one; the envelope is the
     highest of the lines through the vertices along those slopes. Beyond the outermost vertices it means nothing.
@@ -100,11 +101,11 @@ def _convex_envelope(values: Array) -> Array:
 
     wide = padded(values, _FAR)
     steepest = (jnp.full_like(values, -_FAR), jnp.full_like(values, _FAR))
-    before, after = lax.fori_loop(1, size, slopes, steepest)
+    before, after = lax.fori_loop(1, rows + 1, slopes, steepest)
     vertex = (values < _FAR) & (before <= after)
     height = padded(jnp.where(vertex, values, -_FAR), -_FAR)
     rise, fall = padded(jnp.where(vertex, after, 0.0), 0.0), padded(jnp.where(vertex, before, 0.0), 0.0)
-    return lax.fori_loop(1, size, lines, height[:, size : 2 * size])
+    return lax.fori_loop(1, rows + 1, lines, height[:, size : 2 * size])
 
 
 def _unreached(target: Array) -> Array:

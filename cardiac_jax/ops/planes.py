@@ -49,11 +49,11 @@ def shifted(planes: Array, rows: int = 0, columns: int = 0) -> Array:
     return planes
 
 
-def grown(planes: Array, corners: bool) -> Array:
-    """Planes with their 4-neighbours, or 8-neighbours with `corners`."""
-    across = planes | shifted(planes, columns=1) | shifted(planes, columns=-1)
-    start = across if corners else planes
-    return across | shifted(start, rows=1) | shifted(start, rows=-1)
+def grown(planes: Array, corners: Array) -> Array:
+    """Planes with their 4-neighbours; with their 8-neighbours in the masks whose bits `corners [1, 1, L]` has set."""
+    beside = shifted(planes, columns=1) | shifted(planes, columns=-1)
+    start = planes | (beside & corners)
+    return planes | beside | shifted(start, rows=1) | shifted(start, rows=-1)
 
 
 def count(*planes: Array) -> tuple[Array, ...]:
