@@ -77,10 +77,14 @@ def components(planes: Array, corners: Array | bool = False) -> Components:
 
 
 def label(planes: Array, corners: Array | bool = False) -> Array:
-    """Labels int32 `[H, W, B]`: the smallest raster index of each pixel's component, H W in the background."""
+    """Labels `[H, W, B]`: the smallest raster index of each pixel's component, H W in the background.
+
+    int16 if that holds them, else int32.
+    """
     inside, diagonal = pixels(planes), pixels(_bits(corners, planes))
     height, width = inside.shape[:2]
-    none = jnp.int32(height * width)
+    kind = jnp.int16 if height * width < 2**15 else jnp.int32
+    none = jnp.asarray(height * width, kind)
 
     def sweep(labels: Array, reverse: bool) -> Array:
         def line(before: Array, own: Array) -> tuple[Array, Array]:
@@ -96,8 +100,7 @@ def label(planes: Array, corners: Array | bool = False) -> Array:
         labels = sweep(sweep(labels, False), True).swapaxes(0, 1)
         return labels, jnp.any(labels != state[0])
 
-    own = lax.broadcasted_iota(jnp.int32, inside.shape, 0) * width + lax.broadcasted_iota(jnp.int32, inside.shape, 1)
-    first = jnp.where(inside, own, none)
+    first = jnp.where(inside, jnp.arange(height * width, dtype=kind).reshape(height, width, 1), none)
     return lax.while_loop(lambda state: state[1], spread, (first, jnp.asarray(True)))[0]
 
 

@@ -1,0 +1,373 @@
+"""The anatomical check: against scipy and scikit-image on blobs, noise and real slices, and by hand on hard shapes."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.measure import perimeter_crofton
+from skimage.morphology import convex_hull_image
+
+from cardiac_jax.ops import anatomy
+from cardiac_jax.ops.anatomy import Limits, Verdict, check
+from cardiac_jax.ops.components import components, flood, label
+from cardiac_jax.ops.hull import REACH_PX, distance_px2, extreme_distance_px2, hull, perimeter_px
+from cardiac_jax.ops.planes import count, extreme, pack, pixels, words
+from tests import anatomy_reference as reference
+
+SIZE, SPACING_MM = 48, 1.4
+LIMITS = Limits()
+BATCH = 64  # of every batch here but those in other frames: compiled once
+
+
+def _blobs(seed: int, number: int, shape: tuple[int, int]) -> np.ndarray:
+    """Ragged masks of every smoothness and share, many with holes, in pieces or at the edge."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(number):
+        smooth = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0, 5))
+        masks.append(smooth > np.quantile(smooth, rng.uniform(0.1, 0.98)))
+    return np.stack(masks)
+
+
+def _polar() -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    return np.hypot(y, x), np.arctan2(y, x)
+
+
+def _ring(inner: float = 10.0, outer: float = 16.0) -> np.ndarray:
+    radius, _ = _polar()
+    return (radius >= inner) & (radius < outer)
+
+
+def _c_shape(opening_rad: float) -> np.ndarray:
+    return _ring() & (np.abs(_polar()[1]) > opening_rad / 2)
+
+
+def _check(masks: list[np.ndarray] | np.ndarray, limits: Limits = LIMITS) -> Verdict:
+    """The first masks of one batch of `BATCH`."""
+    batch = np.zeros((BATCH, *np.shape(masks)[1:]), bool)
+    batch[: len(masks)] = masks
+    return jax.tree.map(lambda values: np.asarray(values)[: len(masks)], check(batch, SPACING_MM, limits))
+
+
+def _agree(masks: np.ndarray, verdict: Verdict, spacing_mm: float = SPACING_MM, limits: Limits = LIMITS) -> None:
+    """Every measured value and every verdict equals that of the reference."""
+    expected = [reference.measure(mask, spacing_mm, float(limits.pocket_mm), float(limits.tip_mm)) for mask in masks]
+    for name, values in verdict.measured._asdict().items():
+        want = [getattr(one, name) for one in expected]
+        np.testing.assert_allclose(np.asarray(values)[: len(masks)], want, rtol=1e-5, atol=1e-5, err_msg=name)
+    judged = [reference.verdict(one, limits) for one in expected]
+    for name in Verdict._fields[:-1]:
+        want = [one[name] for one in judged]
+        np.testing.assert_array_equal(np.asarray(getattr(verdict, name))[: len(masks)], want, err_msg=name)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_agrees_with_the_reference_on_blobs(block: int):
+    masks = _blobs(block, BATCH, (SIZE, SIZE))
+    _agree(masks, check(masks, SPACING_MM, LIMITS))
+
+
+def test_agrees_with_the_reference_on_noise():
+    rng = np.random.default_rng(0)
+    masks = rng.random((BATCH, SIZE, SIZE)) < np.linspace(0.002, 0.998, BATCH)[:, None, None]
+    _agree(masks, check(masks, SPACING_MM, LIMITS))
+
+
+def test_agrees_with_the_reference_on_rings_of_every_defect():
+    """Rings bent, cracked, thinned, opened and spotted: near the limits, valid and not."""
+    rng = np.random.default_rng(1)
+    radius, angle = _polar()
+    masks = []
+    for _ in range(2 * BATCH):
+        bend = rng.choice([0.0, 1.0, 2.5]) * np.sin(rng.integers(2, 6) * angle + rng.uniform(0, 6))
+        wall = rng.uniform(1.2, 4.0) - rng.choice([0, 1, 4]) * np.exp(-((angle / rng.uniform(0.05, 0.6)) ** 2))
+        mask = np.abs(radius + bend - rng.uniform(7, 17)) < wall
+        masks.append(mask ^ (rng.random(mask.shape) < rng.choice([0, 0, 0, 0.003])))
+    verdicts = [_check(masks[:BATCH]), _check(masks[BATCH:])]
+    for half, verdict in zip((masks[:BATCH], masks[BATCH:]), verdicts, strict=True):
+        _agree(np.stack(half), verdict)
+    both = jax.tree.map(lambda *values: np.concatenate(values), *verdicts)
+    for name in Verdict._fields[:-1]:  # a test in which everything passes, or fails, would say little
+        if name != "circularity":
+            assert 0 < getattr(both, name).mean() < 1, name
+
+
+def test_large_frames_are_checked_whole_or_cropped():
+    """Masks that fit into the small frame, in all corners; the same with one mask as large as the frame."""
+    rng = np.random.default_rng(2)
+    masks = np.zeros((BATCH, 104, 90), bool)
+    for mask in masks:
+        y, x = rng.integers(0, 104 - SIZE + 1), rng.integers(0, 90 - SIZE + 1)
+        mask[y : y + SIZE, x : x + SIZE] = _blobs(int(rng.integers(1000)), 1, (SIZE, SIZE))[0]
+    masks[0] = False
+    masks[1, -1, -1] = masks[2, 0, 0] = True
+    small = check(masks, SPACING_MM, LIMITS)
+    _agree(masks, small)
+    masks[3] = _blobs(0, 1, (104, 90))[0] | (np.indices((104, 90)).sum(0) == 0)
+    whole = check(masks, SPACING_MM, LIMITS)
+    _agree(masks, whole)
+    others = np.arange(BATCH) != 3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[others], b[others], rtol=1e-6), small, whole)
+
+
+def test_batches_of_any_length_and_type_give_the_same():
+    masks = _blobs(5, anatomy.BLOCK + 3, (20, 24))
+    want = check(masks, 3.0, LIMITS)
+    _agree(masks, want, 3.0)
+    short = check(masks[:5].astype(np.uint8) * 7, 3.0, LIMITS)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:5]), short, want)
+    none = jax.eval_shape(check, masks[:0], 3.0, LIMITS)
+    assert none.valid.shape == none.measured.thickness_mm.shape == (0,)
+
+
+def test_a_plain_ring():
+    verdict = _check([_ring()])
+    m = verdict.measured
+    assert verdict.valid[0] and m.has_cavity[0] and not m.is_c_shaped[0]
+    assert (m.objects[0], m.disconnected_px[0], m.holes_px[0], m.area_px[0]) == (1, 0, 0, _ring().sum())
+    # Radii 10 and 16: 6 pixels of wall, give or take the pixels' corners; a digital disc is at most 1 pixel dented.
+    assert m.thickness_mm[0] == pytest.approx(6 * 1.4, abs=1.0)
+    assert m.circularity[0] == pytest.approx(1.0, abs=0.05)
+    assert max(m.endo_concavity_mm[0], m.epi_concavity_mm[0]) <= 1.4 + 1e-5
+
+
+@pytest.mark.parametrize("wall, passes", [(1, False), (2, True), (4, True)])
+def test_thickness_of_a_square_ring_is_its_pixels_of_wall(wall: int, passes: bool):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[10:40, 8:38] = True
+    mask[13 : 40 - wall, 13:33] = False  # thinnest below
+    verdict = _check([mask], LIMITS._replace(endo_concavity_mm=99.0))
+    assert verdict.measured.thickness_mm[0] == pytest.approx(min(wall, 3) * 1.4)  # 3 pixels above
+    assert verdict.thickness[0] == passes
+
+
+@pytest.mark.parametrize("depth_px", [1, 2, 3, 5])
+@pytest.mark.parametrize("side", ["epi", "endo"])
+def test_depth_of_a_square_dent(side: str, depth_px: int):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[4:44, 4:44] = True
+    mask[14:34, 14:34] = False
+    if side == "epi":
+        mask[20:32, 44 - depth_px : 44] = False
+    else:
+        mask[18:30, 34 - depth_px : 34] = True
+    verdict = _check([mask])
+    value = getattr(verdict.measured, f"{side}_concavity_mm")[0]
+    assert value == pytest.approx(depth_px * 1.4)
+    assert verdict.valid[0] == (depth_px * 1.4 <= 4.0)
+    assert getattr(verdict, f"{side}cardium")[0] == verdict.valid[0]
+
+
+def test_c_shapes_pass_by_flag_and_a_crack_is_no_c():
+    shapes = [_c_shape(1.2), _c_shape(3.1), _c_shape(0.12), _ring()]
+    allowed, forbidden = _check(shapes), _check(shapes, LIMITS._replace(c_shaped=False))
+    np.testing.assert_array_equal(allowed.measured.is_c_shaped, [True, True, True, False])
+    np.testing.assert_array_equal(allowed.valid, [True, True, False, True])
+    np.testing.assert_array_equal(forbidden.valid, [False, False, False, True])
+    np.testing.assert_array_equal(forbidden.shape, forbidden.valid)
+    # The chord of 1.2 rad at radius 16 is 18 pixels; the crack is two wide.
+    assert allowed.measured.opening_mm[0] == pytest.approx(2 * 16 * np.sin(0.6) * 1.4, rel=0.25)
+    assert allowed.measured.opening_mm[2] == pytest.approx(2 * 1.4)
+    assert (allowed.measured.objects == 1).all() and (allowed.measured.holes_px == 0).all()
+
+
+def test_tips_of_a_c_are_not_judged_but_its_back_is():
+    thin = _c_shape(1.2)
+    thin[(_polar()[0] < 15) & (np.abs(_polar()[1]) > 2.5)] = False  # the back, 1 pixel
+    tip = _c_shape(1.2)
+    tip[(_polar()[0] < 14) & (np.abs(_polar()[1]) < 0.8)] = False
+    verdict = _check([thin, tip])
+    np.testing.assert_array_equal(verdict.thickness, [False, True])
+    assert verdict.measured.is_c_shaped.all()
+
+
+def test_a_hole_in_the_wall_is_counted_and_the_cavity_is_not():
+    mask = _ring(8, 18)
+    mask[SIZE // 2, 10:12] = False
+    both = _c_shape(1.2)
+    both[SIZE // 2, 10] = False
+    verdict = _check([mask, both])
+    np.testing.assert_array_equal(verdict.measured.holes_px, [2, 1])
+    np.testing.assert_array_equal(verdict.measured.is_c_shaped, [False, True])
+    np.testing.assert_array_equal(verdict.holes, [False, False])
+    assert _check([mask], LIMITS._replace(holes_px=2)).valid[0]
+
+
+def test_pieces():
+    bridge = np.zeros((SIZE, SIZE), bool)
+    bridge[5:20, 5:20] = bridge[28:43, 28:43] = True
+    apart = bridge.copy()
+    bridge[np.arange(19, 29), np.arange(19, 29)] = True  # one pixel wide, by corners
+    verdict = _check([bridge, apart])
+    np.testing.assert_array_equal(verdict.measured.objects, [1, 2])
+    np.testing.assert_array_equal(verdict.measured.disconnected_px, [0, 225])
+    island = _ring()
+    island[SIZE // 2, SIZE // 2] = True
+    verdict = _check([island, island], LIMITS._replace(objects=2))
+    assert verdict.measured.objects[0] == 2 and verdict.measured.disconnected_px[0] == 1
+    assert verdict.objects[0] and not verdict.valid[0]
+
+
+def test_a_wall_that_holds_at_a_corner_closes_the_ring_and_is_thin():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[8:40, 8:40] = True
+    mask[13:35, 13:35] = False
+    mask[8:13, 20:24] = False  # a gap in the wall, bridged by a chain of corners
+    mask[[8, 9, 10, 11], [20, 21, 22, 23]] = True
+    mask[12, 24] = True
+    m = _check([mask]).measured
+    assert m.objects[0] == 1 and m.has_cavity[0] and not m.is_c_shaped[0]
+    assert m.thickness_mm[0] == pytest.approx((np.sqrt(2) - 1) * 1.4, abs=1e-4)
+
+
+def test_a_ring_cut_by_the_edge_of_the_image_is_open():
+    mask = np.roll(_ring(), -18, axis=1)
+    mask[:, SIZE - 18 :] = False
+    verdict = _check([mask])
+    assert verdict.measured.is_c_shaped[0]
+    # The centre is 5.5 pixels from the edge, which cuts a chord of 2 sqrt(10^2 - 5.5^2) = 16.7 pixels.
+    assert verdict.measured.opening_mm[0] == pytest.approx(16.7 * 1.4, abs=1.5)
+
+
+def test_solid_and_empty_masks_pass_by_flag():
+    masks = [_polar()[0] < 9, np.zeros((SIZE, SIZE), bool), np.ones((SIZE, SIZE), bool)]
+    np.testing.assert_array_equal(_check(masks).valid, [True, False, True])
+    other = _check(masks, LIMITS._replace(solid=False, empty=True))
+    np.testing.assert_array_equal(other.valid, [False, True, False])
+    assert np.isinf(other.measured.thickness_mm).all() and not other.measured.has_cavity.any()
+    assert other.measured.area_px[1] == 0 and other.measured.circularity[1] == 0
+
+
+def test_judging_what_was_measured_under_other_limits():
+    masks = _blobs(9, BATCH, (SIZE, SIZE))
+    loose = LIMITS._replace(objects=99, disconnected_px=999, holes_px=999, endo_concavity_mm=30.0, epi_concavity_mm=30.0)
+    again = anatomy.judge(check(masks, SPACING_MM, LIMITS).measured, loose)
+    want = check(masks, SPACING_MM, loose)
+    jax.tree.map(np.testing.assert_array_equal, again, want)
+    assert want.valid.sum() > check(masks, SPACING_MM, LIMITS).valid.sum()
+
+
+def _planes(masks: np.ndarray) -> jax.Array:
+    """Planes with a frame of one pixel, which is background."""
+    return jnp.pad(pack(jnp.asarray(masks)), ((1, 1), (1, 1), (0, 0)))
+
+
+def test_packing_and_reductions():
+    masks = _blobs(3, 64, (21, 13))
+    planes = pack(jnp.asarray(masks))
+    assert planes.shape == (21, 13, 2) and planes.dtype == jnp.uint32
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(pixels(planes)), -1, 0), masks)
+    np.testing.assert_array_equal(words(pixels(planes)), planes)
+    ours, twice = count(planes, ~planes)
+    np.testing.assert_array_equal(ours, masks.sum((1, 2)))
+    np.testing.assert_array_equal(twice, (~masks).sum((1, 2)))
+    values = np.random.default_rng(0).integers(-99, 99, (21, 13, 64)).astype(np.int16)
+    masks[5] = False
+    want = [values[..., i][mask].max() if mask.any() else -100 for i, mask in enumerate(masks)]
+    np.testing.assert_array_equal(extreme(jax.lax.max, jnp.asarray(values), pack(jnp.asarray(masks)), -100), want)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_fill_components_and_labels(corners: bool):
+    masks = _blobs(4, 64, (30, 26))
+    spiral = np.zeros((30, 26), bool)
+    for turn in range(0, 12, 4):  # arms one pixel wide and three apart: a fill goes round and round
+        spiral[turn, turn : 26 - turn] = spiral[turn : 30 - turn, 25 - turn] = True
+        spiral[29 - turn, turn : 26 - turn] = spiral[turn + 4 : 30 - turn, turn] = True
+        spiral[turn + 4, turn : turn + 4] = True
+    masks[7], masks[8], masks[9] = spiral, False, np.indices((30, 26)).sum(0) % 2
+    structure = np.ones((3, 3)) if corners else None
+    planes = _planes(masks)
+    found, labels = jax.jit(components, static_argnums=1)(planes, corners), np.asarray(label(planes, corners))
+    largest = np.moveaxis(np.asarray(pixels(found.largest)), -1, 0)[:, 1:-1, 1:-1]
+    for i, mask in enumerate(masks):
+        pieces, number = ndimage.label(mask, structure)
+        assert found.number[i] == number
+        sizes = np.bincount(pieces.ravel(), minlength=2)[1:]
+        expected = (pieces == 1 + sizes.argmax()) if number else mask
+        np.testing.assert_array_equal(largest[i], expected)
+        mine = labels[1:-1, 1:-1, i]
+        pairs = set(zip(pieces.ravel(), mine.ravel(), strict=True))
+        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    few = _planes(masks[[7, 8] * 16])  # no labels needed
+    assert set(np.asarray(components(few, corners).number)) == {0, 1}
+    seed = np.zeros_like(masks[:32])
+    seed[:, 0, 0] = True
+    filled = np.asarray(pixels(flood(_planes(seed), _planes(masks[:32]), corners)))[1:-1, 1:-1]
+    for i, mask in enumerate(masks[:32]):
+        pieces = ndimage.label(mask, structure)[0]
+        np.testing.assert_array_equal(filled[..., i], (pieces == pieces[0, 0]) & mask & mask[0, 0])
+
+
+def test_hull_agrees_with_qhull_and_scikit_image():
+    masks = _blobs(6, 64, (40, 33))
+    rng = np.random.default_rng(0)
+    for mask in masks[32:]:  # few pixels: points, lines, slivers
+        mask[:] = False
+        points = rng.integers(0, 33, (rng.integers(1, 6), 2))
+        mask[points[:, 0], points[:, 1]] = True
+    masks[40], masks[41] = False, np.eye(40, 33)
+    ours = np.moveaxis(np.asarray(pixels(hull(_planes(masks)))), -1, 0)[:, 1:-1, 1:-1]
+    for mask, mine in zip(masks, ours, strict=True):
+        np.testing.assert_array_equal(mine, reference._hull(mask) if mask.any() else mask)
+    for mask, mine in zip(masks[:32], ours[:32], strict=True):
+        np.testing.assert_array_equal(mine, convex_hull_image(mask, offset_coordinates=False))
+
+
+def test_distances_are_exact_up_to_their_reach():
+    masks = _blobs(7, 64, (40, 50))
+    masks[:8] &= np.random.default_rng(0).random((8, 40, 50)) < 0.002  # far apart
+    masks[8] = False
+    ours = np.moveaxis(np.asarray(distance_px2(pack(jnp.asarray(masks)))), -1, 0)
+    far = np.full((40, 50), np.inf)
+    want = np.stack([np.square(ndimage.distance_transform_edt(~m)) if m.any() else far for m in masks])
+    np.testing.assert_array_equal(ours, np.minimum(np.round(want), REACH_PX**2))
+    region = _blobs(8, 64, (40, 50))
+    best = extreme_distance_px2(jax.lax.max, pack(jnp.asarray(masks)), pack(jnp.asarray(region)), 0)
+    np.testing.assert_array_equal(best, np.where(region, ours, 0).max((1, 2)))
+
+
+def test_perimeter_agrees_with_scikit_image():
+    masks = _blobs(10, 32, (30, 30))
+    want = [perimeter_crofton(np.pad(mask, 1), 4) for mask in masks]
+    np.testing.assert_allclose(perimeter_px(_planes(masks)), want, rtol=1e-5)
+
+
+def _real_masks(root: Path) -> dict[float, list[np.ndarray]]:
+    """Myocardium, blood and right ventricle of every fully annotated slice, cropped, by pixel size in mm."""
+    masks: dict[float, list[np.ndarray]] = {}
+    files = [path for name in ("acdc", "mscmr", "myops") for path in sorted((root / name).rglob("*.nii.gz"))]
+    for path in files:
+        if not path.name.endswith(("_gt.nii.gz", "_manual.nii.gz", "_gd.nii.gz")):
+            continue
+        image = nib.Nifti1Image.from_filename(path)
+        spacing_mm = round(float(image.header.get_zooms()[0]), 2)
+        for plane in np.moveaxis(np.asarray(image.dataobj), 2, 0):
+            if (plane == 255).any():  # not annotated throughout
+                continue
+            for labels in ((2, 200, 1220, 2221), (3, 500), (1, 600)):
+                mask = np.isin(plane, labels)
+                if mask.any():
+                    masks.setdefault(spacing_mm, []).append(mask[ndimage.find_objects(mask.astype(int))[0]])
+    return masks
+
+
+def test_agrees_with_the_reference_on_real_slices(real_data: Path):
+    real = _real_masks(real_data)
+    everything = [mask for masks in real.values() for mask in masks]
+    assert len(everything) >= 2000
+    frame = np.max([mask.shape for mask in everything], axis=0)
+    valid = 0
+    for spacing_mm, cropped in real.items():
+        batch = np.zeros((-(-len(cropped) // 128) * 128, *frame), bool)
+        for place, mask in zip(batch, cropped, strict=False):
+            place[: mask.shape[0], : mask.shape[1]] = mask
+        verdict = check(batch, spacing_mm, LIMITS)
+        _agree(batch[: len(cropped)], verdict, spacing_mm)
+        valid += int(verdict.valid.sum())
+    assert 0.3 * len(everything) < valid < len(everything)
