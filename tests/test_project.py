@@ -156,12 +156,30 @@ def test_more_slices_than_search_together_and_one_alone(plain_setting: Setting):
     masks = _hostile(4, 150)
     many = plain_setting.project(masks, plain_setting.bank)
     changed = np.flatnonzero(many.changed)
-    assert len(changed) > 2 * 32
+    assert len(changed) > 3 * 16
     assert np.asarray(plain(many.masks)).all()
-    for i in (0, 149, *changed[[0, 31, 32, -1]]):
+    for i in (0, 149, *changed[[0, 15, 16, -1]]):
         alone = plain_setting.project(masks[i : i + 1], plain_setting.bank)
         np.testing.assert_array_equal(alone.masks[0], many.masks[i])
         assert alone.alpha[0] == many.alpha[i]
+
+
+@pytest.mark.parametrize("grid, bisections", [(1, 0), (1, 4), (5, 1), (8, 0), (20, 7)])
+def test_any_grid_and_number_of_bisections(plain_setting: Setting, grid: int, bisections: int):
+    """Against the search written out, one slice and one value at a time."""
+    masks, bank = jnp.asarray(_hostile(7, 24)), plain_setting.bank
+    result = project(masks, encode, decode, bank, plain, grid, bisections)
+    codes, target = encode(masks.astype(jnp.float32)), bank.codes[result.neighbour]
+    values = np.arange(grid * 2**bisections + 1) / (grid * 2**bisections)
+    passes = np.stack([plain(decode(codes + v * (target - codes)) > 0) for v in values.astype(np.float32)])
+    passes[-1] = True
+    for alpha, column in zip(np.asarray(result.alpha), passes.T, strict=True):
+        high = int(column[:: 2**bisections].argmax()) * 2**bisections
+        low = high - 2**bisections if high else high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if column[middle] else (middle, high)
+        assert alpha == pytest.approx(values[high], abs=1e-6)
 
 
 @pytest.mark.parametrize("broken", ["encoder", "decoder"])

@@ -21,7 +21,6 @@ Distances saturate at 16 pixels. Use pixels of 0.7 to 3 mm. Sizes that are equal
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -146,34 +145,42 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
 @jax.jit
 def measure(masks: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -> Measured:
     """Measures masks `[N, H, W]`, in blocks; of `limits` only `pocket_mm` and `tip_mm` matter."""
-    number = masks.shape[0]
+    number, height, width = masks.shape
     block = min(BLOCK, max(-(-number // WORD), 1) * WORD)
-    masks = jnp.pad(masks, ((0, max(-(-number // block), 1) * block - number), (0, 0), (0, 0)))
-    one = partial(_measure_block, spacing_mm=jnp.asarray(spacing_mm, jnp.float32), limits=limits)
-    blocks = lax.map(one, masks.reshape(-1, block, *masks.shape[1:]))
-    return jax.tree.map(lambda values: values.reshape(-1)[:number], blocks)
-
-
-def _measure_block(masks: Array, spacing_mm: Array, limits: Limits) -> Measured:
-    """Masks `[B, H, W]`, in a frame just larger than the largest of them if that is small."""
-    size = _FRAME - 2
+    blocks, size = max(-(-number // block), 1), _FRAME - 2
+    masks = jnp.pad(masks, ((0, blocks * block - number), (0, max(size - height, 0)), (0, max(size - width, 0))))
+    spacing_mm = jnp.asarray(spacing_mm, jnp.float32)
 
     def framed(masks: Array) -> Measured:
         return _measure_planes(jnp.pad(pack(masks), ((1, 1), (1, 1), (0, 0))), spacing_mm, limits)
 
-    if max(masks.shape[1:]) <= size:
-        return framed(masks)
-    masks = jnp.pad(masks, ((0, 0), *((0, max(size - s, 0)) for s in masks.shape[1:])))
+    def in_order(values: Array) -> Array:
+        return values.reshape(blocks * block)[:number]
+
+    if masks.shape[1:] == (size, size):
+        small = masks[:, :height, :width].reshape(blocks, block, height, width)
+        return jax.tree.map(in_order, lax.map(framed, small))
+
     (top, rows), (left, columns) = _extent(jnp.any(masks, 2)), _extent(jnp.any(masks, 1))
-    cropped = jax.vmap(lambda mask, y, x: lax.dynamic_slice(mask, (y, x), (size, size)))(masks, top, left)
-    small = jnp.all((rows <= size) & (columns <= size))
-    return lax.cond(small, lambda: framed(cropped), lambda: framed(masks))
+    large = (rows > size) | (columns > size)
+    order = jnp.argsort(large)  # what needs the whole frame shares its blocks with little else
+
+    def crop(index: Array) -> Array:
+        return lax.dynamic_slice(masks, (index, top[index], left[index]), (1, size, size))[0]
+
+    def one(index: Array) -> Measured:
+        whole = jnp.any(large[index])
+        return lax.cond(whole, lambda: framed(masks[index]), lambda: framed(jax.vmap(crop)(index)))
+
+    measured = lax.map(one, order.reshape(blocks, block))
+    back = jnp.argsort(order)
+    return jax.tree.map(lambda values: in_order(values.reshape(-1)[back]), measured)
 
 
 def _extent(lines: Array) -> tuple[Array, Array]:
     """First line that is set, and the number of lines from it to the last: bool `[B, S]` -> `[B]`, `[B]`."""
     first = lines.argmax(1)
-    return first, lines.shape[1] - lines[:, ::-1].argmax(1) - first
+    return first, jnp.where(lines.any(1), lines.shape[1] - lines[:, ::-1].argmax(1) - first, 0)
 
 
 def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:

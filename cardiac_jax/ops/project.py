@@ -24,7 +24,8 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] float32 -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> logits [N, H, W]
 Check = Callable[[Array], Array]  # masks [N, H, W] bool -> whether they pass [N]
 
-_TOGETHER = 32  # slices that search for their alpha together
+_TOGETHER = 16  # slices that search for their alpha together
+_LEVELS = 3  # bisections that are decoded and checked at once, by all the points they may meet
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
 
 
@@ -62,11 +63,11 @@ class Resampled(NamedTuple):
 class _Search(NamedTuple):
     """Where each of C slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
 
-    step: Array  # grid values tried, then bisections made
+    step: Array  # grid values tried; then bisections made
     found: Array
     low: Array
     high: Array
-    masks: Array
+    masks: Array  # at `high`
     valid: Array
 
 
@@ -77,21 +78,23 @@ def project(
 
     Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
     before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
-    end. All slices are decoded and checked together; those that fail search together, a few dozen at a time.
+    end. All slices are decoded and checked together; those that fail search together, a few at a time.
     """
     number, _, width = masks.shape
     codes = encode((masks != 0).astype(jnp.float32))
     neighbour, _ = nearest(codes, bank.codes)
+    target = bank.codes[neighbour]
     own = decode(codes) > 0
-    passed = check(own)
+    stored = jnp.unpackbits(bank.masks[neighbour], axis=-1, count=width).astype(bool)
+    passed, stored_passed = check(jnp.concatenate([own, stored])).reshape(2, number)
     together = min(number, _TOGETHER)
     order = jnp.argsort(passed)  # failing slices first
 
     def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
         begin, result = state
         index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
-        stored = jnp.unpackbits(bank.masks[neighbour[index]], axis=-1, count=width).astype(bool)
-        found = _search(codes[index], bank.codes[neighbour[index]], stored, decode, check, grid, bisections)
+        last = (stored[index], stored_passed[index])
+        found = _search(codes[index], target[index], *last, decode, check, grid, bisections)
         moved = ~passed[index]
         changed = result._replace(
             masks=result.masks.at[index].set(jnp.where(moved[:, None, None], found.masks, own[index])),
@@ -105,31 +108,57 @@ def project(
 
 
 def _search(
-    codes: Array, target: Array, stored: Array, decode: Decode, check: Check, grid: int, bisections: int
+    codes: Array,
+    target: Array,
+    stored: Array,
+    stored_passed: Array,
+    decode: Decode,
+    check: Check,
+    grid: int,
+    bisections: int,
 ) -> _Search:
-    """The smallest passing alpha from `codes` to `target`, both `[C, d]`, whose own masks are `stored [C, H, W]`."""
+    """The smallest passing alpha from `codes` to `target`, both `[C, d]`, whose own masks are `stored [C, H, W]`.
+
+    Several values are tried at once: the next of the grid, or every point that the next bisections may ask for.
+    """
+    number, parts = len(codes), 2**_LEVELS
+    ways, slices = jnp.arange(1, parts)[:, None], jnp.arange(number)
+
+    def advance(state: _Search) -> _Search:
+        on_grid = ~state.found
+        from_grid = jnp.minimum(state.step[None] + ways, grid - 1) / grid
+        halved = state.low[None] + (state.high - state.low)[None] * ways / parts
+        alpha = jnp.where(on_grid[None], from_grid, halved)
+        moved = codes[None] + alpha[..., None] * (target - codes)[None]
+        decoded = decode(moved.reshape(-1, codes.shape[1])) > 0
+        passed = check(decoded).reshape(parts - 1, number)
+
+        low, high = jnp.zeros(number, jnp.int32), jnp.full(number, parts, jnp.int32)
+        for level in range(_LEVELS):
+            middle, more = (low + high) // 2, state.step + level < bisections
+            below = passed[middle - 1, slices]
+            low, high = jnp.where(more & ~below, middle, low), jnp.where(more & below, middle, high)
+        best = jnp.where(on_grid, passed.argmax(0), jnp.minimum(high, parts - 1) - 1)
+        better = jnp.where(on_grid, passed.any(0), high < parts)
+        ended = on_grid & (passed.any(0) | (state.step + parts > grid - 1))
+        top = jnp.where(better, alpha[best, slices], state.high)
+        bottom = state.low + (state.high - state.low) * low / parts
+        decoded = decoded.reshape(parts - 1, *stored.shape)[best, slices]
+        return _Search(
+            step=jnp.where(ended, 0, state.step + jnp.where(on_grid, parts - 1, _LEVELS)),
+            found=state.found | ended,
+            low=jnp.where(on_grid, top - 1 / grid, bottom),
+            high=top,
+            masks=jnp.where(better[:, None, None], decoded, state.masks),
+            valid=state.valid | better,
+        )
 
     def going(state: _Search) -> Array:
         return jnp.any(~state.found | (state.step < bisections))
 
-    def advance(state: _Search) -> _Search:
-        on_grid, halving = ~state.found, state.found & (state.step < bisections)
-        alpha = jnp.where(on_grid, (state.step + 1) / grid, (state.low + state.high) / 2)
-        decoded = decode(codes + alpha[:, None] * (target - codes)) > 0
-        decoded = jnp.where((alpha < 1)[:, None, None], decoded, stored)
-        passed = check(decoded)
-        taken = (on_grid & (passed | (alpha >= 1))) | (halving & passed)
-        return _Search(
-            step=jnp.where(on_grid & taken, 0, state.step + 1),
-            found=state.found | taken,
-            low=jnp.where(on_grid, alpha - 1 / grid, jnp.where(halving & ~passed, alpha, state.low)),
-            high=jnp.where(taken, alpha, state.high),
-            masks=jnp.where(taken[:, None, None], decoded, state.masks),
-            valid=jnp.where(taken, passed, state.valid),
-        )
-
-    none, no = jnp.zeros(len(codes)), jnp.zeros(len(codes), bool)
-    return lax.while_loop(going, advance, _Search(jnp.zeros(len(codes), jnp.int32), no, none, none, stored, no))
+    none = jnp.zeros(number)
+    start = _Search(none.astype(jnp.int32), none.astype(bool), none, none + 1, stored, stored_passed)
+    return lax.while_loop(going, advance, start)
 
 
 def nearest(codes: Array, bank: Array, chunk: int = 4096) -> tuple[Array, Array]:
