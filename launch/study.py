@@ -2,12 +2,16 @@
 
     python -m launch.study --config=experiments/srscn.py:preset=cpu \\
         --config.data.name=mscmr --config.data.root=DIR --workdir=DIR [--only=unet,srscn] [--leave_out=CASE]
+    python -m launch.study --config=experiments/drunet.py:data=acdc --folds=0,1,2,3,4 --split=test \\
+        --config.data.root=DIR --workdir=DIR
 
-Each variant is a run of `launch.train` in <workdir>/<variant>; what is done is not done again, so the same command
-goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant. Tables are printed, and
-<workdir>/report/report.html holds them with all plots and pictures (see `launch.report`).
+Each variant is a run of `launch.train` in <workdir>/<variant>, or in <workdir>/<variant>/fold<k>; what is done is not
+done again, so the same command goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant.
+Tables are printed, and <workdir>/report/report.html holds them with all plots and pictures (see `launch.report`). Folds
+of a variant are pooled: validation cases side by side, a test case once with the mean over the folds.
 """
 
+import itertools
 from pathlib import Path
 
 from absl import flags
@@ -18,6 +22,7 @@ from launch import cli
 CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/NAME.py[:key=value,...]")
 WORKDIR = flags.DEFINE_string("workdir", None, "one folder per variant is made here")
 ONLY = flags.DEFINE_list("only", [], "variants to run; default: all, as the experiment lists them")
+FOLDS = flags.DEFINE_list("folds", [], "cross-validation: each variant is trained on these folds, say 0,1,2,3,4")
 SPLIT = flags.DEFINE_string("split", "val", "split to compare on: val, test")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of a second set of tables")
 REFERENCE = flags.DEFINE_string(
@@ -46,11 +51,15 @@ def main() -> int:
     chosen = [name for name in variants if name in ONLY.value] if ONLY.value else list(variants)
     given = config_flags.get_override_values(flags.FLAGS["config"])
     overrides = [f"--config.{name}={value}" for name, value in given.items()]
-    for name in chosen:
-        cli.console.rule(name)
-        run = workdir / name
+    for fold in FOLDS.value:
+        if not fold.isdecimal():
+            raise InputError("--folds", f"{fold!r} is not the number of a fold")
+    for name, fold in itertools.product(chosen, FOLDS.value or [""]):
+        run = workdir / name / f"fold{fold}" if fold else workdir / name
+        cli.console.rule(f"{name} {run.name}" if fold else name)
         words = ",".join(filter(None, [arg, f"{key}={name}"]))
-        status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *overrides)
+        own = [*overrides, f"--config.data.fold={fold}"] if fold else overrides
+        status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *own)
         if not status and not study.is_evaluated(run, SPLIT.value, FLIPS.value):
             out = study.results(run, SPLIT.value)
             flips = "--flips" if FLIPS.value else "--noflips"

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.summary import by_case
 from cardiac_jax.report import build, collect, content
 from cardiac_jax.runs.evaluate import evaluate_maps
 from tests import images
@@ -110,6 +111,31 @@ def test_the_same_evaluations_give_the_same_page(made, evaluations):
     entries = collect.collect([evaluations / "out" / name for name in ("near", "far")], "val")
     again = build.build(entries, evaluations / "again", QUIET, published=PUBLISHED, leave_out=["patient6"])
     assert again.read_bytes() == (made / "report.html").read_bytes()
+
+
+def test_folds_of_one_method_are_pooled(evaluations, tmp_path):
+    """Different cases side by side; the same case, measured by two folds, once with its mean."""
+    for fold, numbers in ((0, (0, 1, 2)), (1, (2, 3, 4))):
+        pred = tmp_path / f"pred{fold}"
+        pred.mkdir()
+        for i in numbers:
+            source = evaluations / ("near" if fold else "far") / f"patient{i}.nii.gz"
+            shutil.copy(source, pred)
+        out = tmp_path / "net" / f"fold{fold}" / "evaluation_val"
+        evaluate_maps(pred, evaluations / "data", out, name="mscmr", method="net", console=QUIET)
+    (entry,) = collect.collect([tmp_path], "val")
+    assert entry.results.name == "net" and entry.results.about["folds"] == 2
+    dice = by_case(entry.results.rows, "dice", "LV")
+    assert sorted(dice) == [f"patient{i}" for i in range(5)]
+    near, far = (
+        by_case(collect.collect([evaluations / "out" / name], "val")[0].results.rows, "dice", "LV")
+        for name in ("near", "far")
+    )
+    assert dice["patient2"] == pytest.approx((near["patient2"] + far["patient2"]) / 2)
+    assert (dice["patient0"], dice["patient4"]) == (far["patient0"], near["patient4"])
+    for kind in entry.results.measured:
+        assert {row["case"] for row in kind} == set(dice)
+    assert Path(entry.results.about["files"]["patient4"]["prediction"]).parent.name == "pred1"
 
 
 def test_two_runs_of_one_method_are_told_apart_by_their_folders(evaluations):

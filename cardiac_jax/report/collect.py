@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.results import Results, read_results
+from cardiac_jax.runs import results
 from cardiac_jax.train.log import read_log
 
 ROWS = "cases.json"
@@ -15,19 +15,18 @@ ROWS = "cases.json"
 class Entry(NamedTuple):
     """One method of a report: what was measured, and the lines of its training log (none of another program)."""
 
-    results: Results
+    results: results.Results
     log: Sequence[dict[str, Any]]
 
 
 def collect(folders: Sequence[Path], split: str) -> list[Entry]:
     """The evaluations in `folders`: of each, what `evaluate` wrote there, or in a run's `evaluation_<split>`, or in
-    those of a study's runs.
+    those of a study's runs. The folds of one method are pooled.
 
     Raises:
       InputError: a folder holds no evaluation, or two are of different structures.
     """
-    found = [folder for root in folders for folder in _evaluations(root, split)]
-    entries = [_entry(folder) for folder in found]
+    entries = [_entry(group) for root in folders for group in _evaluations(root, split)]
     twice = [name for name, n in collections.Counter(e.results.name for e in entries).items() if n > 1]
     entries = [_renamed(entry) if entry.results.name in twice else entry for entry in entries]
     first = entries[0].results
@@ -51,24 +50,33 @@ def ordered(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
     return sorted(entries, key=lambda entry: place.get(entry.results.name, len(place)))
 
 
-def _evaluations(root: Path, split: str) -> list[Path]:
+def _evaluations(root: Path, split: str) -> list[list[Path]]:
+    """Folders of the evaluations under `root`, one group per method."""
     if not root.is_dir():
         raise InputError(root, "no such folder")
-    for candidates in ([root], [root / f"evaluation_{split}"], sorted(root.glob(f"*/evaluation_{split}"))):
-        held = [folder for folder in candidates if (folder / ROWS).is_file()]
-        if held:
-            return held
-    raise InputError(root, f"holds no {ROWS}, here or in evaluation_{split}: run launch.evaluate first")
+    inside = f"evaluation_{split}"
+    deeper = [[f"fold*/{inside}"], [f"*/{inside}", f"*/fold*/{inside}"]]
+    places = [[root], [root / inside], *([p for pattern in some for p in root.glob(pattern)] for some in deeper)]
+    for candidates in places:
+        found = sorted(path for path in candidates if (path / ROWS).is_file())
+        groups: dict[Path, list[Path]] = {}
+        for path in found:
+            run = path.parent
+            groups.setdefault(run.parent if run.name.startswith("fold") else run, []).append(path)
+        if groups:
+            return list(groups.values())
+    raise InputError(root, f"holds no {ROWS}, here or in {inside}: run launch.evaluate first")
 
 
-def _entry(folder: Path) -> Entry:
-    results = read_results(folder)
-    workdir = results.about.get("workdir")
-    return Entry(results, read_log(Path(workdir) / "log.jsonl") if workdir else [])
+def _entry(folders: Sequence[Path]) -> Entry:
+    pooled = results.pooled([results.read_results(folder) for folder in folders])
+    workdir = pooled.about.get("workdir")
+    return Entry(pooled, read_log(Path(workdir) / "log.jsonl") if workdir else [])
 
 
 def _renamed(entry: Entry) -> Entry:
     """Told apart by the folder: two seeds of one method."""
     folder = entry.results.folder.resolve()
     place = folder.parent if folder.name.startswith("evaluation_") else folder
+    place = place.parent if place.name.startswith("fold") else place
     return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({place.name})"))

@@ -174,7 +174,8 @@ def provenance(entries: Sequence[Entry], wishes: Wishes) -> Section:
                 Cell(str(value))
                 for value in (
                     entry.results.name,
-                    f"{about['data']['dataset']} {about['split']}",
+                    f"{about['data']['dataset']} {about['split']}"
+                    + (f", {about['folds']} folds" if "folds" in about else ""),
                     len({row["case"] for row in entry.results.rows}),
                     checkpoint.get("step", "-"),
                     config.get("seed", "-"),

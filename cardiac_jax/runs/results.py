@@ -134,6 +134,46 @@ def read_results(folder: Path) -> Results:
     return Results(about["name"], Measured(*kinds), about, folder)
 
 
+def pooled(folds: Sequence[Results]) -> Results:
+    """The folds of one method as one: cases of different folds side by side; a case that several folds measured, as a
+    test set's, once, with the mean over the folds (and the first fold's label map, for pictures).
+
+    Raises:
+      InputError: folds of different methods or data.
+    """
+    first = folds[0]
+    for other in folds[1:]:
+        if (other.name, other.about["data"]) != (first.name, first.about["data"]):
+            raise InputError(other.folder, f"is not another fold of what lies in {first.folder}")
+    if len(folds) == 1:
+        return first
+    kinds = [_mean_of([one.measured[i] for one in folds]) for i in range(len(Measured._fields))]
+    found: dict[str, dict[str, str]] = {}
+    for one in reversed(folds):
+        for case, held in one.about["files"].items():
+            found[case] = {**held, "prediction": str((one.folder / held["prediction"]).resolve())}
+    return first._replace(measured=Measured(*kinds), about={**first.about, "files": found, "folds": len(folds)})
+
+
+def _mean_of(folds: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """Rows of several folds, those about the same thing averaged: infinite if it is infinite in any fold."""
+    held: dict[tuple[str, ...], list[Row]] = {}
+    for rows in folds:
+        for row in rows:
+            about = tuple(f"{k}={v}" for k, v in row.items() if (isinstance(v, str) and k != "status") or k == "slice")
+            held.setdefault(about, []).append(row)
+    return tuple(_mean_row(rows) for rows in held.values())
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    first = rows[0]
+    if len(rows) == 1:
+        return first
+    worst = next((row["status"] for row in rows if row.get("status", "ok") != "ok"), first.get("status"))
+    numbers = {k: sum(float(row[k]) for row in rows) / len(rows) for k, v in first.items() if isinstance(v, float)}
+    return {**first, **numbers, **({"status": worst} if worst is not None else {})}
+
+
 def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
     """best, median, worst -> (case, its mean Dice over structures and methods), among cases whose image is known."""
     per_method = [mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:]) for one in methods]
