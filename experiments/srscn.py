@@ -85,6 +85,9 @@ def _cpu(config: Config) -> None:
     config.prior.steps = 1500
     config.prior.stride = 2  # 128 -> 8 x 8 before the code; the paper's 3 would leave 6 x 6 of its 10 x 10
     config.ramp = (0.5, 0.75)
+    if config.transforms.shape_prior:
+        # At 5e-4 the gradient of the shape term is 2 to 4 times that of L_seg; so it is a third to a half of it.
+        config.transforms.shape_prior = 1e-4
     config.data.dense_share = 0.5
 
 

@@ -245,7 +245,9 @@ def test_solid_and_empty_masks_pass_by_flag():
 
 def test_judging_what_was_measured_under_other_limits():
     masks = _blobs(9, BATCH, (SIZE, SIZE))
-    loose = LIMITS._replace(objects=99, disconnected_px=999, holes_px=999, endo_concavity_mm=30.0, epi_concavity_mm=30.0)
+    loose = LIMITS._replace(
+        objects=99, disconnected_px=999, holes_px=999, endo_concavity_mm=30.0, epi_concavity_mm=30.0
+    )
     again = anatomy.judge(check(masks, SPACING_MM, LIMITS).measured, loose)
     want = check(masks, SPACING_MM, loose)
     jax.tree.map(np.testing.assert_array_equal, again, want)

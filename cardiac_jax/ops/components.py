@@ -135,5 +135,8 @@ def _by_labels(labels: Array) -> Components:
     flat = labels.reshape(-1, labels.shape[-1])
     lane = lax.broadcasted_iota(jnp.int32, flat.shape, 1)
     sizes = jnp.zeros(flat.shape, jnp.int32).at[flat, lane].add(1, mode="drop")
-    root = jnp.where(sizes.max(0) > 0, sizes.argmax(0), -1)
-    return Components((sizes > 0).sum(0, dtype=jnp.int32), words(labels == root[None, None]))
+    most = sizes.max(0)
+    index = lax.broadcasted_iota(jnp.int32, flat.shape, 0)
+    root = jnp.where((sizes == most[None]) & (most > 0)[None], index, len(flat)).min(0)  # argmax is not vectorised
+    largest = (labels == root[None, None]) & (most > 0)[None, None]
+    return Components((sizes > 0).sum(0, dtype=jnp.int32), words(largest))

@@ -24,7 +24,6 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] float32 -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> logits [N, H, W]
 Check = Callable[[Array], Array]  # masks [N, H, W] bool -> whether they pass [N]
 
-_TOGETHER = 16  # slices that search for their alpha together
 _LEVELS = 3  # bisections that are decoded and checked at once, by all the points they may meet
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
 
@@ -72,13 +71,21 @@ class _Search(NamedTuple):
 
 
 def project(
-    masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
+    masks: Array,
+    encode: Encode,
+    decode: Decode,
+    bank: Bank,
+    check: Check,
+    grid: int = 16,
+    bisections: int = 6,
+    together: int = 4,
 ) -> Projection:
     """Projects masks `[N, H, W]`, nonzero inside, all at once. Meant to be jitted with the functions bound.
 
     Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
     before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
-    end. All slices are decoded and checked together; those that fail search together, a few at a time.
+    end. All slices are decoded and checked at once; those that fail search for their alpha `together` at a time, each
+    by seven values at once (4 x 7 masks fill one word of the check; a GPU would rather have more).
     """
     number, _, width = masks.shape
     codes = encode((masks != 0).astype(jnp.float32))
@@ -87,7 +94,7 @@ def project(
     own = decode(codes) > 0
     stored = jnp.unpackbits(bank.masks[neighbour], axis=-1, count=width).astype(bool)
     passed, stored_passed = check(jnp.concatenate([own, stored])).reshape(2, number)
-    together = min(number, _TOGETHER)
+    together = min(number, together)
     order = jnp.argsort(passed)  # failing slices first
 
     def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
