@@ -1,4 +1,4 @@
-"""The main job end to end on the phantom: simulate, train prior and SRSCN, evaluate on unseen patients, draw.
+"""The main job end to end on the phantom: simulate, train prior and SRSCN, evaluate on unseen patients, report.
 
 python -m launch.demo [--workdir=demo_run]      about ten minutes on 2 cores; run again to go on where it stopped
 """
@@ -15,18 +15,21 @@ WORKDIR = flags.DEFINE_string("workdir", "demo_run", "where everything is writte
 def main() -> int:
     """0, or the exit status of the command that failed."""
     workdir = Path(WORKDIR.value)
-    data, run, out = workdir / "phantom", workdir / "srscn", workdir / "test"
+    data, run, out, report = (workdir / name for name in ("phantom", "srscn", "test", "report"))
     config = "--config=experiments/srscn.py:method=srscn,preset=demo"
     commands = (
         ["launch.train", config, f"--config.data.root={data}", f"--workdir={run}"],
         ["launch.evaluate", f"--workdir={run}", "--split=test", f"--out={out}"],
+        ["launch.report", f"--runs={out}", f"--out={report}", "--title=SRSCN on unseen phantom patients"],
     )
     for command in commands:
         cli.console.rule(" ".join(["python -m", *command]))
         status = cli.call(*command)
         if status:
             return status
-    cli.console.print(f"Open {out / 'overlay.png'} and {out / 'table.md'}; label maps are in {out / 'predictions'}.")
+    cli.console.print(
+        f"Open {report / 'report.html'} or {out / 'overlay.png'}; label maps are in {out / 'predictions'}."
+    )
     return 0
 
 
