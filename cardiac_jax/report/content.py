@@ -37,14 +37,15 @@ def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
 
 
 def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
-    """The table of the methods, the paired tests, and the same figures beside those of the paper."""
+    """The table of the methods, the paired tests, and beside them the paper's figures, unless patients are simulated."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures)]
     if wishes.leave_out:
         tables.append(table.method_table(rows, structures, leave_out=wishes.leave_out))
     if len(rows) > 1:
         tables.append(table.comparison_table(agreement.compare(rows, wishes.reference, structures)))
-    if any(name in wishes.published.get("dice", {}) for name in rows):
+    simulated = entries[0].results.about["data"]["dataset"] == "phantom"
+    if not simulated and any(name in wishes.published.get("dice", {}) for name in rows):
         tables.append(_beside(rows, structures, wishes.published))
     return Section("results", "Results", _warnings(entries), tables)
 
