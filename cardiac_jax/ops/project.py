@@ -24,7 +24,7 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] float32 -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> logits [N, H, W]
 Check = Callable[[Array], Array]  # masks [N, H, W] bool -> whether they pass [N]
 
-_LEVELS = 3  # bisections that are decoded and checked at once, by all the points they may meet
+_FEW = 64  # slices: fewer search 4 at a time by 7 values each, which fills one word of the check; more, one by one
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
 
 
@@ -78,14 +78,12 @@ def project(
     check: Check,
     grid: int = 16,
     bisections: int = 6,
-    together: int = 4,
 ) -> Projection:
     """Projects masks `[N, H, W]`, nonzero inside, all at once. Meant to be jitted with the functions bound.
 
     Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
     before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
-    end. All slices are decoded and checked at once; those that fail search for their alpha `together` at a time, each
-    by seven values at once (4 x 7 masks fill one word of the check; a GPU would rather have more).
+    end. All slices are decoded and checked at once; those that fail search together, a group at a time.
     """
     number, _, width = masks.shape
     codes = encode((masks != 0).astype(jnp.float32))
@@ -94,14 +92,14 @@ def project(
     own = decode(codes) > 0
     stored = jnp.unpackbits(bank.masks[neighbour], axis=-1, count=width).astype(bool)
     passed, stored_passed = check(jnp.concatenate([own, stored])).reshape(2, number)
-    together = min(number, together)
+    together, levels = (min(number, 4), 3) if number < _FEW else (_FEW, 1)
     order = jnp.argsort(passed)  # failing slices first
 
     def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
         begin, result = state
         index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
         last = (stored[index], stored_passed[index])
-        found = _search(codes[index], target[index], *last, decode, check, grid, bisections)
+        found = _search(codes[index], target[index], *last, decode, check, grid, bisections, levels)
         moved = ~passed[index]
         changed = result._replace(
             masks=result.masks.at[index].set(jnp.where(moved[:, None, None], found.masks, own[index])),
@@ -123,12 +121,13 @@ def _search(
     check: Check,
     grid: int,
     bisections: int,
+    levels: int,
 ) -> _Search:
     """The smallest passing alpha from `codes` to `target`, both `[C, d]`, whose own masks are `stored [C, H, W]`.
 
-    Several values are tried at once: the next of the grid, or every point that the next bisections may ask for.
+    2^levels - 1 values are tried at once: the next of the grid, or all that the next `levels` bisections may ask for.
     """
-    number, parts = len(codes), 2**_LEVELS
+    number, parts = len(codes), 2**levels
     ways, slices = jnp.arange(1, parts)[:, None], jnp.arange(number)
 
     def advance(state: _Search) -> _Search:
@@ -141,7 +140,7 @@ def _search(
         passed = check(decoded).reshape(parts - 1, number)
 
         low, high = jnp.zeros(number, jnp.int32), jnp.full(number, parts, jnp.int32)
-        for level in range(_LEVELS):
+        for level in range(levels):
             middle, more = (low + high) // 2, state.step + level < bisections
             below = passed[middle - 1, slices]
             low, high = jnp.where(more & ~below, middle, low), jnp.where(more & below, middle, high)
@@ -152,7 +151,7 @@ def _search(
         bottom = state.low + (state.high - state.low) * low / parts
         decoded = decoded.reshape(parts - 1, *stored.shape)[best, slices]
         return _Search(
-            step=jnp.where(ended, 0, state.step + jnp.where(on_grid, parts - 1, _LEVELS)),
+            step=jnp.where(ended, 0, state.step + jnp.where(on_grid, parts - 1, levels)),
             found=state.found | ended,
             low=jnp.where(on_grid, top - 1 / grid, bottom),
             high=top,

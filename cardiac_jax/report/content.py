@@ -37,7 +37,7 @@ def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
 
 
 def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
-    """The table of the methods, the paired tests, and beside them the paper's figures, unless patients are simulated."""
+    """The table of the methods, paired tests, and the paper's figures beside ours, unless patients are simulated."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures)]
     if wishes.leave_out:
