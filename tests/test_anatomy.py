@@ -115,12 +115,9 @@ def test_large_frames_are_checked_whole_or_cropped():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[others], b[others], rtol=1e-6), small, whole)
 
 
-def test_batches_of_any_length_and_type_give_the_same():
+def test_several_blocks_and_none():
     masks = _blobs(5, anatomy.BLOCK + 3, (20, 24))
-    want = check(masks, 3.0, LIMITS)
-    _agree(masks, want, 3.0)
-    short = check(masks[:5].astype(np.uint8) * 7, 3.0, LIMITS)
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:5]), short, want)
+    _agree(masks, check(masks.astype(np.uint8) * 7, 3.0, LIMITS), 3.0)
     none = jax.eval_shape(check, masks[:0], 3.0, LIMITS)
     assert none.valid.shape == none.measured.thickness_mm.shape == (0,)
 

@@ -2,8 +2,9 @@
 
 A mask is encoded to z. If its decoded mask passes, that is the answer; else z* = z + a (z_NN - z), with z_NN the
 nearest code of a bank of codes that pass, and a the smallest in [0, 1] that passes. (The paper prints z - z_NN, which
-would lead away from the valid neighbour.) Every mask returned is the very array that the check has passed: nothing
-is decoded a second time, and a = 1 takes the mask that was stored with the code when it passed.
+would lead away from the valid neighbour.) Every mask returned is checked last of all, as the array that is returned:
+a compiler may evaluate a decoder twice and round differently. What failed then, and a = 1, take the mask that was
+stored with the neighbour's code when it passed.
 """
 
 from __future__ import annotations
@@ -67,17 +68,10 @@ class _Search(NamedTuple):
     low: Array
     high: Array
     masks: Array  # at `high`
-    valid: Array
 
 
 def project(
-    masks: Array,
-    encode: Encode,
-    decode: Decode,
-    bank: Bank,
-    check: Check,
-    grid: int = 16,
-    bisections: int = 6,
+    masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
 ) -> Projection:
     """Projects masks `[N, H, W]`, nonzero inside, all at once. Meant to be jitted with the functions bound.
 
@@ -89,34 +83,44 @@ def project(
     codes = encode((masks != 0).astype(jnp.float32))
     neighbour, _ = nearest(codes, bank.codes)
     target = bank.codes[neighbour]
-    own = decode(codes) > 0
     stored = jnp.unpackbits(bank.masks[neighbour], axis=-1, count=width).astype(bool)
-    passed, stored_passed = check(jnp.concatenate([own, stored])).reshape(2, number)
     together, levels = (min(number, 4), 3) if number < _FEW else (_FEW, 1)
-    order = jnp.argsort(passed)  # failing slices first
 
-    def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
-        begin, result = state
-        index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
-        last = (stored[index], stored_passed[index])
-        found = _search(codes[index], target[index], *last, decode, check, grid, bisections, levels)
-        moved = ~passed[index]
-        changed = result._replace(
-            masks=result.masks.at[index].set(jnp.where(moved[:, None, None], found.masks, own[index])),
-            alpha=result.alpha.at[index].set(jnp.where(moved, found.high, 0.0)),
-            valid=result.valid.at[index].set(found.valid | ~moved),
-        )
-        return begin + together, changed
+    def search(result: Projection, failing: Array) -> Projection:
+        order = jnp.argsort(~failing)
 
-    start = Projection(own, jnp.zeros(number), neighbour, ~passed, passed)
-    return lax.while_loop(lambda state: state[0] < (~passed).sum(), some, (jnp.int32(0), start))[1]
+        def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+            begin, result = state
+            index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
+            found = _search(codes[index], target[index], stored[index], decode, check, grid, bisections, levels)
+            moved = failing[index]
+            new = jnp.where(moved[:, None, None], found.masks, result.masks[index])
+            alpha = jnp.where(moved, found.high, result.alpha[index])
+            changed = result._replace(masks=result.masks.at[index].set(new), alpha=result.alpha.at[index].set(alpha))
+            return begin + together, changed
+
+        return lax.while_loop(lambda state: state[0] < failing.sum(), some, (jnp.int32(0), result))[1]
+
+    def turn(result: Projection, last: Array) -> tuple[Projection, None]:
+        passed, stored_passed = check(jnp.concatenate([result.masks, stored])).reshape(2, number)
+        result = search(result, ~passed & ~last)
+        refused = ~passed & last
+        return result._replace(
+            masks=jnp.where(refused[:, None, None], stored, result.masks),
+            alpha=jnp.where(refused, 1.0, result.alpha),
+            valid=passed | stored_passed,
+        ), None
+
+    none = jnp.zeros(number)
+    start = Projection(decode(codes) > 0, none, neighbour, none > 0, none > 0)
+    result, _ = lax.scan(turn, start, jnp.asarray([False, True]))
+    return result._replace(changed=result.alpha > 0)
 
 
 def _search(
     codes: Array,
     target: Array,
     stored: Array,
-    stored_passed: Array,
     decode: Decode,
     check: Check,
     grid: int,
@@ -156,18 +160,17 @@ def _search(
             low=jnp.where(on_grid, top - 1 / grid, bottom),
             high=top,
             masks=jnp.where(better[:, None, None], decoded, state.masks),
-            valid=state.valid | better,
         )
 
     def going(state: _Search) -> Array:
         return jnp.any(~state.found | (state.step < bisections))
 
     none = jnp.zeros(number)
-    start = _Search(none.astype(jnp.int32), none.astype(bool), none, none + 1, stored, stored_passed)
+    start = _Search(none.astype(jnp.int32), none.astype(bool), none, none + 1, stored)
     return lax.while_loop(going, advance, start)
 
 
-def nearest(codes: Array, bank: Array, chunk: int = 4096) -> tuple[Array, Array]:
+def nearest(codes: Array, bank: Array, chunk: int = 1024) -> tuple[Array, Array]:
     """Index of the nearest of `bank [M, d]` for each of `codes [Q, d]`, and its squared distance: `[Q]`, `[Q]`.
 
     Exact: differences are squared, not expanded. The first of equals wins. No more than Q x `chunk` distances exist
