@@ -101,19 +101,19 @@ def project(
 
         return lax.while_loop(lambda state: state[0] < failing.sum(), some, (jnp.int32(0), result))[1]
 
-    def turn(result: Projection, last: Array) -> tuple[Projection, None]:
-        passed, stored_passed = check(jnp.concatenate([result.masks, stored])).reshape(2, number)
-        result = search(result, ~passed & ~last)
-        refused = ~passed & last
-        return result._replace(
-            masks=jnp.where(refused[:, None, None], stored, result.masks),
-            alpha=jnp.where(refused, 1.0, result.alpha),
-            valid=passed | stored_passed,
-        ), None
+    def turn(state: tuple[Array, Array, Projection]) -> tuple[Array, Array, Projection]:
+        begin, _, result = state
+        passed = check(result.masks)
+        result = search(result, ~passed & begin)
+        refused = ~passed & ~begin & (result.alpha < 1)
+        masks = jnp.where(refused[:, None, None], stored, result.masks)
+        result = result._replace(masks=masks, alpha=jnp.where(refused, 1.0, result.alpha), valid=passed)
+        return jnp.asarray(False), begin | refused.any(), result
 
     none = jnp.zeros(number)
     start = Projection(decode(codes) > 0, none, neighbour, none > 0, none > 0)
-    result, _ = lax.scan(turn, start, jnp.asarray([False, True]))
+    begin = jnp.asarray(True)
+    result = lax.while_loop(lambda state: state[1], turn, (begin, begin, start))[2]
     return result._replace(changed=result.alpha > 0)
 
 
