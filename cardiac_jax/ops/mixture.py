@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-CHUNK = 16384  # rows of data in work at once
+CHUNK = 2048  # rows of data in work at once
 _LEAST = 1e-6  # points' worth of responsibility below which a component keeps its mean and covariance
 _EXACT = lax.Precision.HIGHEST
 
