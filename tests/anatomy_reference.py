@@ -48,7 +48,7 @@ def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float
     enclosed = ~wall & ~outside
     lumen = _largest(enclosed)
 
-    hull = _hull(wall)
+    hull = hull_of(wall)
     depth_px = _depth(hull)
     pocket = np.zeros_like(wall)
     seeds = np.where(hull & outside, depth_px, 0.0)
@@ -72,7 +72,7 @@ def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float
     if far.any():
         nearest_px = min(ndimage.distance_transform_edt(filled)[far].min(), REACH_PX)
         thickness_mm = (nearest_px - 1) * spacing_mm
-    inner = _hull(far) if far.any() else far
+    inner = hull_of(far) if far.any() else far
     endo_px = np.where(inner & ~cavity, _depth(inner), 0).max()
     epi_px = np.where(hull & ~filled, depth_px, 0).max()
     return Measured(
@@ -97,7 +97,7 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     return pieces == 1 + np.argmax(sizes[1:]) if sizes.size > 1 else mask
 
 
-def _hull(mask: np.ndarray) -> np.ndarray:
+def hull_of(mask: np.ndarray) -> np.ndarray:
     """Pixels whose centres lie within the convex hull of the mask's pixel centres."""
     points = np.argwhere(mask & ~ndimage.binary_erosion(mask))
     try:
@@ -143,3 +143,13 @@ def verdict(measured: Measured, limits: Limits) -> dict[str, bool]:
     }
     passed = {"shape": shape} | {name: bool(empty or ok) for name, ok in checks.items()}
     return {"valid": all(passed.values())} | passed
+
+
+def blobs(seed: int, number: int, shape: tuple[int, int]) -> np.ndarray:
+    """Ragged masks of every smoothness and share, many with holes, in pieces or at the edge."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(number):
+        smooth = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0, 5))
+        masks.append(smooth > np.quantile(smooth, rng.uniform(0.1, 0.98)))
+    return np.stack(masks)
