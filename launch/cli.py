@@ -46,6 +46,10 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _parse() -> None:
+    if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
+        print(sys.modules["__main__"].__doc__ or "")
+        print(flags.FLAGS.main_module_help())
+        sys.exit(0)
     try:
         extra = flags.FLAGS(sys.argv)[1:]
     except (flags.Error, OSError) as error:

@@ -19,7 +19,7 @@ OUT = flags.DEFINE_string("out", None, "folder for the results")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on, or plain folders of label maps")
 ROOT = flags.DEFINE_string("data.root", None, "its folder; default: the one trained on")
-SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all")
+SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
@@ -55,6 +55,7 @@ def main() -> None:
         out,
         name=NAME.value or "",
         method=METHOD.value,
+        split=SPLIT.value if flags.FLAGS["split"].present else "all",
         images=Path(IMAGES.value) if IMAGES.value else None,
         leave_out=LEAVE_OUT.value,
         console=cli.console,

@@ -8,6 +8,7 @@ into its `evaluation_<split>`, or a whole study.
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 
@@ -16,7 +17,9 @@ from launch import cli
 RUNS = flags.DEFINE_list("runs", [], "folders with evaluations")
 OUT = flags.DEFINE_string("out", None, "folder for the report")
 SPLIT = flags.DEFINE_string("split", "val", "of runs and studies: which evaluation")
-REFERENCE = flags.DEFINE_string("reference", "", "method that the others are tested against; default: the first")
+REFERENCE = flags.DEFINE_string(
+    "reference", "", "method that the others are tested against; default: the system's own, else the first"
+)
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases without which the main table is printed a second time")
 TITLE = flags.DEFINE_string("title", "", "of the page")
 
@@ -34,11 +37,16 @@ def main() -> None:
         ordered(entries, paper.STUDY[1] if paper else ()),
         out,
         cli.console,
-        reference=REFERENCE.value,
+        reference=REFERENCE.value or _own(entries, paper),
         published=paper.PUBLISHED if paper else {},
         leave_out=LEAVE_OUT.value,
         title=TITLE.value,
     )
+
+
+def _own(entries: list, paper: ModuleType | None) -> str:
+    names = [entry.results.name for entry in entries]
+    return paper.REFERENCE if paper and paper.REFERENCE in names else names[0]
 
 
 if __name__ == "__main__":

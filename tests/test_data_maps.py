@@ -44,6 +44,18 @@ def test_a_data_set_description_names_the_values(folders):
     assert maps.find(pred, truth).dataset.classes == ("background", "RV", "Myo", "LV")
 
 
+def test_a_description_beside_the_predictions_counts_too(folders):
+    pred, truth = folders
+    (pred / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "wall": 1, "pool": 3}}))
+    assert maps.find(pred, truth).dataset.classes == ("background", "wall", "pool")
+
+
+def test_images_of_other_names_are_refused(folders, tmp_path):
+    images.save(tmp_path / "imagesTs" / "x.nii.gz", np.ones(SHAPE, np.float32))
+    with pytest.raises(InputError, match="imagesTs"):
+        maps.find(*folders, tmp_path / "imagesTs")
+
+
 def test_not_annotated_is_not_a_structure(folders):
     pred, truth = folders
     drawn = np.zeros(SHAPE, np.uint8)
@@ -108,9 +120,19 @@ def _unnamed(pred, truth):
     (truth / "dataset.json").write_text('{"labels": {"background": 0, "RV": 1}}')
 
 
+def _image(pred, truth):
+    images.save(pred / "b.nii.gz", np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16))
+
+
+def _other_values(pred, truth):
+    images.save(pred / "b.nii.gz", np.full(SHAPE, 200, np.uint8))
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
+        (_image, "an image, not a label map"),
+        (_other_values, "200 against 1, 3"),
         (_stranger, "c.nii.gz"),
         (_other_grid, "b.nii.gz"),
         (_elsewhere, "b.nii.gz"),

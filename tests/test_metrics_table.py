@@ -278,3 +278,13 @@ def test_agreement_table():
     assert three[got.header.index("Pearson's r")].text.endswith("[-, -]")
     with pytest.raises(InputError, match="needs 2 cases or more, there are 1"):
         cohort_table.agreement_table({("LV volume", "ml"): (pred[:1], truth[:1])})
+
+
+def test_a_method_that_missed_a_structure_is_not_best_by_leaving_it_out():
+    """HD: `lucky` is nearer on the one case it found, `sound` found both."""
+    lucky = _rows({"a": (0.9, 0.9, 0.9), "b": (0.0, 0.9, 0.9)}, hd=2.0)
+    sound = _rows({"a": (0.8, 0.8, 0.8), "b": (0.8, 0.8, 0.8)}, hd=3.0)
+    made = table.method_table({"lucky": lucky, "sound": sound}, STRUCTURES, "hd_mm")
+    bold = {row[0].text: [cell.bold for cell in row[1:]] for row in made.rows}
+    assert bold["lucky"] == [False, True, True, False]
+    assert bold["sound"] == [True, False, False, True]

@@ -173,6 +173,16 @@ def test_what_cannot_be_shown_is_refused(evaluations, tmp_path):
         build.build(entries, tmp_path, QUIET, reference="other")
     with pytest.raises(InputError, match="patient99"):
         build.build(entries, tmp_path, QUIET, leave_out=["patient99"])
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(evaluations / "near" / "patient7.nii.gz", alone)
+    for name, given in (("one", alone), ("others", tmp_path / "few")):
+        if name == "others":
+            given.mkdir()
+            shutil.copy(evaluations / "near" / "patient1.nii.gz", given)
+        evaluate_maps(given, evaluations / "data", tmp_path / name, name="mscmr", console=QUIET)
+    with pytest.raises(InputError, match="shares no case"):
+        collect.collect([tmp_path / "one", tmp_path / "others"], "val")
     truth = tmp_path / "truth"
     images.save(truth / "a.nii.gz", np.ones((4, 4, 2), np.uint8) * np.array([0, 1], np.uint8))
     evaluate_maps(truth, truth, tmp_path / "plain", console=QUIET)

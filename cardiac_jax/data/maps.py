@@ -18,6 +18,8 @@ from cardiac_jax.data.load import canonical_labels, same_grid
 from cardiac_jax.errors import InputError
 
 CHANNEL = "_0000"
+DESCRIPTION = "dataset.json"
+MOST_LABELS = 64
 
 
 class Pair(NamedTuple):
@@ -42,27 +44,34 @@ class Maps(NamedTuple):
     missing: list[str]
 
 
-def find(pred: Path, truth: Path, images: Path | None = None, chosen: Dataset | None = None) -> Maps:
+def find(
+    pred: Path, truth: Path, images: Path | None = None, chosen: Dataset | None = None, split: str = "all"
+) -> Maps:
     """Pairs by name, sorted.
 
     Args:
       chosen: the data set whose folder `truth` is; None: a folder of label maps.
+      split: of a data set whose publisher's folders fix it: train, val, test or all.
 
     Raises:
-      InputError: a folder holds no label map, or a prediction has no truth.
+      InputError: a folder holds no label map, a prediction has no truth, no image has the name of a case, or no label
+        value of the predictions is one of the truths.
     """
     predictions = _files(pred)
     if chosen is None:
         truths = _files(truth)
         pictures = {case.removesuffix(CHANNEL): path for case, path in _files(images).items()} if images else {}
-        chosen = _described(truth, [*predictions.values(), *truths.values()])
+        if images and not pictures.keys() & predictions.keys():
+            raise InputError(images, f"holds no image of the name of a case, such as {min(predictions)}")
     else:
-        labelled = [record for record in chosen.find(truth) if record.label is not None]
+        labelled = [r for r in chosen.find(truth) if r.label is not None and split in ("all", r.split)]
         truths = {record.id: record.label for record in labelled if record.label is not None}
         pictures = {record.id: next(iter(record.images.values())) for record in labelled}
     strangers = sorted(predictions.keys() - truths.keys())
     if strangers:
-        raise InputError(predictions[strangers[0]], f"has no gold standard of the same name in {truth}")
+        hint = "" if chosen else " (of a data set's own folder: name it, --data.name=...)"
+        raise InputError(predictions[strangers[0]], f"has no gold standard of the same name in {truth}{hint}")
+    chosen = chosen or _described(pred, truth, predictions, truths)
     pairs = [Pair(case, predictions[case], truths[case], pictures.get(case)) for case in sorted(predictions)]
     return Maps(chosen, pairs, sorted(truths.keys() - predictions.keys()))
 
@@ -91,17 +100,31 @@ def _files(root: Path) -> dict[str, Path]:
     return {path.name[: -len(volume.suffix(path) or "")]: path for path in found}
 
 
-def _described(truth: Path, paths: list[Path]) -> Dataset:
+def _described(pred: Path, truth: Path, predictions: dict[str, Path], truths: dict[str, Path]) -> Dataset:
     """Classes from a `dataset.json`, else one for every value that any of the maps holds."""
-    for path in (truth / "dataset.json", truth.parent / "dataset.json"):
-        if path.is_file():
-            named = _read_names(path)
-            break
+    places = (truth, truth.parent, pred, pred.parent)
+    described = next((folder / DESCRIPTION for folder in places if (folder / DESCRIPTION).is_file()), None)
+    if described is not None:
+        named = _read_names(described)
     else:
-        values = sorted({int(v) for path in paths for v in np.unique(formats.read(path).data)} - {0, IGNORE})
-        named = {0: "background"} | {value: f"label {value}" for value in values}
+        predicted, true = _values(list(predictions.values())), _values([truths[case] for case in predictions])
+        if predicted and true and not predicted & true:
+            shown = " against ".join(", ".join(map(str, sorted(values))) for values in (predicted, true))
+            raise InputError(pred, f"no label value in common with {truth}: {shown}; recode one of them")
+        named = {0: "background"} | {value: f"label {value}" for value in sorted(predicted | true)}
     labels = {value: k for k, value in enumerate(named)} | ({} if IGNORE in named else {IGNORE: IGNORE})
     return Dataset(str(truth), tuple(named.values()), labels, ("image",), _nothing, "affine")
+
+
+def _values(paths: list[Path]) -> set[int]:
+    """Every label value of the maps but background and 255; raises InputError where there are too many for labels."""
+    found: set[int] = set()
+    for path in paths:
+        held = np.unique(formats.read(path).data)
+        if len(held) > MOST_LABELS:
+            raise InputError(path, f"holds {len(held)} different values: an image, not a label map")
+        found |= {int(value) for value in held}
+    return found - {0, IGNORE}
 
 
 def _read_names(path: Path) -> dict[int, str]:

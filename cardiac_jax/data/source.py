@@ -16,6 +16,9 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.progress import progress, shown
 from cardiac_jax.types import Config
 
+PHANTOM = "runs/phantom"
+"""Where the phantom lies by default."""
+
 
 class Source(NamedTuple):
     """Prepared cases by split ("train", "val"; test cases are left alone until they are evaluated)."""
@@ -32,8 +35,8 @@ def load(config: Config, seed: int, console: Console) -> Source:
       InputError: the first problem found; `launch.prepare --check` lists them all.
     """
     chosen, root = dataset(config.name), Path(config.root)
-    if not config.root:
-        raise InputError("data.root", "is required: the folder of the data set")
+    if not config.root or (config.name != "phantom" and config.root == PHANTOM and not root.exists()):
+        raise InputError("data.root", f"is required: the folder of the data set {config.name}")
     records = chosen.find(root)
     split = split_of(config, seed, records)
     cases = {}
@@ -48,6 +51,7 @@ def make_phantom(config: Config, seed: int, console: Console) -> None:
     root = Path(config.root)
     if config.name != "phantom" or not config.root or root.exists():
         return
+    console.print(f"data.name=phantom and {root} is not there: simulating {config.patients} patients in it")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with progress(console) as bar:

@@ -148,11 +148,15 @@ def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
 def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
     """Methods whose mean, as printed, is best: a tie on paper is a tie in bold.
 
-    None for a single method, and for a measure of which neither more nor less is better.
+    None for a single method, and for a measure of which neither more nor less is better. Of methods with misses, whose
+    means leave them out, only those with the fewest take part.
     """
     higher = METRICS[metric].higher_is_better
-    shown = {m: float(METRICS[metric].text(s.mean)) for m, s in column.items() if s.n}
-    if len(shown) < 2 or higher is None:
+    fewest = min((s.misses for s in column.values()), default=0)
+    if sum(s.n > 0 for s in column.values()) < 2 or higher is None:
+        return set()
+    shown = {m: float(METRICS[metric].text(s.mean)) for m, s in column.items() if s.n and s.misses == fewest}
+    if not shown:
         return set()
     best = max(shown.values()) if higher else min(shown.values())
     return {method for method, value in shown.items() if value == best}

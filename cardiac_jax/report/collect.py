@@ -32,9 +32,16 @@ def collect(folders: Sequence[Path], split: str) -> list[Entry]:
     first = entries[0].results
     for entry in entries:
         if entry.results.structures != first.structures:
-            raise InputError(
-                entry.results.folder, f"measures {entry.results.structures}, {first.folder} {first.structures}"
+            problem = (
+                f"measures {', '.join(entry.results.structures)}, {first.folder} {', '.join(first.structures)}; "
+                "a dataset.json or --data.name gives label values their names"
             )
+            raise InputError(entry.results.folder, problem)
+    measured = [{row["case"] for row in entry.results.rows} for entry in entries]
+    if not set.intersection(*measured):
+        raise InputError(
+            entries[-1].results.folder, "shares no case with the other evaluations: there is nothing to compare"
+        )
     return entries
 
 

@@ -85,6 +85,7 @@ def evaluate_maps(
     name: str = "",
     method: str = "",
     images: Path | None = None,
+    split: str = "all",
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> results.Results:
@@ -94,11 +95,12 @@ def evaluate_maps(
       name: the data set whose folder `truth` is; "": a folder of label maps.
       method: name in tables; default: that of the folder.
       images: for pictures.
+      split: of a data set, as `data/maps.py` has it.
 
     Raises:
       InputError: a prediction without truth, on another grid, or with an unknown label value.
     """
-    found = maps.find(pred, truth, images, dataset(name) if name else None)
+    found = maps.find(pred, truth, images, dataset(name) if name else None, split)
     chosen = found.dataset
     measured = results.Measured()
     files: dict[str, dict[str, str]] = {}
@@ -109,7 +111,7 @@ def evaluate_maps(
     about = {
         "name": method or pred.resolve().name,
         "data": _data(chosen),
-        "split": "all",
+        "split": split,
         "missing": found.missing,
         "files": files,
     }
