@@ -61,9 +61,9 @@ def written(folder: Path) -> dict[str, int]:
 def test_a_run_leaves_what_it_promises(room):
     names = {path.name for path in room.run.iterdir()}
     assert names == {".lock", "checkpoints", "config.json", "log.jsonl", FILE}
-    config = json.loads((room.run / "config.json").read_text())
+    config = json.loads((room.run / "config.json").read_text(encoding="utf-8"))
     assert (config["method"], config["train"]["steps"]) == ("srscn", tiny.KEYS["train.steps"])
-    split = json.loads((room.run / FILE).read_text())
+    split = json.loads((room.run / FILE).read_text(encoding="utf-8"))
     assert split == {"train": ["patient1", "patient2"], "val": ["patient3"], "test": ["patient4"]}
     about = Checkpoints(room.run).about(STEPS)
     assert about["splits"] == split
@@ -192,16 +192,16 @@ def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted
     names = {path.name for path in folder.iterdir()}
     tables = {f"{kind}.{suffix}" for kind in ("cases", "slices", "clinical") for suffix in ("csv", "json")}
     assert names == {*tables, "table.md", "overlay.png", "predictions"}
-    held = json.loads((folder / "cases.json").read_text())
+    held = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
     rows = held["rows"]
     assert {row["case"] for row in rows} == {"patient4"}
-    assert len((folder / "cases.csv").read_text().splitlines()) == 1 + len(rows)
+    assert len((folder / "cases.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(rows)
     assert [path.name for path in (folder / "predictions").iterdir()] == ["patient4.nii.gz"]
 
 
 def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room, tmp_path):
     """What a checkpoint wrote, given back as plain files: the same rows, be the truth a data set or a folder."""
-    ours = json.loads((predicted / "test" / "cases.json").read_text())
+    ours = json.loads((predicted / "test" / "cases.json").read_text(encoding="utf-8"))
     truth = tmp_path / "truth"
     truth.mkdir()
     shutil.copy(room.data / "test" / "patient4_LGE_manual.nii.gz", truth / "patient4.nii.gz")
@@ -212,13 +212,13 @@ def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room
     words = [("evaluate", as_set), ("evaluate", as_folder), ("report", report)]
     for done in [tiny.run(tiny.command(name, *given), room.env) for name, given in words]:
         assert done.returncode == 0, done.stderr
-    held = json.loads((tmp_path / "set" / "cases.json").read_text())
+    held = json.loads((tmp_path / "set" / "cases.json").read_text(encoding="utf-8"))
     assert held["rows"] == ours["rows"]
     assert held["about"]["name"] == "other" and held["about"]["missing"] == ["patient1", "patient2", "patient3"]
-    plain = json.loads((tmp_path / "folder" / "cases.json").read_text())
+    plain = json.loads((tmp_path / "folder" / "cases.json").read_text(encoding="utf-8"))
     assert [row["structure"] for row in plain["rows"]] == ["label 200", "label 500", "label 600"]
     assert sorted(row["dice"] for row in plain["rows"]) == sorted(row["dice"] for row in ours["rows"])
-    page = (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "other" in page and "srscn" in page and "<script" not in page and 'src="http' not in page
 
 
@@ -237,7 +237,7 @@ def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(ro
     first = tiny.run(study, room.env)
     assert first.returncode == 0, first.stderr
     assert "going on from step" in first.stderr
-    text = (room.study / "report" / "report.html").read_text()
+    text = (room.study / "report" / "report.html").read_text(encoding="utf-8")
     assert "unet" in text and "srscn" in text
     assert "published" not in text, "simulated patients stand beside no paper"
     for name in ("report/numbers.json", "report/cases.csv", "srscn/evaluation_val/cases.csv"):
@@ -248,7 +248,7 @@ def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(ro
     second = tiny.run(study, room.env)
     assert second.returncode == 0, second.stderr
     assert written(room.study) == held
-    assert (room.study / "report" / "report.html").read_text() == text
+    assert (room.study / "report" / "report.html").read_text(encoding="utf-8") == text
     assert "evaluating" not in second.stderr
 
 

@@ -31,7 +31,7 @@ def numbers(batch: dict[str, np.ndarray]) -> list[int]:
 
 def case(labels: np.ndarray | None, name: str = "a") -> Prepared:
     count = 3 if labels is None else len(labels)
-    geometry = Geometry(orientation(np.eye(4), "affine"), Axis(2, 2, 1.0, 0, 2), Axis(2, 2, 1.0, 0, 2))
+    geometry = Geometry(orientation(np.eye(4), "affine"), *[Axis(2, 2, 1.0, 0, 2)] * 3)
     image = np.full((count, 2, 2, 1), float(ord(name)), np.float32)
     place = np.linspace(0, 1, count, dtype=np.float32)
     return Prepared(name, name, image, labels, place, (1.0, 1.0, 1.0), geometry, None, None, None)

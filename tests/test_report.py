@@ -60,14 +60,14 @@ def made(evaluations) -> Path:
 
 
 def test_the_page_needs_nothing_else(made):
-    page = (made / "report.html").read_text()
+    page = (made / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r'(?:src|href)="([^"]{0,40})', page)
     assert sources and all(source.startswith(("data:image/", "#")) for source in sources)
     assert "<script" not in page and "url(" not in page and "@import" not in page
 
 
 def test_every_part_is_there(made):
-    page = (made / "report.html").read_text()
+    page = (made / "report.html").read_text(encoding="utf-8")
     for name in ("results", "measures", "distributions", "locations", "clinical", "cases", "misses", "provenance"):
         assert f'<section id="{name}">' in page, name
     assert '<section id="training">' not in page, "no run has a log"
@@ -92,8 +92,8 @@ def test_the_published_figure_stands_beside_ours(made):
 
 
 def test_numbers_agree_with_the_rows(made, evaluations):
-    held = json.loads((made / "numbers.json").read_text())
-    rows = json.loads((evaluations / "out" / "far" / "cases.json").read_text())["rows"]
+    held = json.loads((made / "numbers.json").read_text(encoding="utf-8"))
+    rows = json.loads((evaluations / "out" / "far" / "cases.json").read_text(encoding="utf-8"))["rows"]
     values = [row["dice"] for row in rows if row["structure"] == "RV"]
     (found,) = [n for n in held["summary"] if (n["method"], n["structure"], n["metric"]) == ("far", "RV", "dice")]
     assert found["mean"] == pytest.approx(np.mean(values)) and found["sd"] == pytest.approx(np.std(values, ddof=1))
@@ -103,7 +103,7 @@ def test_numbers_agree_with_the_rows(made, evaluations):
 
 
 def test_a_case_left_out_gives_a_second_table(made):
-    page = (made / "report.html").read_text()
+    page = (made / "report.html").read_text(encoding="utf-8")
     assert "n = 7 cases, without patient6." in page and "n = 8 cases." in page
 
 

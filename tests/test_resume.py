@@ -30,7 +30,15 @@ def go(workdir: Path, system: System | None = None) -> int:
     """Trains in `workdir`, or goes on there, with batches that do not divide among the devices."""
     batch = toys.batch(14)
     examples = Examples({name: batch[name] for name in ("image", "label", "position", "dense")})
-    train = {"batch_size": 11, "accumulate": 1, "ema": 0.9, "eval_every": 2, "log_every": 1, "keep_best": 1}
+    train = {
+        "batch_size": 11,
+        "accumulate": 1,
+        "ema": 0.9,
+        "eval_every": 2,
+        "log_every": 1,
+        "keep_best": 1,
+        "patience": 0,
+    }
     config = ConfigDict({"seed": 5, "train": {**train, "tensorboard": False}})
     score = iter((0.3, 0.5, 0.4, 0.2))
     return loop.train(system or small(), config, examples, lambda _: {"dice": next(score)}, workdir, {}, QUIET)

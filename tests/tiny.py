@@ -82,14 +82,14 @@ def environment(devices: int, cache: Path) -> dict[str, str]:
     """For commands on `devices` virtual devices that share compiled programs."""
     flags = os.environ.get("XLA_FLAGS", "") + "".join(f" --{key}={value}" for key, value in QUICK.items())
     given = {"XLA_FLAGS": flags.strip(), "CARDIAC_JAX_CACHE": str(cache), "JAX_NUM_CPU_DEVICES": str(devices)}
-    return {**os.environ, **given, "COLUMNS": "200"}
+    return {**os.environ, **given, "COLUMNS": "200", "PYTHONUTF8": "1"}
 
 
 def start(words: Sequence[str | Path], env: dict[str, str], stdin: int | None = None) -> subprocess.Popen[str]:
     """`python <words>` from the root of the repository."""
     pipe = subprocess.PIPE
     argv = [sys.executable, *map(str, words)]
-    return subprocess.Popen(argv, cwd=ROOT, env=env, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(argv, cwd=ROOT, env=env, stdin=stdin, stdout=pipe, stderr=pipe, encoding="utf-8")
 
 
 def run(words: Sequence[str | Path], env: dict[str, str], timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
@@ -124,7 +124,7 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
     """Sends `number` once the log has reached `step`; fails if the process ends before."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if log.exists() and log.read_text().count('"split": "train"') >= step:
+        if log.exists() and log.read_text(encoding="utf-8").count('"split": "train"') >= step:
             process.send_signal(number)
             return
         assert process.poll() is None, process.communicate()

@@ -150,7 +150,7 @@ def _disjoint(chosen: Split, path: Path) -> Split:
 
 
 def _put(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _rank(seed: int, patient: str) -> str:
@@ -159,7 +159,7 @@ def _rank(seed: int, patient: str) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(path, "no such file") from error
     except (OSError, ValueError) as error:

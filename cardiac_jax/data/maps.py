@@ -130,7 +130,7 @@ def _values(paths: list[Path]) -> set[int]:
 def _read_names(path: Path) -> dict[int, str]:
     """value -> name, background first, of nnU-Net's `{"labels": {name: value}}`; its `ignore` label stays 255."""
     try:
-        labels = json.loads(path.read_text())["labels"]
+        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(path, 'holds no "labels": {name: value}') from None

@@ -83,7 +83,7 @@ def _write_table(path: Path, table: Table) -> None:
 def _write_numbers(path: Path, entries: Sequence[Entry], reference: str) -> None:
     rows, structures = content.rows_of(entries), entries[0].results.structures
     compared = agreement.compare(rows, reference, structures) if len(rows) > 1 else []
-    held = {"summary": content.numbers(entries), "paired": [_plain(c._asdict()) for c in compared]}
+    held = {"summary": [_plain(n) for n in content.numbers(entries)], "paired": [_plain(c._asdict()) for c in compared]}
     text = json.dumps(held, indent=1, allow_nan=False)
     atomic_write(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
 

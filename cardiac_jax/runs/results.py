@@ -112,7 +112,8 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         if rows:
             records.write_csv(out / f"{kind}.csv", rows)
         records.write_json(out / f"{kind}.json", rows, about if kind == "cases" else {})
-    atomic_write(out / "table.md", lambda to: to.write_text(table.to_markdown(summary) + "\n"))
+    text = table.to_markdown(summary) + "\n"
+    atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
     console.print(table.to_rich(summary))
     chosen = [
         view([results], case, f"{which}, mean Dice {value:.3f}") for which, (case, value) in typical([results]).items()

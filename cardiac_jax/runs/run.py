@@ -62,7 +62,7 @@ def train(config: Config, workdir: Path, console: Console) -> int:
     parallel.refuse_uneven(config.train.batch_size, config.train.accumulate)
     # Only now, with nothing left to refuse: a mistake must not leave a folder that its correction cannot use.
     folds.keep(workdir, data.split)
-    atomic_write(workdir / "config.json", lambda temporary: temporary.write_text(config.to_json(indent=1)))
+    atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
     about = {
         "system": config.system,
         "config": config.to_dict(),
@@ -154,7 +154,7 @@ def _refuse_changes(config: Config, workdir: Path) -> None:
     if not path.exists():
         return
     try:
-        before = dict(_flat(to_config(json.loads(path.read_text())).to_dict()))
+        before = dict(_flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
     except (ValueError, AttributeError, TypeError):
         raise InputError(path, "is not a configuration in JSON") from None
     now = dict(_flat(config.to_dict()))

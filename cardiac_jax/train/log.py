@@ -30,7 +30,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             lines.append(json.loads(line))
         except json.JSONDecodeError:
@@ -49,7 +49,7 @@ class Log:
         if not parallel.is_first_process():
             return
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        atomic_write(path, lambda temporary: temporary.write_text(text))
+        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         self._file = path.open("a")
         self._board = _tensorboard(Path(workdir)) if tensorboard else None
 
