@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cardiac_jax.data import formats, volume
-from cardiac_jax.data.case import IGNORE, Dataset
+from cardiac_jax.data.case import IGNORE, Dataset, Record
 from cardiac_jax.data.load import canonical_labels, same_grid
 from cardiac_jax.errors import InputError
 
@@ -23,12 +23,13 @@ MOST_LABELS = 64
 
 
 class Pair(NamedTuple):
-    """One case: its id, both label maps, and the image if one is known."""
+    """One case: its id, both label maps, the image if one is known, and of a data set the record."""
 
     id: str
     pred: Path
     truth: Path
     image: Path | None
+    record: Record | None = None
 
 
 class Maps(NamedTuple):
@@ -58,6 +59,7 @@ def find(
         value of the predictions is one of the truths.
     """
     predictions = _files(pred)
+    records: dict[str, Record] = {}
     if chosen is None:
         truths = _files(truth)
         pictures = {case.removesuffix(CHANNEL): path for case, path in _files(images).items()} if images else {}
@@ -65,6 +67,7 @@ def find(
             raise InputError(images, f"holds no image of the name of a case, such as {min(predictions)}")
     else:
         labelled = [r for r in chosen.find(truth) if r.label is not None and split in ("all", r.split)]
+        records = {record.id: record for record in labelled}
         truths = {record.id: record.label for record in labelled if record.label is not None}
         pictures = {record.id: next(iter(record.images.values())) for record in labelled}
     strangers = sorted(predictions.keys() - truths.keys())
@@ -72,7 +75,8 @@ def find(
         hint = "" if chosen else " (of a data set's own folder: name it, --data.name=...)"
         raise InputError(predictions[strangers[0]], f"has no gold standard of the same name in {truth}{hint}")
     chosen = chosen or _described(pred, truth, predictions, truths)
-    pairs = [Pair(case, predictions[case], truths[case], pictures.get(case)) for case in sorted(predictions)]
+    cases = sorted(predictions)
+    pairs = [Pair(case, predictions[case], truths[case], pictures.get(case), records.get(case)) for case in cases]
     return Maps(chosen, pairs, sorted(truths.keys() - predictions.keys()))
 
 

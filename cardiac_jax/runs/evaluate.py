@@ -55,8 +55,7 @@ def evaluate(
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, labels, case, trained.description.raw_values)
         assert case.label is not None and record.label is not None
-        subject = results.Subject(case.id, case.patient, case.group or "", case.phase or "")
-        measured = results.measured(measured, subject, labels, case.label, case.affine, chosen)
+        measured = results.measured(measured, results.subject(record), labels, case.label, case.affine, chosen)
         files[case.id] = results.files(case.source, record.label, written)
     seconds = (time.perf_counter() - start) / len(named)
     about = {
@@ -106,7 +105,9 @@ def evaluate_maps(
     files: dict[str, dict[str, str]] = {}
     for pair in shown(found.pairs, "measuring", console):
         labels, gold, grid = maps.load(pair, chosen)
-        measured = results.measured(measured, results.Subject(pair.id, pair.id), labels, gold, grid.affine, chosen)
+        known = pair.record
+        subject = results.subject(known) if known else results.Subject(pair.id, pair.id)
+        measured = results.measured(measured, subject, labels, gold, grid.affine, chosen)
         files[pair.id] = results.files(pair.image, pair.truth, pair.pred.resolve())
     about = {
         "name": method or pred.resolve().name,

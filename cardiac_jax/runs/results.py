@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.data.case import Dataset
+from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.files import atomic_write
 from cardiac_jax.data.formats import read
 from cardiac_jax.data.load import canonical_labels
@@ -35,6 +35,11 @@ class Subject(NamedTuple):
     patient: str
     group: str = ""
     phase: str = ""
+
+
+def subject(record: Record) -> Subject:
+    """The subject of a data set's record."""
+    return Subject(record.id, record.patient, record.group or "", record.phase or "")
 
 
 class Measured(NamedTuple):
@@ -74,7 +79,7 @@ class Results(NamedTuple):
 
 
 def measured(
-    before: Measured, subject: Subject, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray, chosen: Dataset
+    before: Measured, of: Subject, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray, chosen: Dataset
 ) -> Measured:
     """`before` and the rows of one case, `pred` and `truth` `[X, Y, Z]` on the grid that `affine` places."""
     frame = orientation(affine, chosen.slice_order)
@@ -86,7 +91,7 @@ def measured(
         slice_rows(*stacks, frame.of(spacing), chosen.classes),
         measure_case(*stacks, frame.of(spacing), chosen.classes),
     )
-    added = [tuple({**subject._asdict(), **row} for row in rows) for rows in kinds]
+    added = [tuple({**of._asdict(), **row} for row in rows) for rows in kinds]
     return Measured(*(old + new for old, new in zip(before, added, strict=True)))
 
 
