@@ -97,9 +97,10 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     handles = [
         Line2D([], [], color=COLOURS[7], label="bias"),
         Line2D([], [], color=COLOURS[3], linestyle="dashed", label="bias -+ 1.96 SD"),
-        Patch(color="0.5", alpha=0.3, label="95% CI"),
+        Patch(color=COLOURS[7], alpha=0.12, label="95% CI of the bias"),
+        Patch(color=COLOURS[3], alpha=0.12, label="95% CI of the limits"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, 2 * len(panels)), frameon=False, fontsize=8)
     return figure
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.colors import LightSource, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from scipy.ndimage import distance_transform_edt, zoom
 from skimage.measure import marching_cubes
@@ -40,8 +41,9 @@ def mesh_figure(view: View, classes: Sequence[str]) -> Figure:
                 ax.add_collection3d(_patch(*surface, colour, OPACITY.get(classes[label], 1.0)))
         for axis, (low, high) in zip("xyz", limits, strict=True):
             getattr(ax, f"set_{axis}lim")(low, high)
+            getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(4))
         ax.set_box_aspect([high - low for low, high in limits])
-        ax.set_title(name, fontsize=9)
+        ax.set_title(name, fontsize=9, y=0.94)
         ax.set_xlabel("mm", fontsize=6, labelpad=-8)
         ax.tick_params(labelsize=6, pad=-3)
         ax.view_init(elev=22, azim=-60)
