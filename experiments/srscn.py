@@ -23,7 +23,7 @@ TRANSFORMS = {
     "acnn": {"code_prior": 5e-4},
     "gan": {"adversarial": 1e-2},
 }
-STUDY = ("method", tuple(TRANSFORMS))
+STUDY = {method: f"method={method}" for method in TRANSFORMS}
 """What `launch.study` varies: the rows of the paper's Table 2."""
 REFERENCE = "srscn"  # what the others are tested against
 

@@ -8,7 +8,6 @@ into its `evaluation_<split>`, or a whole study.
 
 import importlib
 from pathlib import Path
-from types import ModuleType
 
 from absl import flags
 
@@ -34,19 +33,15 @@ def main() -> None:
     known = [importlib.import_module(f"experiments.{name}") for name in systems_of(entries)]
     paper = known[0] if len(known) == 1 else None
     build(
-        ordered(entries, paper.STUDY[1] if paper else ()),
+        ordered(entries, tuple(paper.STUDY) if paper else ()),
         out,
         cli.console,
-        reference=REFERENCE.value or _own(entries, paper),
+        reference=REFERENCE.value,
+        own=paper.REFERENCE if paper else "",
         published=paper.PUBLISHED if paper else {},
         leave_out=LEAVE_OUT.value,
         title=TITLE.value,
     )
-
-
-def _own(entries: list, paper: ModuleType | None) -> str:
-    names = [entry.results.name for entry in entries]
-    return paper.REFERENCE if paper and paper.REFERENCE in names else names[0]
 
 
 if __name__ == "__main__":

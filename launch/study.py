@@ -42,12 +42,15 @@ def main() -> int:
     workdir = Path(cli.required(WORKDIR.value, "--workdir"))
     path, _, arg = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     experiment = study.experiment(path)
-    key, variants = experiment.STUDY
+    variants = experiment.STUDY
     for name in ONLY.value:
         if name not in variants:
             raise InputError("--only", f"{name!r} is not one of {', '.join(variants)}")
-    if any(part.startswith(f"{key}=") for part in arg.split(",")):
-        raise InputError("--config", f"a study varies {key} itself; leave it out, or name variants with --only")
+    keys = {part.partition("=")[0] for words in variants.values() for part in words.split(",")}
+    for part in arg.split(","):
+        key = part.partition("=")[0]
+        if key in keys:
+            raise InputError("--config", f"a study varies {key} itself; leave it out, or name variants with --only")
     chosen = [name for name in variants if name in ONLY.value] if ONLY.value else list(variants)
     given = config_flags.get_override_values(flags.FLAGS["config"])
     overrides = [f"--config.{name}={value}" for name, value in given.items()]
@@ -57,7 +60,7 @@ def main() -> int:
     for name, fold in itertools.product(chosen, FOLDS.value or [""]):
         run = workdir / name / f"fold{fold}" if fold else workdir / name
         cli.console.rule(f"{name} {run.name}" if fold else name)
-        words = ",".join(filter(None, [arg, f"{key}={name}"]))
+        words = ",".join(filter(None, [arg, variants[name]]))
         own = [*overrides, f"--config.data.fold={fold}"] if fold else overrides
         status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *own)
         if not status and not study.is_evaluated(run, SPLIT.value, FLIPS.value):
@@ -71,15 +74,12 @@ def main() -> int:
         entries,
         workdir / "report",
         cli.console,
-        reference=REFERENCE.value or _own(experiment.REFERENCE, chosen),
+        reference=REFERENCE.value,
+        own=experiment.REFERENCE,
         published=experiment.PUBLISHED,
         leave_out=LEAVE_OUT.value,
     )
     return 0
-
-
-def _own(reference: str, chosen: list[str]) -> str:
-    return reference if reference in chosen else chosen[0]
 
 
 if __name__ == "__main__":

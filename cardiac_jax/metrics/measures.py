@@ -12,6 +12,8 @@ from cardiac_jax.metrics.summary import Rows
 
 IN_WALL = ("oedema", "scar")
 """Classes that are myocardium too."""
+SEGMENTS = {f"wall {segment.number} {segment.name}": segment.number for segment in wall.bullseye_segments()}
+"""Measure -> AHA segment."""
 
 
 def measure_case(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]) -> list[Row]:
@@ -92,8 +94,8 @@ def _measures(
     thickness = wall.wall_thickness(heart, spacing_mm)
     rays = thickness.ray_mm[np.isfinite(thickness.ray_mm)]
     found["wall thickness", "mm"] = float(rays.mean()) if rays.size else math.nan
-    for segment, value in zip(wall.bullseye_segments(), thickness.segment_mm, strict=True):
-        found[f"wall {segment.number} {segment.name}", "mm"] = float(value)
+    for name, value in zip(SEGMENTS, thickness.segment_mm, strict=True):
+        found[name, "mm"] = float(value)
     if "scar" in roles:
         marked = labels == roles["scar"]
         found["scar", "% of myocardium"] = scar.quantify(marked, marked, muscle, spacing_mm).scar_percent

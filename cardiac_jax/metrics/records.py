@@ -37,7 +37,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 def write_json(path: Path, rows: Rows, about: Mapping[str, Any] | None = None) -> None:
     """`{"about": {...}, "rows": [...]}`; `about` says where the rows come from (checkpoint, data, split)."""
-    text = json.dumps({"about": dict(about or {}), "rows": [_plain(row) for row in rows]}, indent=1, allow_nan=False)
+    text = json.dumps({"about": dict(about or {}), "rows": [plain(row) for row in rows]}, indent=1, allow_nan=False)
 
     def write(temporary: Path) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -65,13 +65,15 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _plain(row: Row) -> dict[str, object]:
-    def plain(value: object) -> object:
+def plain(row: Mapping[str, object]) -> dict[str, object]:
+    """A row as JSON can hold it: NaN is null, infinite "inf"."""
+
+    def held(value: object) -> object:
         if isinstance(value, float) and not math.isfinite(value):
             return None if math.isnan(value) else str(value)
         return value
 
-    return {key: plain(value) for key, value in row.items()}
+    return {key: held(value) for key, value in row.items()}
 
 
 def _value(value: Any) -> Any:

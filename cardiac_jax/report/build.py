@@ -8,11 +8,9 @@
 
 import csv
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -32,6 +30,7 @@ def build(
     console: Console,
     *,
     reference: str = "",
+    own: str = "",
     published: content.Published | None = None,
     leave_out: Sequence[str] = (),
     title: str = "",
@@ -39,26 +38,29 @@ def build(
     """Writes the report and returns the path of its page.
 
     Args:
-      reference: the method that every other is tested against; default: the first.
+      reference: the method that every other is tested against.
+      own: the system's own, taken where no reference is named and it is among the entries; else the first.
       leave_out: cases without which the main table is printed a second time.
 
     Raises:
       InputError: no such method or case, or a file that an evaluation names is gone.
     """
     names = [entry.results.name for entry in entries]
-    reference = reference or names[0]
+    reference = reference or (own if own in names else names[0])
     if reference not in names:
         raise InputError("--reference", f"{reference!r} is not one of {', '.join(names)}")
-    wishes = content.Wishes(reference, published or {}, tuple(leave_out))
-    for table in content.overview(entries, wishes).tables:
-        console.print(to_rich(table))
+    structures = entries[0].results.structures
+    compared = agreement.compare(content.rows_of(entries), reference, structures) if len(entries) > 1 else []
+    wishes = content.Wishes(reference, published or {}, tuple(leave_out), compared)
     made: list[Section] = []
     for part in shown(content.PARTS, "report", console):
         made.append(part(entries, wishes))
+    for table in made[0].tables:
+        console.print(to_rich(table))
     about = entries[0].results.about["data"]
     count = len({row["case"] for entry in entries for row in entry.results.rows})
     title = title or f"{', '.join(names) if len(names) < 4 else f'{len(names)} methods'} on {about['dataset']}"
-    subtitle = f"{count} cases; {', '.join(entries[0].results.structures)}; measured in 3D on each case's own grid"
+    subtitle = f"{count} cases; {', '.join(structures)}; measured in 3D on each case's own grid"
     page = render(title, subtitle, made)
     for section in made:
         for table in section.tables:
@@ -66,7 +68,7 @@ def build(
     rows = [{"method": entry.results.name, **row} for entry in entries for row in entry.results.rows]
     records.write_csv(out / "cases.csv", rows)
     records.write_json(out / "cases.json", rows, {"reference": reference})
-    _write_numbers(out / "numbers.json", entries, reference)
+    _write_numbers(out / "numbers.json", entries, compared)
     atomic_write(out / "report.html", lambda to: to.write_text(page, encoding="utf-8"))
     console.print(f"written to {out}: report.html, tables/, numbers.json, cases.csv, cases.json")
     return out / "report.html"
@@ -80,16 +82,11 @@ def _write_table(path: Path, table: Table) -> None:
     atomic_write(path, write)
 
 
-def _write_numbers(path: Path, entries: Sequence[Entry], reference: str) -> None:
-    rows, structures = content.rows_of(entries), entries[0].results.structures
-    compared = agreement.compare(rows, reference, structures) if len(rows) > 1 else []
-    held = {"summary": [_plain(n) for n in content.numbers(entries)], "paired": [_plain(c._asdict()) for c in compared]}
+def _write_numbers(path: Path, entries: Sequence[Entry], compared: Sequence[agreement.Comparison]) -> None:
+    summary, paired = content.numbers(entries), [one._asdict() for one in compared]
+    held = {"summary": [records.plain(n) for n in summary], "paired": [records.plain(p) for p in paired]}
     text = json.dumps(held, indent=1, allow_nan=False)
     atomic_write(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
-
-
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
 def _slug(title: str) -> str:

@@ -61,7 +61,7 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
     """Folders of the evaluations under `root`, one group per method."""
     if not root.is_dir():
         raise InputError(root, "no such folder")
-    inside = f"evaluation_{split}"
+    inside = results.folder_of(split)
     deeper = [[f"fold*/{inside}"], [f"*/{inside}", f"*/fold*/{inside}"]]
     places = [[root], [root / inside], *([p for pattern in some for p in root.glob(pattern)] for some in deeper)]
     for candidates in places:
@@ -84,6 +84,6 @@ def _entry(folders: Sequence[Path]) -> Entry:
 def _renamed(entry: Entry) -> Entry:
     """Told apart by the folder: two seeds of one method."""
     folder = entry.results.folder.resolve()
-    place = folder.parent if folder.name.startswith("evaluation_") else folder
+    place = folder.parent if folder.name.startswith(results.folder_of("")) else folder
     place = place.parent if place.name.startswith("fold") else place
     return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({place.name})"))

@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cardiac_jax.metrics import agreement, bullseye, charts, figures, measures, meshes, table
+from cardiac_jax.metrics import bullseye, charts, figures, measures, meshes, table
+from cardiac_jax.metrics.agreement import Comparison
 from cardiac_jax.metrics.cohort_table import agreement_table, location_table, tertile_table
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise
@@ -14,21 +15,29 @@ from cardiac_jax.metrics.volumes import FEWEST_CASES
 from cardiac_jax.report.collect import Entry
 from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.runs import results
+from cardiac_jax.runs.run import flat
 
 MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm")
 FEWEST_FOR_THIRDS = 6
 LISTED = 6
-WALL = "wall thickness"
 Published = Mapping[str, Any]
 """`source`, `differs` (what makes the comparison unfair) and `dice`: method -> structure or "mean" -> value."""
 
 
 class Wishes(NamedTuple):
-    """What the user asked for: the method others are tested against, the paper's figures, cases to leave out."""
+    """What the user asked for, and what every part needs.
+
+    Attributes:
+      reference: the method that others are tested against.
+      published: the paper's figures.
+      leave_out: cases.
+      paired: the tests of `reference` against every other method; none of a single one.
+    """
 
     reference: str
     published: Published
     leave_out: tuple[str, ...]
+    paired: Sequence[Comparison] = ()
 
 
 def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
@@ -42,8 +51,8 @@ def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
     tables = [table.method_table(rows, structures)]
     if wishes.leave_out:
         tables.append(table.method_table(rows, structures, leave_out=wishes.leave_out))
-    if len(rows) > 1:
-        tables.append(table.comparison_table(agreement.compare(rows, wishes.reference, structures)))
+    if wishes.paired:
+        tables.append(table.comparison_table(wishes.paired))
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
     if not simulated and any(name in wishes.published.get("dice", {}) for name in rows):
         tables.append(_beside(rows, structures, wishes.published))
@@ -97,8 +106,8 @@ def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
         pairs = {key: both for key, both in measures.pairs(rows).items() if len(both[0]) >= FEWEST_CASES}
         beating = measures.pairs(measures.function_rows(rows))
         pairs |= {key: both for key, both in beating.items() if len(both[0]) >= FEWEST_CASES}
-        walls = {key: both for key, both in pairs.items() if key[0].startswith("wall ") and key[0] != WALL}
-        whole = {key: both for key, both in pairs.items() if key not in walls}
+        walls = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
+        whole = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
         if not whole:
             continue
         tables.append(agreement_table(whole, f"{name}: prediction against gold standard"))
@@ -111,9 +120,8 @@ def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
             said = f"{name}: prediction against gold standard, the line of identity dashed ({unit})."
             pictures.append(Picture(charts.scatter_plots(panels, unit), said, wide=len(panels) > 1))
         if walls:
-            thickness = {int(measure.split()[1]): both for (measure, _), both in walls.items()}
             said = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey where no case has it."
-            pictures.append(Picture(bullseye.wall_figure(thickness), said))
+            pictures.append(Picture(bullseye.wall_figure(walls), said))
     text = [f"Plots are those of {wishes.reference}; --reference chooses another method."] if len(entries) > 1 else []
     return Section("clinical", "Clinical measures", text if pictures else (), tables, pictures)
 
@@ -269,20 +277,16 @@ def _versions(entries: Sequence[Entry]) -> Table:
 
 def _configurations(entries: Sequence[Entry]) -> Table:
     """The keys in which the configurations differ; the rest is in each run's `config.json`."""
-    flat = {e.results.name: dict(_flat(e.results.about["config"])) for e in entries if "config" in e.results.about}
-    keys = list(dict.fromkeys(key for held in flat.values() for key in held))
-    differ = [key for key in keys if len({str(held.get(key)) for held in flat.values()}) > 1] if len(flat) > 1 else keys
-    lines = [(Cell(key), *(Cell(_text(held.get(key))) for held in flat.values())) for key in differ]
-    what = "Configuration" if len(flat) < 2 else "Configuration keys that differ"
-    return Table(what, ("key", *flat), tuple(lines))
-
-
-def _flat(held: Mapping[str, Any], prefix: str = ""):
-    for key, value in held.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    configs = {e.results.name: dict(flat(e.results.about["config"])) for e in entries if "config" in e.results.about}
+    keys = list(dict.fromkeys(key for held in configs.values() for key in held))
+    differ = (
+        [key for key in keys if len({str(held.get(key)) for held in configs.values()}) > 1]
+        if len(configs) > 1
+        else keys
+    )
+    lines = [(Cell(key), *(Cell(_text(held.get(key))) for held in configs.values())) for key in differ]
+    what = "Configuration" if len(configs) < 2 else "Configuration keys that differ"
+    return Table(what, ("key", *configs), tuple(lines))
 
 
 def _text(value: Any) -> str:

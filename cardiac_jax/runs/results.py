@@ -28,6 +28,11 @@ from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows, mean_by_case
 
 
+def folder_of(split: str) -> str:
+    """Where a study puts the evaluation of a run on `split`, inside the run."""
+    return f"evaluation_{split}"
+
+
 class Subject(NamedTuple):
     """Whose rows these are: the case, its patient, pathology group and phase ("" where there is none)."""
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,10 +154,10 @@ def _refuse_changes(config: Config, workdir: Path) -> None:
     if not path.exists():
         return
     try:
-        before = dict(_flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
+        before = dict(flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
     except (ValueError, AttributeError, TypeError):
         raise InputError(path, "is not a configuration in JSON") from None
-    now = dict(_flat(config.to_dict()))
+    now = dict(flat(config.to_dict()))
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in MOVABLE)
     if changed:
         key = changed[0]
@@ -168,9 +168,10 @@ def _refuse_changes(config: Config, workdir: Path) -> None:
         raise InputError(path, problem)
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) of a nested configuration."""
     for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

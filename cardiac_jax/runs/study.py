@@ -5,12 +5,12 @@ from pathlib import Path
 from types import ModuleType
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.results import read_results
+from cardiac_jax.runs.results import folder_of, read_results
 from cardiac_jax.train.checkpoint import Checkpoints
 
 
 def experiment(path: str) -> ModuleType:
-    """The experiment's file, whose `STUDY = (key, values)` names the key a study varies, in the order of its table.
+    """The experiment's file, whose `STUDY = {name: words}` has the rows of its table: `get_config(words)` is one.
 
     Raises:
       InputError: it names none.
@@ -26,7 +26,7 @@ def experiment(path: str) -> ModuleType:
 
 def results(run: Path, split: str) -> Path:
     """Where a variant's evaluation lies."""
-    return run / f"evaluation_{split}"
+    return run / folder_of(split)
 
 
 def is_evaluated(run: Path, split: str, flips: bool) -> bool:

@@ -1,6 +1,6 @@
 """3D DR-UNet and its rivals (Vesal et al. 2020).
 
-drunet, unet3d, vnet    one network on the whole volume
+drunet, unet3d, vnet3d  one network on the whole volume
 multistage              a localiser on the coarse volume; Grad-CAM; the box it finds, at full resolution, is segmented
 endtoend                I_low x F_l, the coarse image times the localiser's features, is segmented; one joint training
 """
