@@ -17,9 +17,9 @@ from cardiac_jax.passes import call, chain, pure, read
 from cardiac_jax.types import Array, Net, Pass, Values, Variables
 
 
-def shrink(window: Sequence[int]) -> Pass:
+def shrink(window: Sequence[int], image: str = "image") -> Pass:
     """`image -> low`: the mean of every block of `window` voxels."""
-    return pure(lambda image: blocks(image, window).mean(1), ["image"], "low")
+    return pure(lambda image: blocks(image, window).mean(1), [image], "low")
 
 
 def shrink_label(window: Sequence[int], classes: int) -> Pass:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from cardiac_jax.types import Array, Net, Pass, Values, Variables
 
@@ -67,6 +68,26 @@ def random(fn: Callable[..., tuple[Array, ...]], reads: Sequence[str], writes: S
         keys = example_keys(name_key(key, ",".join(writes)), values)
         outputs = fn(keys, *(read(values, name) for name in reads))
         return {**values, **dict(zip(writes, outputs, strict=True))}, variables
+
+    return apply
+
+
+def by_slice(step: Pass, reads: Sequence[str], writes: Sequence[str]) -> Pass:
+    """Runs `step`, which knows slices, on volumes: `[B, Z, ...]` becomes `[B * Z, ...]` and what it wrote comes back.
+
+    `mask` leaves out slices where `real [B, Z]`, if there is such a value, is 0; `index` counts slices.
+    """
+
+    def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
+        batch, depth = read(values, reads[0]).shape[:2]
+        flat = {name: read(values, name).reshape(batch * depth, *values[name].shape[2:]) for name in reads}
+        real = values["real"] if "real" in values else jnp.ones((batch, depth))
+        if "mask" in values:
+            flat["mask"] = (values["mask"][:, None] * real).reshape(-1)
+            flat["index"] = (values["index"][:, None] * depth + jnp.arange(depth)[None]).reshape(-1)
+        out, variables = step(variables, flat, key=key, train=train)
+        back = {name: read(out, name).reshape(batch, depth, *out[name].shape[1:]) for name in writes}
+        return {**values, **back}, variables
 
     return apply
 

@@ -110,6 +110,14 @@ def train_step(
     return state, metrics
 
 
+def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, float]]:
+    """The state after the fit that ends `stage`, made with averaged parameters where an average is kept."""
+    assert stage.fit is not None
+    after, figures = stage.fit(inference_variables(state), examples)
+    kept = {name: {**after[name], "params": held["params"]} for name, held in state.variables.items()}
+    return state.replace(variables=kept), figures
+
+
 def _average(params: Any) -> dict[str, Any]:
     return {"params": jax.tree.map(jnp.copy, params), "steps": jnp.zeros((), jnp.int32)}
 

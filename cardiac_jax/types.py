@@ -64,12 +64,17 @@ class Phase(NamedTuple):
     tx: optax.GradientTransformation
 
 
+Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, float]]]
+"""From variables and the training set (host arrays) to variables, and figures to print: what no gradient can learn."""
+
+
 class Stage(NamedTuple):
     """A part of the curriculum: `steps` steps, each `prepare` (augmentation) once and then the phases in order.
 
     `draws` names a per-example flag of the training set: `share` of every batch is drawn from the examples where it
     is 1, the rest from the others ("" draws all alike).
     Values written by one phase are visible, without gradient, to the phases after it.
+    After the last step `fit`, if there is one, writes collections other than `params` (a mixture of codes).
     """
 
     name: str
@@ -78,6 +83,7 @@ class Stage(NamedTuple):
     prepare: Pass | None = None
     draws: str = ""
     share: float = 1.0
+    fit: Fit | None = None
 
 
 class System(NamedTuple):

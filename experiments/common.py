@@ -33,6 +33,9 @@ def data(**changes) -> Config:
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "clahe": False,  # contrast equalised slice by slice, before the z-score
+            "beside": False,  # the equalised images as further channels, beside the images as they are
+            "lge_like": "",  # folder of ACDC whose end-diastole, made to look like LGE, joins the training
+            "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come
             "overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
             "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders

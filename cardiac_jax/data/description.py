@@ -21,6 +21,7 @@ class Description:
       size: `(H, W)` of the network's grid, or `(Z, H, W)`.
       frequency: labelled pixels of each class in the training set.
       clahe: whether contrast is equalised.
+      beside: whether the equalised images are further channels, beside the images as they are.
       overlap: of the tiles in which whole volumes are predicted; 0: one crop about the centre is.
     """
 
@@ -34,6 +35,7 @@ class Description:
     frequency: tuple[int, ...]
     clahe: bool = False
     overlap: float = 0.0
+    beside: bool = False
 
     @property
     def classes_count(self) -> int:
@@ -48,12 +50,12 @@ class Description:
     @property
     def grid(self) -> Grid:
         """What cases are brought to."""
-        return Grid(self.spacing_mm, self.size, self.clahe, whole=self.overlap > 0)
+        return Grid(self.spacing_mm, self.size, self.clahe, whole=self.overlap > 0, beside=self.beside)
 
     @property
     def channels(self) -> int:
         """C."""
-        return len(self.sequences)
+        return len(self.sequences) * (2 if self.beside else 1)
 
 
 def from_json(data: dict[str, Any], where: object) -> Description:

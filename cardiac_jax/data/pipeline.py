@@ -17,7 +17,7 @@ from cardiac_jax.losses.overlap import IGNORE
 
 
 class Examples(NamedTuple):
-    """Training examples: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`, and of slices `position [N]`."""
+    """Training examples: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`; of slices `position`, of volumes `real_case` [N]."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -44,17 +44,18 @@ def volumes(cases: Sequence[Prepared]) -> Examples:
     """Every case as one example, all of one size; `dense` is 1 where all voxels are annotated.
 
     Raises:
-      InputError: a case without label, or none annotated in full.
+      InputError: a case without label, or no slice annotated in full.
     """
     labels = [case.label for case in cases if case.label is not None]
     if len(labels) != len(cases):
         raise InputError("training set", "every training case needs a label")
     label = np.stack(labels)
+    if not (label != IGNORE).all((2, 3)).any():
+        raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
     dense = (label != IGNORE).all((1, 2, 3))
-    if not dense.any():
-        raise InputError("training set", "no volume is annotated in full: nothing to learn whole shapes from")
-    arrays = {"image": np.stack([case.image for case in cases]), "label": label, "dense": dense.astype(np.float32)}
-    return Examples(arrays)
+    flags = {"dense": dense, "real_case": np.array([not case.synthetic for case in cases])}
+    held = {name: flag.astype(np.float32) for name, flag in flags.items()}
+    return Examples({"image": np.stack([case.image for case in cases]), "label": label, **held})
 
 
 def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:

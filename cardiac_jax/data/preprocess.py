@@ -25,12 +25,14 @@ class Grid(NamedTuple):
       size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`, slices too cropped or padded, never resampled.
       clahe: whether contrast is equalised slice by slice, before the z-score (`contrast.py`).
       whole: nothing is cropped; `size` is then the least.
+      beside: whether equalised images are further channels, after the images as they are.
     """
 
     spacing_mm: float | None
     size: tuple[int, ...]
     clahe: bool = False
     whole: bool = False
+    beside: bool = False
 
 
 class Axis(NamedTuple):
@@ -56,10 +58,11 @@ class Prepared(NamedTuple):
     """A case on the grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, a channel per sequence, z-scored over its un-padded volume, padded by 0.
+      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.beside`), z-scored over its un-padded volume, padded by 0.
       label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice (the volume) is annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
       spacing_mm: pixel size along Z, H, W.
+      synthetic: the image was made, not acquired.
     """
 
     id: str
@@ -72,6 +75,7 @@ class Prepared(NamedTuple):
     group: str | None
     phase: str | None
     split: str | None
+    synthetic: bool = False
 
 
 def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) -> Prepared:
@@ -94,7 +98,9 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     axes = [_axis(*axis, grid.whole) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
     depth, height, width = axes
     stacks = [to_canonical(images[s], frame) for s in sequences]
-    stacked = np.stack([_z_score(clahe(stack, slice_axis=0) if grid.clahe else stack) for stack in stacks], axis=-1)
+    even = [clahe(stack, slice_axis=0) for stack in stacks] if grid.clahe else []
+    shown = [*stacks, *even] if grid.beside or not grid.clahe else even
+    stacked = np.stack([_z_score(stack) for stack in shown], axis=-1)
     image = _cut(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
     position = (np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32)
     label = None

@@ -12,6 +12,7 @@ from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.description import Description
 from cardiac_jax.data.load import load as load_case
 from cardiac_jax.data.preprocess import Grid, Prepared, prepare
+from cardiac_jax.data.synthesis import lge_like
 from cardiac_jax.errors import InputError
 from cardiac_jax.progress import progress, shown
 from cardiac_jax.types import Config
@@ -43,6 +44,8 @@ def load(config: Config, seed: int, console: Console) -> Source:
     for side in ("train", "val"):
         named = [record for record in records if record.patient in getattr(split, side)]
         cases[side] = prepared(named, chosen, config, console, side)
+        if side == "train" and config.lge_like:
+            cases[side] += _lge_like(named, chosen, config, seed, console)
     return Source(chosen, split, cases)
 
 
@@ -70,7 +73,7 @@ def split_of(config: Config, seed: int, records: Sequence[Record]) -> folds.Spli
 
 def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console: Console, what: str) -> list[Prepared]:
     """Labelled cases on the grid of `config`."""
-    grid = Grid(config.spacing_mm or None, tuple(config.size), config.clahe)
+    grid = _grid(config)
     return [
         prepare(
             load_case(record, chosen, config.sequences, labelled=True),
@@ -80,6 +83,28 @@ def prepared(records: Sequence[Record], chosen: Dataset, config: Config, console
         )
         for record in shown(records, f"reading {what}", console)
     ]
+
+
+def _lge_like(
+    records: Sequence[Record], chosen: Dataset, config: Config, seed: int, console: Console
+) -> list[Prepared]:
+    """End-diastolic cine of ACDC, made to look like the training LGE of `records` (see `synthesis.py`)."""
+    if tuple(config.sequences) != ("LGE",):
+        raise InputError("data.lge_like", f"makes LGE, data.sequences are {tuple(config.sequences)}")
+    cine = dataset("acdc")
+    references = [load_case(record, chosen, ("LGE",)).images["LGE"] for record in records]
+    scar = chosen.classes.index("scar") if "scar" in chosen.classes else None
+    ends = [record for record in cine.find(Path(config.lge_like)) if record.phase == "ED"]
+    found = []
+    for record in shown(ends, "making LGE-like images", console):
+        case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=scar)
+        ready = prepare(case, _grid(config), ("LGE",), cine.slice_order)
+        found.append(ready._replace(synthetic=True))
+    return found
+
+
+def _grid(config: Config) -> Grid:
+    return Grid(config.spacing_mm or None, tuple(config.size), config.clahe, beside=config.beside)
 
 
 def describe(source: Source, config: Config, frequency: Sequence[int]) -> Description:
@@ -96,6 +121,7 @@ def describe(source: Source, config: Config, frequency: Sequence[int]) -> Descri
         size=tuple(config.size),
         frequency=tuple(frequency),
         clahe=config.clahe,
+        beside=config.beside,
         overlap=config.overlap,
     )
 

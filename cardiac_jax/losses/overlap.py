@@ -30,11 +30,15 @@ def one_hot(label: Array, classes: int) -> Array:
 
 def overlap(probabilities: Array, label: Array) -> Overlap:
     """Soft counts over annotated pixels; `probabilities [*S, K]`, `label [*S]`."""
-    chex.assert_rank(label, probabilities.ndim - 1)
+    return mask_overlap(probabilities, one_hot(label, probabilities.shape[-1]), label != IGNORE)
+
+
+def mask_overlap(probabilities: Array, truth: Array, annotated: Array) -> Overlap:
+    """The same for masks that may overlap: `probabilities`, `truth [*S, K]`, 0 outside `annotated [*S]`."""
+    chex.assert_rank(annotated, probabilities.ndim - 1)
     classes = probabilities.shape[-1]
-    truth = one_hot(label, classes).reshape(-1, classes)
-    annotated = (label != IGNORE).reshape(-1, 1)
-    predicted = probabilities.reshape(-1, classes) * annotated
+    truth = truth.reshape(-1, classes)
+    predicted = probabilities.reshape(-1, classes) * annotated.reshape(-1, 1)
     return Overlap(jnp.sum(predicted * truth, axis=0), jnp.sum(predicted, axis=0), jnp.sum(truth, axis=0))
 
 

@@ -48,6 +48,19 @@ def masked_cross_entropy(logits: Array, label: Array, where: Array) -> Array:
     return where * cross_entropy(logits, label)
 
 
+def balanced_cross_entropy(logits: Array, truth: Array, annotated: Array, beta: float) -> Array:
+    """Mean over annotated pixels of `-(beta p log q + (1 - beta) (1 - p) log(1 - q))`, q the sigmoid (ACSNet, l_1).
+
+    Args:
+      logits: `[*S, G]`, one per structure.
+      truth: `[*S, G]`, 0 or 1.
+      annotated: `[*S]`.
+    """
+    inside, outside = truth * jax.nn.log_sigmoid(logits), (1.0 - truth) * jax.nn.log_sigmoid(-logits)
+    each = -(beta * inside + (1.0 - beta) * outside).mean(-1)
+    return jnp.sum(each * annotated) / jnp.maximum(jnp.sum(annotated), 1)
+
+
 def exponential_logarithmic(
     class_weights: Sequence[float],
     *,

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.systems import drunet, srscn
+from cardiac_jax.systems import acsnet, drunet, srscn
 from cardiac_jax.types import Config, System
 
-SYSTEMS: dict[str, Callable[[Config, Description], System]] = {"srscn": srscn.build, "drunet": drunet.build}
+SYSTEMS: dict[str, Callable[[Config, Description], System]] = {
+    "srscn": srscn.build,
+    "drunet": drunet.build,
+    "acsnet": acsnet.build,
+}
 
 
 def build(config: Config, data: Description) -> System:

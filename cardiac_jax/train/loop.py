@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
 from cardiac_jax.progress import progress
-from cardiac_jax.system import inference_variables, init_state
+from cardiac_jax.system import fit, inference_variables, init_state
 from cardiac_jax.train import log, parallel
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
 from cardiac_jax.types import Array, Config, Stage, System, Variables
@@ -93,6 +93,15 @@ def train(
                         figures |= meter.read(step, batches.waited_s)
                         lines.write(step, stage=stage.name, split="train", **figures)
                         bar.update(task, completed=step - start, note=log.note(figures))
+                    # --- what no gradient can learn, once, from the whole training set
+                    if step == end and stage.fit is not None:
+                        bar.update(task, completed=step - start, note="fitting")
+                        state, figures = fit(stage, parallel.fetch(state), examples.arrays)
+                        state = parallel.replicate(state)
+                        lines.write(step, stage=stage.name, split="fit", **figures)
+                        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+                        console.print(f"{stage.name}: {shown}")
+                        meter.skip()
                     # --- validation and checkpoint
                     stopped = parallel.agreed(stop.number, now=logging)
                     due = (step - start) % settings.eval_every == 0 or step == end

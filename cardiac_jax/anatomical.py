@@ -1,0 +1,192 @@
+"""The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson, Popescu et al. 2020, stage 3).
+
+Masks of the myocardium lie centred on grids of one size and spacing. The autoencoder is trained on them; `fit` then
+models their codes by a Gaussian mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cardiac_jax.losses.overlap import IGNORE
+from cardiac_jax.ops import anatomy, mixture, mixture_size, project, roi
+from cardiac_jax.ops.anatomy import DEFAULT, Limits, Measured
+from cardiac_jax.types import Array, Config, Fit, Net, Variables
+
+TAIL = 1.0  # per cent of the gold standards that a tuned limit leaves outside
+CHUNK = 256  # masks encoded at once
+
+
+class Prior(NamedTuple):
+    """What projects masks: networks as functions, the bank, and the check it was drawn under.
+
+    Attributes:
+      size, spacing_mm: of the masks' grid, square pixels.
+    """
+
+    size: tuple[int, int]
+    spacing_mm: float
+    encode: project.Encode
+    decode: project.Decode
+    bank: project.Bank
+    limits: Limits
+
+    def check(self, masks: Array) -> Array:
+        """Whether masks `[N, *size]` pass: `[N]`."""
+        return anatomy.check(masks, self.spacing_mm, self.limits).valid
+
+
+def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
+    """The prior of a trained network."""
+    held = variables[net.name]
+    bank = held["bank"]
+    module: Any = net.module
+    limits = Limits(*(type(getattr(DEFAULT, name))(value) for name, value in zip(Limits._fields, bank["limits"])))
+    encode, decode = _functions(net, held)
+    return Prior(tuple(module.size), spacing_mm, encode, decode, project.Bank(bank["codes"], bank["masks"]), limits)
+
+
+def centred(masks: Array, size: Sequence[int]) -> Array:
+    """Masks `[N, H, W]` -> `[N, *size]`, cut or padded about each one's centre of mass; an empty one stays empty."""
+    wide = jnp.pad(masks, ((0, 0), *((s // 2, s // 2) for s in size)))  # room to be centred at the border too
+    return roi.crop(wide, roi.box_about(wide, size).start, size)
+
+
+def myocardia(label: Array, classes: Sequence[int], size: Sequence[int]) -> tuple[Array, Array]:
+    """`label [B, Z, H, W]` -> masks `[B, Z, *size]` of `classes`, and which are whole and not empty `[B, Z]`."""
+    wall = jnp.isin(label, jnp.asarray(classes))
+    known = jnp.all(label != IGNORE, (2, 3)) & jnp.any(wall, (2, 3))
+    masks = centred(wall.reshape(-1, *wall.shape[2:]).astype(jnp.float32), size)
+    return masks.reshape(*label.shape[:2], *size), known.astype(jnp.float32)
+
+
+def tuned(measured: Measured) -> Limits:
+    """Limits that leave one per cent of the masks measured outside each, and no less strict than the default counts.
+
+    Circularity is tuned upwards only. Pieces and holes are never allowed: they are faults wherever they are found.
+    """
+
+    def percentile(values: Array, q: float) -> float:
+        held = np.asarray(values)
+        held = held[np.isfinite(held)]
+        return float(np.percentile(held, q)) if held.size else float("nan")
+
+    def larger(least: float, value: float) -> float:
+        return value if value > least else least
+
+    thickness = percentile(measured.thickness_mm, TAIL)
+    return DEFAULT._replace(
+        circularity=larger(float(DEFAULT.circularity), percentile(measured.circularity, TAIL)),
+        endo_concavity_mm=larger(float(DEFAULT.endo_concavity_mm), percentile(measured.endo_concavity_mm, 100 - TAIL)),
+        epi_concavity_mm=larger(float(DEFAULT.epi_concavity_mm), percentile(measured.epi_concavity_mm, 100 - TAIL)),
+        thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
+    )
+
+
+def fit(net: Net, classes: Sequence[int], spacing_mm: float, settings: Config, seed: int) -> Fit:
+    """What ends the autoencoder's stage: codes of all whole gold standards -> limits, mixture, bank.
+
+    Args:
+      settings: `bank` codes wanted, `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
+    """
+    module: Any = net.module
+
+    def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
+        masks, volume = _training_masks(examples["label"], classes, module.size)
+        encode, decode = _functions(net, variables[net.name])
+        codes = _batched(jax.jit(encode), masks.astype(np.float32))
+        measured = anatomy.measure(jnp.asarray(masks), spacing_mm)
+        limits = tuned(measured)
+        deal, start, draw = jax.random.split(jax.random.key(seed), 3)
+        sizes = range(1, module.components + 1)
+        folds = min(module.folds, len(np.unique(volume)))
+        curves = mixture_size.cross_validate(deal, jnp.asarray(codes), sizes, folds, volume, restarts=settings.restarts)
+        count = settings.components or mixture_size.chosen(curves)
+        model = mixture.fit(start, jnp.asarray(codes), count, restarts=settings.restarts).mixture
+
+        def check(candidates: Array) -> Array:
+            return anatomy.check(candidates, spacing_mm, limits).valid
+
+        drawn = project.resample(draw, model, decode, check, module.bank_size)
+        rate = drawn.accepted / drawn.drawn
+        rest = module.components - count
+        bank = {
+            "codes": drawn.bank.codes,
+            "masks": drawn.bank.masks,
+            "weights": jnp.pad(model.weights, (0, rest)),
+            "means": jnp.pad(model.means, ((0, rest), (0, 0))),
+            "cholesky": jnp.pad(model.cholesky, ((0, rest), (0, 0), (0, 0))),
+            "limits": jnp.asarray([float(value) for value in limits]),
+            "nll": _wide(curves.nll, module.folds),
+            "aic": _wide(curves.aic, module.folds),
+            "accept_rate": jnp.asarray(rate, jnp.float32),
+        }
+        held = {**variables[net.name], "bank": bank}
+        valid = float(np.mean(np.asarray(anatomy.judge(measured, limits).valid)))
+        restored = float(np.mean(np.asarray(_batched(jax.jit(lambda z: check(decode(z) > 0)), codes))))
+        figures = {
+            "masks": float(len(masks)),
+            "components": float(count),
+            "components_by_cv": float(mixture_size.chosen(curves)),
+            "accept_rate": rate,
+            "valid_gold_standards": valid,
+            "valid_restored": restored,
+        }
+        return {**variables, net.name: held}, figures
+
+    return fitted
+
+
+def describe(bank: Mapping[str, Any]) -> dict[str, Any]:
+    """The `bank` of a trained prior as JSON can hold it: curves of the mixture's size, accept rate, limits."""
+    nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))
+    used = np.isfinite(nll).all(0)
+    curves = mixture_size.Curves(tuple(range(1, len(nll) + 1)), nll[:, used], aic[:, used])
+    return {
+        "sizes": list(curves.sizes),
+        "nll": curves.nll.tolist(),
+        "aic": curves.aic.tolist(),
+        "chosen": mixture_size.chosen(curves),
+        "used": int((np.asarray(bank["weights"]) > 0).sum()),
+        "accept_rate": float(bank["accept_rate"]),
+        "limits": dict(zip(Limits._fields, (float(v) for v in bank["limits"]), strict=True)),
+    }
+
+
+def _functions(net: Net, held: Mapping[str, Any]) -> tuple[project.Encode, project.Decode]:
+    module: Any = net.module
+    held = dict(held)
+
+    def encode(masks: Array) -> Array:
+        return module.apply(held, masks[..., None], train=False, method="encode")
+
+    def decode(codes: Array) -> Array:
+        return module.apply(held, codes, train=False, method="decode")[..., 0]
+
+    return encode, decode
+
+
+def _training_masks(label: np.ndarray, classes: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Masks bool `[M, *size]` of every whole slice that has any, and the volume each comes from `[M]`."""
+    cut = jax.jit(lambda one: myocardia(one, classes, size))
+    masks, volumes = [], []
+    for i, one in enumerate(label):
+        found, known = (np.asarray(a) for a in cut(jnp.asarray(one)[None]))
+        masks.append(found[0][known[0] > 0] > 0)
+        volumes += [i] * int(known.sum())
+    return np.concatenate(masks), np.array(volumes)
+
+
+def _batched(fn: Any, x: np.ndarray) -> np.ndarray:
+    filled = np.concatenate([x, np.zeros((-len(x) % CHUNK, *x.shape[1:]), x.dtype)])
+    return np.concatenate([np.asarray(fn(jnp.asarray(part))) for part in np.split(filled, len(filled) // CHUNK)])[
+        : len(x)
+    ]
+
+
+def _wide(curve: np.ndarray, folds: int) -> Array:
+    """`[K, F]` -> `[K, folds]`, NaN where there was no fold."""
+    return jnp.asarray(np.pad(curve, ((0, 0), (0, folds - curve.shape[1])), constant_values=np.nan), jnp.float32)

@@ -1,0 +1,42 @@
+"""U-Net with residual blocks: the two segmentation networks of ACSNet (Abramson, Popescu et al. 2020, figure 6)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from cardiac_jax.nets.blocks import BatchNorm, Conv, Dropout, Module
+from cardiac_jax.nets.unet import UNet
+
+LEVELS = 4
+
+
+class ResidualBlock(nn.Module):
+    """[B, *S, C] -> [B, *S, features]: twice convolution, ReLU, normalisation; the input added; dropout.
+
+    An input of another number of channels is brought to `features` by a convolution of one pixel first.
+    """
+
+    features: int
+    norm: Module | None = BatchNorm
+    dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
+        y = x
+        for _ in range(2):
+            y = nn.relu(Conv(self.features, 3, dtype=self.dtype)(y))
+            if self.norm is not None:
+                y = self.norm(dtype=self.dtype)(y, train=train, mask=mask)
+        if x.shape[-1] != self.features:
+            x = Conv(self.features, 1, dtype=self.dtype, name="shortcut")(x)
+        return Dropout(self.dropout)(x.astype(y.dtype) + y, train=train, index=index)
+
+
+def resunet(
+    filters: int, classes: int, dropout: float, dtype: DTypeLike = jnp.float32, axis_name: str | None = None
+) -> nn.Module:
+    """Four levels of `filters` x 1, 2, 4, 8 and a transition of `filters` x 16; see `UNet`."""
+    features = tuple(filters * 2**level for level in range(LEVELS + 1))
+    return UNet(features, classes, dropout=dropout, block=ResidualBlock, dtype=dtype, axis_name=axis_name)

@@ -1,0 +1,234 @@
+"""ACSNet (Abramson, Popescu et al. 2020): find the ventricle, segment wall and enhancement, know valid shapes.
+
+localisation    a ResU-Net finds the left ventricle, wall and pool, slice by slice on the equalised coarse image
+prior           an autoencoder of the myocardium's masks; ends in a mixture of its codes and a bank of valid masks
+segmentation    a ResU-Net on the box about the ventricle: myocardium and enhancement, a sigmoid each
+
+Volumes are cases; networks see their slices. What the prior does to a label map is in `post/`.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cardiac_jax import anatomical, cascade
+from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax.data.description import Description
+from cardiac_jax.errors import InputError
+from cardiac_jax.loss import term, total
+from cardiac_jax.losses.overlap import IGNORE, Overlap, dice, mask_overlap, tversky
+from cardiac_jax.losses.pixelwise import balanced_cross_entropy
+from cardiac_jax.nets.anatomical import AnatomicalAutoencoder
+from cardiac_jax.nets.resunet import LEVELS, resunet
+from cardiac_jax.ops.cavity import cavity
+from cardiac_jax.ops.largest import largest
+from cardiac_jax.passes import by_slice, call, chain, pure, random
+from cardiac_jax.systems.parts import augment, phase, precision
+from cardiac_jax.train.parallel import AXIS
+from cardiac_jax.types import Array, Config, Loss, Net, Objective, Pass, Stage, System
+
+AUTOENCODER = "autoencoder"
+WALL = ("Myo", "oedema", "scar")
+VENTRICLE = (*WALL, "LV")
+ENHANCED = "scar"
+Groups = Sequence[Sequence[int]]
+"""Structures as sets of classes."""
+
+
+def build(config: Config, data: Description) -> System:
+    """The system of `config` on volumes of one sequence, given as it is and equalised.
+
+    Raises:
+      InputError: classes, channels or sizes that do not fit.
+    """
+    size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
+    _refuse(data, size, window, box)
+    wall, ventricle = classes_of(data.classes, WALL), classes_of(data.classes, VENTRICLE)
+    groups: list[Sequence[int]] = [wall]
+    if ENHANCED in data.classes:
+        groups.append(classes_of(data.classes, (ENHANCED,)))
+    dtype, low = precision(config.model.dtype), tuple(s // w for s, w in zip(size, window, strict=True))
+    settings = {"dropout": config.model.dropout, "dtype": dtype, "axis_name": AXIS}
+    localiser = Net("localiser", resunet(config.localiser.filters, 1, **settings), ((*low[1:], 1),))
+    segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
+    autoencoder = _autoencoder(config)
+
+    look = chain(
+        pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real"),
+        pure(lambda image: image[..., 1:], ["image"], "equalised"),
+        cascade.shrink(window, "equalised"),
+        pure(_unit_range, ["low"], "low"),
+    )
+    find = _by_slice_call(localiser, "low", "low_logits")
+    locate = chain(
+        pure(lambda logits: largest(logits[..., 0] > 0).astype(jnp.float32), ["low_logits"], "heat"),
+        cascade.locate(box, size, config.localiser.floor),
+        pure(lambda heat: _enlarged(heat, window), ["heat"], "region"),
+    )
+    scale = pure(_normalised, ["image", "region"], "scaled")
+    segment = _by_slice_call(segmenter, "scaled", "logits")
+    augmentation = augment(Augment(**config.augment)) if config.augmentation else chain()
+    low_label = cascade.shrink_label(window, data.classes_count)
+    cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
+    share = config.data.real_share
+    draws = {"draws": "real_case", "share": share} if share else {}
+
+    coarse = Objective(find, _loss("low_logits", "low_label", [ventricle], config.loss.beta_ventricle))
+    fine = Objective(segment, _loss("logits", "label", groups, config.loss.beta_wall))
+    localise = phase("localise", ("localiser",), coarse, config.optim, config.localiser.steps)
+    autoencode = phase("autoencode", (AUTOENCODER,), _autoencoding(autoencoder), config.prior, config.prior.steps)
+    segments = phase("segment", ("segmenter",), fine, config.optim, config.train.steps)
+    fit = anatomical.fit(autoencoder, wall, data.spacing_mm or 0.0, config.prior, config.seed)
+    shapes = _shapes(wall, tuple(config.prior.size), Augment(**config.prior.augment))
+    stages = (
+        Stage("localisation", config.localiser.steps, (localise,), chain(augmentation, look, low_label), **draws),
+        Stage("prior", config.prior.steps, (autoencode,), shapes, fit=fit),
+        Stage(
+            "segmentation",
+            config.train.steps,
+            (segments,),
+            chain(augmentation, look, find, locate, cut, scale),
+            **draws,
+        ),
+    )
+    uncut = cascade.crop({"image": 0.0, "region": 0.0}, box)
+    draw = pure(lambda logits, region: _drawn(logits, region, data), ["logits", "region"], "probabilities")
+    predict = chain(look, find, locate, uncut, scale, segment, draw, cascade.paste(size))
+    return System((localiser, autoencoder, segmenter), stages, predict)
+
+
+def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of those `names` that a data set has."""
+    return tuple(k for k, name in enumerate(classes) if name in names)
+
+
+def _refuse(data: Description, size: tuple[int, ...], window: tuple[int, ...], box: tuple[int, ...]) -> None:
+    if len(size) != 3:
+        raise InputError("data.size", f"{size} is not a volume (Z, H, W)")
+    if len(data.sequences) != 1 or not data.beside:
+        raise InputError("data.sequences", "one sequence is wanted, with data.beside=True")
+    for name in ("Myo", "LV"):
+        if name not in data.classes:
+            raise InputError("data.name", f"{data.dataset} has no class {name}")
+    if not data.spacing_mm:
+        raise InputError("data.spacing_mm", "is needed: lengths of shapes are compared in it")
+    if window[0] != 1 or any(s % (w * 2**LEVELS) for s, w in zip(size[1:], window[1:], strict=True)):
+        raise InputError("localiser.window", f"{window} and four poolings do not divide {size}, or it joins slices")
+    if box[0] != size[0] or any(b % 2**LEVELS for b in box[1:]):
+        raise InputError("model.box", f"{box} must hold all {size[0]} slices, and be divisible by {2**LEVELS} in plane")
+
+
+def _autoencoder(config: Config) -> Net:
+    size = tuple(config.prior.size)
+    if any(s % 8 for s in size):
+        raise InputError("prior.size", f"{size} is not divisible by 8")
+    module = AnatomicalAutoencoder(size, config.prior.code, tuple(config.prior.features), config.prior.bank)
+    return Net(AUTOENCODER, module, ((*size, 1),))
+
+
+def _by_slice_call(net: Net, image: str, logits: str) -> Pass:
+    return by_slice(call(net, [image], [logits, "bottleneck"]), [image], [logits])
+
+
+def _loss(logits: str, label: str, groups: Groups, beta: float) -> Loss:
+    """The mean of a balanced cross-entropy and of one minus Tversky's index; beta weighs false positives."""
+
+    def truth(label: Array) -> Array:
+        return jnp.stack([jnp.isin(label, jnp.asarray(group)) for group in groups], -1).astype(jnp.float32)
+
+    def pixels(logits: Array, label: Array) -> Array:
+        return 0.5 * balanced_cross_entropy(logits, truth(label), label != IGNORE, beta)
+
+    def overlaps(logits: Array, label: Array) -> Array:
+        counts = mask_overlap(jax.nn.sigmoid(logits), truth(label), label != IGNORE)
+        return 0.5 * (1.0 - tversky(counts, beta).mean())
+
+    reads = {"logits": logits, "label": label}
+    return total(cross=term(pixels, **reads), tversky=term(overlaps, **reads))
+
+
+def _shapes(wall: Sequence[int], size: tuple[int, int], settings: Augment) -> Pass:
+    """`label -> shape [B, Z, *size]`, the masks, centred and bent at random; `known [B, Z]`, which of them count."""
+
+    def bend(keys: Array, shape: Array) -> tuple[Array]:
+        image = jnp.zeros((*shape.shape, 1))
+        _, bent = augment_batch(image, shape.astype(jnp.int32), keys, settings)
+        assert bent is not None
+        return (anatomical.centred(bent.astype(jnp.float32), size),)
+
+    return chain(
+        pure(lambda label: anatomical.myocardia(label, wall, size)[1], ["label"], "known"),
+        pure(lambda label: anatomical.myocardia(label, wall, size)[0], ["label"], "shape"),
+        by_slice(random(bend, ["shape"], ["shape"]), ["shape"], ["shape"]),
+    )
+
+
+def _autoencoding(net: Net) -> Objective:
+    """Cross-entropy and Dice of the restored masks, mean over the slices that count."""
+
+    def mean(values: Array, known: Array) -> Array:
+        return (values * known).sum() / jnp.maximum(known.sum(), 1)
+
+    def cross(logits: Array, shape: Array, known: Array) -> Array:
+        return mean(optax.sigmoid_binary_cross_entropy(logits[..., 0], shape).mean((1, 2)), known)
+
+    def overlaps(logits: Array, shape: Array, known: Array) -> Array:
+        def one(logit: Array, mask: Array) -> Array:
+            found = jax.nn.sigmoid(logit)
+            return 1.0 - dice(Overlap(*(jnp.sum(v)[None] for v in (found * mask, found, mask))))[0]
+
+        return mean(jax.vmap(one)(logits[..., 0], shape), known)
+
+    forward = by_slice(
+        chain(pure(lambda shape: shape[..., None], ["shape"], "mask_in"), call(net, ["mask_in"], ["restored", "code"])),
+        ["shape"],
+        ["restored"],
+    )
+    reads = {"logits": "restored", "shape": "shape", "known": "known"}
+    return Objective(
+        forward, total(reconstruction_ce=term(cross, **reads), reconstruction_dice=term(overlaps, **reads))
+    )
+
+
+def _unit_range(low: Array) -> Array:
+    """Every slice `[B, Z, H, W, 1]` from 0 to 1; a constant one becomes 0."""
+    bottom, top = low.min((2, 3, 4), keepdims=True), low.max((2, 3, 4), keepdims=True)
+    return (low - bottom) / jnp.where(top > bottom, top - bottom, 1.0)
+
+
+def _enlarged(heat: Array, window: Sequence[int]) -> Array:
+    """`[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated."""
+    for axis, factor in enumerate(window):
+        heat = jnp.repeat(heat, factor, axis + 1)
+    return heat
+
+
+def _normalised(image: Array, region: Array) -> Array:
+    """The first channel divided by twice its median in `region`, brought from that region's range to [0, 1], clipped.
+
+    `[B, Z, H, W, C], [B, Z, H, W] -> [B, Z, H, W, 1]`: the three maps of section "Stage 2", in their order; intensities
+    start at the lowest of the box, the region is the ventricle found (the whole box where none is).
+    """
+    raw = image[..., 0]
+    inside = jnp.where(jnp.any(region > 0, (1, 2, 3), keepdims=True), region > 0, True)
+    raw = raw - raw.min((1, 2, 3), keepdims=True)
+    median = jnp.nanmedian(jnp.where(inside, raw, jnp.nan).reshape(raw.shape[0], -1), 1)[:, None, None, None]
+    raw = raw / jnp.where(median > 0, 2 * median, 1.0)
+    bottom = jnp.where(inside, raw, jnp.inf).min((1, 2, 3), keepdims=True)
+    top = jnp.where(inside, raw, -jnp.inf).max((1, 2, 3), keepdims=True)
+    return jnp.clip((raw - bottom) / jnp.where(top > bottom, top - bottom, 1.0), 0.0, 1.0)[..., None]
+
+
+def _drawn(logits: Array, region: Array, data: Description) -> Array:
+    """`[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]`: wall, enhancement within it, and the pool it surrounds."""
+    wall = jax.nn.sigmoid(logits[..., 0])
+    flat = (-1, *wall.shape[2:])
+    pool = cavity((wall > 0.5).reshape(flat), (region > 0).reshape(flat)).reshape(wall.shape)
+    parts = {"Myo": wall, "LV": (1 - wall) * pool, "background": (1 - wall) * ~pool}
+    if logits.shape[-1] > 1:
+        enhanced = logits[..., 1] > 0
+        parts |= {"Myo": wall * ~enhanced, ENHANCED: wall * enhanced}
+    none = jnp.zeros_like(wall)
+    return jnp.stack([parts.get(name, none) for name in data.classes], -1)

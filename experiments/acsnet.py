@@ -1,0 +1,88 @@
+"""ACSNet: LGE segmentation with guaranteed anatomy, and scar (Abramson, Popescu et al., 2020, arXiv:2010.11081).
+
+    python -m launch.train --config=experiments/acsnet.py:data=myops,preset=cpu --config.data.root=DIR \\
+        --config.data.lge_like=DIR_OF_ACDC --workdir=DIR
+    python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR
+
+Data: phantom, mscmr (whole stacks; wall and pool), myops (with scar). `data.lge_like` is a folder of ACDC, whose
+end-diastolic cine is made to look like LGE with scar and joins the training; "" does without.
+Presets: smoke (minutes), cpu (about half an hour on 2 cores), paper (192 x 192, box and masks of 128 x 128 at 1.4 mm).
+Published figures: `PUBLISHED` below.
+"""
+
+from ml_collections import ConfigDict
+
+from cardiac_jax.data.augment import Augment
+from cardiac_jax.types import Config
+from experiments import common
+
+STUDY = {"acsnet": "lge_like=false", "acsnet_lge_like": "lge_like=true"}
+"""What `launch.study` varies: without and with LGE-like images."""
+REFERENCE = "acsnet_lge_like"
+
+PUBLISHED = {
+    "source": "Paper: Abramson, Popescu et al. 2020, Table 1; LV is wall and pool; 39 test patients after infarction.",
+    "differs": "Not the same experiment: other patients, 20 to 25 of them instead of 116, the preset's training; the "
+    "paper's LV is wall and pool together.",
+    "dice": {"acsnet_lge_like": {"Myo": 0.79, "scar": 0.51}},
+}
+
+
+def get_config(arg: str | None = None) -> Config:
+    """The configuration of `data=...,lge_like=...,preset=...`."""
+    chosen = common.parse(
+        arg, data=("phantom", "mscmr", "myops"), lge_like=("false", "true"), preset=("cpu", "smoke", "paper")
+    )
+    config = ConfigDict()
+    config.system = "acsnet"
+    config.method = "acsnet_lge_like" if chosen.lge_like == "true" else "acsnet"
+    config.preset = chosen.preset
+    config.seed = 0
+    config.data = common.data(name=chosen.data, size=(20, 192, 192), clahe=True, beside=True)
+    if chosen.data == "myops":
+        config.data.update({"size": (6, 192, 192), "fold": 0})
+    if chosen.data != "phantom":
+        config.data.root = ""
+    if chosen.lge_like == "true":
+        config.data.update({"lge_like": "data/acdc", "real_share": 0.5})
+    config.model = ConfigDict({"filters": 32, "dropout": 0.2, "dtype": "float32"})
+    config.model.box = (*config.data.size[:1], 128, 128)
+    config.localiser = ConfigDict({"filters": 16, "window": (1, 1, 1), "floor": 0.0, "steps": 5000})
+    config.loss = ConfigDict({"beta_ventricle": 0.6, "beta_wall": 0.4})
+    config.prior = common.optim()
+    config.prior.update({"size": (128, 128), "code": 16, "features": (16, 32, 64), "steps": 10000})
+    config.prior.update({"bank": 100_000, "components": 6, "restarts": 8})
+    config.prior.augment = ConfigDict(Augment(translation_p=0.0, outside_image="min")._asdict())
+    config.post = ConfigDict(
+        {
+            "project": "invalid",  # slices made valid: invalid; all: valid ones are restored too, as published; none
+            "trim": False,  # leave out slices beyond the base (section "Stage 3")
+            "erode": 0,  # pixels the enhancement is eroded by; the paper's clean-up is 1
+            "pieces": 5,  # of the enhancement in a slice, the largest kept
+            "least_mm2": 10.0,  # area of a piece
+        }
+    )
+    config.optim = common.optim()
+    config.augmentation = True
+    config.augment = ConfigDict(Augment(bias_p=0.2)._asdict())
+    config.train = common.train(steps=10000, batch_size=4)
+    if chosen.preset != "paper":
+        _short(config, chosen.preset)
+    return config.lock()
+
+
+def _short(config: Config, preset: str) -> None:
+    """Hundreds of steps, without dropout (see README.md, SRSCN), rates that fall to zero, averaged weights."""
+    config.model.update({"filters": 16, "dropout": 0.0, "box": (*config.data.size[:1], 96, 96)})
+    config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 200})
+    config.prior.update({"size": (96, 96), "steps": 1500, "schedule": "cosine", "lr": 2e-3})
+    config.prior.update({"bank": 10_000, "restarts": 4})
+    config.optim.update({"lr": 2e-3, "schedule": "cosine"})
+    config.train.update({"steps": 400, "eval_every": 100, "ema": 0.98})
+    config.train.batch_size = 4 if config.data.size[0] < 10 else 2
+    if preset == "smoke":
+        config.data.update({"size": (12, 96, 96), "spacing_mm": 2.8})
+        config.model.update({"filters": 4, "box": (12, 48, 48)})
+        config.localiser.update({"filters": 4, "window": (1, 1, 1), "steps": 10})
+        config.prior.update({"size": (48, 48), "steps": 300, "bank": 500, "restarts": 2, "features": (8, 16, 16)})
+        config.train.update({"steps": 10, "eval_every": 5, "batch_size": 1})
