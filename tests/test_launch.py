@@ -190,7 +190,8 @@ def test_mirrored_copies_change_the_probabilities(predicted):
 def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted):
     folder = predicted / "test"
     names = {path.name for path in folder.iterdir()}
-    tables = {f"{kind}.{suffix}" for kind in ("cases", "slices", "clinical") for suffix in ("csv", "json")}
+    kinds = ("cases", "slices", "clinical", "volumes", "validity")
+    tables = {f"{kind}.{suffix}" for kind in kinds for suffix in ("csv", "json")}
     assert names == {*tables, "table.md", "overlay.png", "predictions"}
     held = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
     rows = held["rows"]

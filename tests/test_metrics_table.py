@@ -288,3 +288,25 @@ def test_a_method_that_missed_a_structure_is_not_best_by_leaving_it_out():
     bold = {row[0].text: [cell.bold for cell in row[1:]] for row in made.rows}
     assert bold["lucky"] == [False, True, True, False]
     assert bold["sound"] == [True, False, False, True]
+
+
+def test_tertile_table_has_shares_of_the_same_thirds():
+    rows = _volumes({"a": (11, 10), "b": (18, 20), "c": (30, 30)})
+    shares = [
+        {"case": case, "measure": "scar", "unit": "% of myocardium", "pred": p, "truth": t}
+        for case, (p, t) in {"b": (30.0, 20.0), "c": (5.0, 10.0), "a": (4.0, 4.0)}.items()
+    ]
+    got = cohort_table.tertile_table(rows, ("LV",), shares=shares, notes=["Said."])
+    lines = [[c.text for c in line] for line in got.rows[3:]]
+    assert lines[0] == [
+        "scar share (% of myocardium)",
+        "4.0 (4.0 to 4.0)",
+        "20.0 (20.0 to 20.0)",
+        "10.0 (10.0 to 10.0)",
+        "11.3 (4.0 to 20.0)",
+    ]
+    assert lines[1][0] == "scar predicted share (% of myocardium)" and lines[1][2] == "30.0 (30.0 to 30.0)"
+    assert lines[2][0] == "scar norm. MAE (%)" and lines[2][-1] == "33.3 (0.0 to 50.0)"
+    assert "Said." in got.notes
+    left = cohort_table.tertile_table(rows, ("LV",), shares=shares, leave_out=["b"])
+    assert left.rows[3][-1].text == "7.0 (4.0 to 10.0)"

@@ -77,7 +77,7 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     Raises:
       InputError: fewer than two cases.
     """
-    figure, axes = _grid(panels)
+    figure, axes = grid(panels)
     for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
         found = bland_altman(pred, truth, unit)
         ax.scatter((pred + truth) / 2, pred - truth, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
@@ -109,7 +109,7 @@ def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
 
     Args, Raises: as `bland_altman_plots`.
     """
-    figure, axes = _grid(panels)
+    figure, axes = grid(panels)
     for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
         found = {"pearson_r": pearson(pred, truth), "concordance": concordance(pred, truth)}
         ends = [min(pred.min(), truth.min()), max(pred.max(), truth.max())]
@@ -182,7 +182,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
+def grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
     """A figure with one axis per panel, three to a row."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)

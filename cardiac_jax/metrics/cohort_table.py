@@ -7,11 +7,14 @@ import numpy as np
 
 from cardiac_jax.metrics.registry import METRICS, Metric
 from cardiac_jax.metrics.strata import LOCATIONS, TERTILES, tertiles
-from cardiac_jax.metrics.summary import Rows, Summary, summarise, without
+from cardiac_jax.metrics.summary import Rows, Summary, by_case, summarise, without
 from cardiac_jax.metrics.table import Cell, Table, cases_note, counted_note
-from cardiac_jax.metrics.volumes import agreement, half_interval, relative_errors, volume_pairs
+from cardiac_jax.metrics.volumes import agreement, half_interval, relative_errors
 
 TOTAL = "total"
+MAE = METRICS["normalised_mae"]
+Column = tuple[str, Metric, dict[str, tuple[float, float]]]
+"""What is measured, how it is printed, case -> (prediction, truth)."""
 
 
 def location_table(
@@ -20,6 +23,7 @@ def location_table(
     metrics: Sequence[str] = ("balanced_accuracy", "dice", "hd_mm"),
     title: str = "Per slice in 2D, mean ± half the 95% CI",
     leave_out: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Table:
     """ACSNet's Table 1: structures and measures x apex, middle, base and all slices.
 
@@ -28,6 +32,7 @@ def location_table(
 
     Args:
       rows: those of `strata.slice_rows`, with `case`.
+      notes: what else is to be said.
 
     Raises:
       InputError: a case to leave out is not there.
@@ -47,8 +52,9 @@ def location_table(
             lines.append(tuple(line))
         numbers = [f"{sum(row['location'] == name for row in own)} {name}" for name in LOCATIONS]
         counted.append(f"{structure}: {len(own)} slices ({', '.join(numbers)}).")
-    notes = (cases_note(rows, leave_out), *counted, "Slices of one case are not independent: intervals are narrow.")
-    return Table(title, ("measure", *LOCATIONS, TOTAL), tuple(lines), notes)
+    said = (cases_note(rows, leave_out), *counted, *notes)
+    said = (*said, "Slices of one case are not independent: intervals are narrow.")
+    return Table(title, ("measure", *LOCATIONS, TOTAL), tuple(lines), said)
 
 
 def tertile_table(
@@ -57,12 +63,16 @@ def tertile_table(
     by: str = "LV",
     title: str = "",
     leave_out: Sequence[str] = (),
+    shares: Rows = (),
+    notes: Sequence[str] = (),
 ) -> Table:
     """ACSNet's Table 2: true and predicted volume and the error as a share of the true one, mean (range).
 
     Args:
-      rows: those of `evaluate_case`, with `case`.
+      rows: those of `evaluate_case` or `structures.volume_rows`, with `case`.
       by: the structure whose true volume makes the thirds.
+      shares: rows of `measures.measure_case` that are shares, such as scar's of the wall, with `case`: further lines.
+      notes: what else is to be said.
 
     Raises:
       InputError: a case to leave out is not there.
@@ -70,24 +80,24 @@ def tertile_table(
     rows = without(rows, leave_out)
     third = tertiles(rows, by)
     lines, counted = [], []
-    for structure in structures:
-        own = [row for row in rows if row["structure"] == structure]
-        groups = [[row for row in own if name in (TOTAL, third.get(str(row["case"])))] for name in (*TERTILES, TOTAL)]
-        pairs = [volume_pairs(group, structure) for group in groups]
-        for name, values in (
-            ("volume_truth_ml", [truth for _, truth in pairs]),
-            ("volume_pred_ml", [pred for pred, _ in pairs]),
-            ("normalised_mae", [relative_errors(pred, truth) for pred, truth in pairs]),
+    for name, quantity, values in (*_volumes(rows, structures), *_shares(shares, leave_out)):
+        groups = [
+            np.array([both for case, both in values.items() if where in (TOTAL, third.get(case))]).reshape(-1, 2)
+            for where in (*TERTILES, TOTAL)
+        ]
+        for heading, metric, held in (
+            (quantity.heading, quantity, [group[:, 1] for group in groups]),
+            (f"predicted {quantity.heading}", quantity, [group[:, 0] for group in groups]),
+            (MAE.heading, MAE, [relative_errors(group[:, 0], group[:, 1]) for group in groups]),
         ):
-            shown = (Cell(_with_range(held, name)) for held in values)
-            lines.append((Cell(f"{structure} {METRICS[name].heading}"), *shown))
-        excluded = int(np.isnan(relative_errors(*pairs[-1])).sum())
+            lines.append((Cell(f"{name} {heading}"), *(Cell(_with_range(v, metric)) for v in held)))
+        excluded = int(np.isnan(relative_errors(groups[-1][:, 0], groups[-1][:, 1])).sum())
         if excluded:
-            counted.append(f"{structure}: {excluded} without it in the truth, left out of the relative error.")
+            counted.append(f"{name}: {excluded} without it in the truth, left out of the relative error.")
     numbers = ", ".join(f"{sum(t == name for t in third.values())} {name}" for name in TERTILES)
-    notes = (cases_note(rows, leave_out), f"Thirds by the true volume of {by}: {numbers}.", *counted)
+    said = (cases_note(rows, leave_out), f"Thirds by the true volume of {by}: {numbers}.", *counted, *notes)
     header = ("measure", *TERTILES, TOTAL)
-    return Table(title or f"By thirds of the true {by} volume, mean (range)", header, tuple(lines), notes)
+    return Table(title or f"By thirds of the true {by} volume, mean (range)", header, tuple(lines), said)
 
 
 def agreement_table(
@@ -131,10 +141,27 @@ def _with_interval(summary: Summary, metric: str) -> str:
     return METRICS[metric].text(summary.mean) + ("" if math.isnan(half) else f" ± {METRICS[metric].text(half)}")
 
 
-def _with_range(values: np.ndarray, metric: str) -> str:
+def _volumes(rows: Rows, structures: Sequence[str]) -> list[Column]:
+    columns = []
+    for structure in structures:
+        pred, truth = (by_case(rows, f"volume_{which}_ml", structure) for which in ("pred", "truth"))
+        columns.append((structure, METRICS["volume_truth_ml"], {case: (pred[case], truth[case]) for case in truth}))
+    return columns
+
+
+def _shares(rows: Rows, leave_out: Sequence[str]) -> list[Column]:
+    columns: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+    for row in rows:
+        if row["case"] not in leave_out:
+            held = columns.setdefault((str(row["measure"]), str(row["unit"])), {})
+            held[str(row["case"])] = float(row["pred"]), float(row["truth"])
+    return [(name, Metric("share", unit, None, 1), values) for (name, unit), values in columns.items()]
+
+
+def _with_range(values: np.ndarray, metric: Metric) -> str:
     """Mean (smallest to largest), over the finite values."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "-"
-    mean, low, high = (METRICS[metric].text(float(v)) for v in (finite.mean(), finite.min(), finite.max()))
+    mean, low, high = (metric.text(float(v)) for v in (finite.mean(), finite.min(), finite.max()))
     return f"{mean} ({low} to {high})"

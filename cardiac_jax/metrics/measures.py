@@ -6,35 +6,41 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cardiac_jax.data.case import CLASSES, IGNORE
-from cardiac_jax.metrics import clinical, scar, wall
+from cardiac_jax.metrics import clinical, scar, structures, wall
 from cardiac_jax.metrics.evaluate import Row
 from cardiac_jax.metrics.summary import Rows
 
-IN_WALL = ("oedema", "scar")
-"""Classes that are myocardium too."""
 SEGMENTS = {f"wall {segment.number} {segment.name}": segment.number for segment in wall.bullseye_segments()}
 """Measure -> AHA segment."""
 
 
-def measure_case(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]) -> list[Row]:
+def measure_case(
+    pred: np.ndarray,
+    truth: np.ndarray,
+    spacing_mm: Sequence[float],
+    classes: Sequence[str],
+    image: np.ndarray | None = None,
+) -> list[Row]:
     """Volumes, mass, wall thickness and scar, on the slices that the gold standard annotates throughout.
 
     Args:
       pred, truth: `[Z, H, W]` label maps in the canonical frame.
       spacing_mm: voxel size along Z, H, W.
       classes: names by label value; "LV", "RV", "Myo" and "scar" are known by name, whatever their case.
+      image: `[Z, H, W]` LGE intensities as acquired, from which core scar is told.
 
     Returns:
       Rows of `measure`, `unit`, `pred`, `truth`: "<structure> volume"; of a heart also "myocardial mass" and "wall
-      thickness", and that of each AHA segment; with scar its volume and share. Where there is nothing to measure
-      the value is NaN.
+      thickness", and that of each AHA segment; with scar its share, and with an image the volume and share of its
+      core (see `structures.core`). Where there is nothing to measure the value is NaN.
     """
     whole = ~(truth == IGNORE).any(axis=(1, 2))
     maps = [np.where(whole[:, None, None], labels, 0) for labels in (pred, truth)]
-    measured = [_measures(labels, spacing_mm, classes) for labels in maps]
+    measured = [_measures(labels, spacing_mm, classes, image) for labels in maps]
     return [
         {"measure": name, "unit": unit, "pred": measured[0][name, unit], "truth": value}
         for (name, unit), value in measured[1].items()
+        if (name, unit) in measured[0]
     ]
 
 
@@ -75,20 +81,19 @@ def pairs(rows: Rows) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
 
 
 def _measures(
-    labels: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]
+    labels: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str], image: np.ndarray | None
 ) -> Mapping[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for value, name in enumerate(classes):
         if value:
             found[f"{name} volume", "ml"] = clinical.volume_ml(labels == value, spacing_mm)
-    roles = {name.casefold(): value for value, name in enumerate(classes)}
+    roles = structures.roles(classes)
     if not {"myo", "lv"} <= roles.keys():
         return found
     heart = np.zeros(labels.shape, np.uint8)
-    for name in ("RV", "Myo", "LV"):
+    for name in ("RV", "LV"):
         heart[labels == roles.get(name.casefold(), -1)] = CLASSES.index(name)
-    for name in IN_WALL:
-        heart[labels == roles.get(name, -1)] = CLASSES.index("Myo")
+    heart[np.isin(labels, structures.wall(classes))] = CLASSES.index("Myo")
     muscle = heart == CLASSES.index("Myo")
     found["myocardial mass", "g"] = clinical.mass_g(muscle, spacing_mm)
     thickness = wall.wall_thickness(heart, spacing_mm)
@@ -98,5 +103,10 @@ def _measures(
         found[name, "mm"] = float(value)
     if "scar" in roles:
         marked = labels == roles["scar"]
-        found["scar", "% of myocardium"] = scar.quantify(marked, marked, muscle, spacing_mm).scar_percent
+        core = None if image is None else structures.core(labels, image, classes)
+        amounts = scar.quantify(np.zeros_like(marked) if core is None else core, marked, muscle, spacing_mm)
+        found["scar", "% of myocardium"] = amounts.scar_percent
+        if core is not None:
+            found["core scar volume", "ml"] = amounts.core_ml
+            found["core scar", "% of myocardium"] = amounts.core_percent
     return found

@@ -29,6 +29,7 @@ def slice_rows(
     spacing_mm: Sequence[float],
     classes: Sequence[str],
     ignore: int = IGNORE,
+    within: np.ndarray | None = None,
 ) -> list[Row]:
     """Measures every slice of one case by itself, in 2D, and says which third of its structure it lies in.
 
@@ -36,12 +37,14 @@ def slice_rows(
       pred, truth: `[Z, H, W]` label maps, apex first (`orientation.to_canonical` makes them so).
       spacing_mm: voxel size along Z, H, W (`Orientation.of`).
       classes: names by label value, background (not measured) first.
+      within: bool `[Z]`, the slices whose thirds are taken, as those of the heart for a scar; by default those that
+        hold the structure in the truth.
 
     Returns:
-      One row per structure and slice that holds the structure in the truth, apex first: the columns of
-      `evaluate_case` less `surface_slices`, and `location`, `slice`. Boundaries are those of the slice's outlines.
-      A slice where only the prediction has the structure belongs to no third and gives no row. A slice that was
-      annotated in part has no distances.
+      One row per structure and slice that holds the structure, apex first: the columns of `evaluate_case` less
+      `surface_slices`, and `location`, `slice`. Boundaries are those of the slice's outlines. A slice outside of those
+      whose thirds are taken has no place and gives no row; by default that is one where only the prediction has the
+      structure. A slice that was annotated in part has no distances.
 
     Raises:
       ValueError: as `evaluate_case`.
@@ -53,10 +56,15 @@ def slice_rows(
     for z, (p, t) in enumerate(zip(pred, truth, strict=True)):
         whole = np.asarray(not (t == ignore).any())
         for row in evaluate_structures(p, t, whole, spacing_mm[1:], voxel_ml, classes, ignore):
-            if row["status"] in ("ok", "missed"):
+            if row["status"] != "absent":
                 found[str(row["structure"])].append({**row, "slice": z})
-    placed = [zip(rows, thirds(len(rows)), strict=True) for rows in found.values()]
-    return [{**row, "location": LOCATIONS[third]} for rows in placed for row, third in rows]
+    placed: list[Row] = []
+    for rows in found.values():
+        own = [int(row["slice"]) for row in rows if row["status"] != "spurious"]
+        among = own if within is None else np.flatnonzero(within).tolist()
+        third = dict(zip(among, thirds(len(among)), strict=True))
+        placed += [{**row, "location": LOCATIONS[third[row["slice"]]]} for row in rows if row["slice"] in third]
+    return placed
 
 
 def tertiles(rows: Rows, structure: str) -> dict[str, str]:

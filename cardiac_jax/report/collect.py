@@ -1,22 +1,44 @@
 """The evaluations under the folders that a user names, and the training logs beside them."""
 
 import collections
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cardiac_jax.errors import InputError
+from cardiac_jax.ops.mixture_size import Curves
 from cardiac_jax.runs import results
 from cardiac_jax.train.log import read_log
 
 ROWS = "cases.json"
+MIXTURE = "mixture.json"
+
+
+class Latent(NamedTuple):
+    """The mixture that a run fitted to its autoencoder's codes: how its size was found, and what was drawn from it.
+
+    Attributes:
+      chosen: components taken.
+      accept_rate: share of the draws that passed the anatomical check.
+      limits: of that check.
+    """
+
+    curves: Curves
+    chosen: int
+    accept_rate: float
+    limits: dict[str, Any]
 
 
 class Entry(NamedTuple):
-    """One method of a report: what was measured, and the lines of its training log (none of another program)."""
+    """One method of a report: what was measured, the lines of its training log (none of another program), and the
+    mixture in its run's folder, if there is one."""
 
     results: results.Results
     log: Sequence[dict[str, Any]]
+    latent: Latent | None = None
 
 
 def collect(folders: Sequence[Path], split: str) -> list[Entry]:
@@ -78,7 +100,31 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
 def _entry(folders: Sequence[Path]) -> Entry:
     pooled = results.pooled([results.read_results(folder) for folder in folders])
     workdir = pooled.about.get("workdir")
-    return Entry(pooled, read_log(Path(workdir) / "log.jsonl") if workdir else [])
+    if not workdir:
+        return Entry(pooled, [])
+    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / MIXTURE))
+
+
+def read_latent(path: Path) -> Latent | None:
+    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`.
+
+    None where there is no such file.
+
+    Raises:
+      InputError: it holds something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        nll, aic = (np.asarray(held[name], np.float64) for name in ("nll", "aic"))
+        sizes = tuple(int(size) for size in held["sizes"])
+        latent = Latent(Curves(sizes, nll, aic), int(held["chosen"]), float(held["accept_rate"]), dict(held["limits"]))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(path, "is no record of a mixture: sizes, nll, aic, chosen, accept_rate, limits") from None
+    if nll.ndim != 2 or nll.shape != aic.shape or len(nll) != len(sizes):
+        raise InputError(path, f"holds {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")
+    return latent
 
 
 def _renamed(entry: Entry) -> Entry:

@@ -3,41 +3,24 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from cardiac_jax.metrics import bullseye, charts, figures, measures, meshes, table
-from cardiac_jax.metrics.agreement import Comparison
-from cardiac_jax.metrics.cohort_table import agreement_table, location_table, tertile_table
+from cardiac_jax.metrics.cohort_table import agreement_table
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise
 from cardiac_jax.metrics.table import Cell, Table
 from cardiac_jax.metrics.volumes import FEWEST_CASES
 from cardiac_jax.report.collect import Entry
 from cardiac_jax.report.page import Picture, Section
+from cardiac_jax.report.places import locations
+from cardiac_jax.report.shapes import latent, validity
+from cardiac_jax.report.wishes import Published, Wishes
 from cardiac_jax.runs import results
 from cardiac_jax.runs.run import flat
 
 MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm")
-FEWEST_FOR_THIRDS = 6
 LISTED = 6
-Published = Mapping[str, Any]
-"""`source`, `differs` (what makes the comparison unfair) and `dice`: method -> structure or "mean" -> value."""
-
-
-class Wishes(NamedTuple):
-    """What the user asked for, and what every part needs.
-
-    Attributes:
-      reference: the method that others are tested against.
-      published: the paper's figures.
-      leave_out: cases.
-      paired: the tests of `reference` against every other method; none of a single one.
-    """
-
-    reference: str
-    published: Published
-    leave_out: tuple[str, ...]
-    paired: Sequence[Comparison] = ()
 
 
 def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
@@ -80,22 +63,6 @@ def distributions(entries: Sequence[Entry], wishes: Wishes) -> Section:
             said = f"Histogram of the Dice of {structure} over cases; the line is the mean."
             shown.append(Picture(charts.histogram(values, "dice"), said, wide=False))
     return Section("distributions", "Distributions", (), (), shown)
-
-
-def locations(entries: Sequence[Entry], wishes: Wishes) -> Section:
-    """By apex, middle and base, slice by slice; and by thirds of the heart's size."""
-    structures = entries[0].results.structures
-    tables = []
-    for entry in entries:
-        name, slices = entry.results.name, entry.results.measured.slices
-        if slices:
-            tables.append(location_table(slices, structures, title=f"{name}: per slice in 2D, mean ± half the 95% CI"))
-    for entry in entries:
-        name, rows = entry.results.name, entry.results.rows
-        if len(by_case(rows, "dice", structures[0])) >= FEWEST_FOR_THIRDS:
-            said = f"{name}: by thirds of the true {structures[0]} volume, mean (range)"
-            tables.append(tertile_table(rows, structures, structures[0], title=said))
-    return Section("locations", "By place and size", (), tables)
 
 
 def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
@@ -213,7 +180,19 @@ def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     return found
 
 
-PARTS = (overview, all_measures, distributions, locations, clinical, cases, misses, training, provenance)
+PARTS = (
+    overview,
+    all_measures,
+    distributions,
+    locations,
+    validity,
+    clinical,
+    cases,
+    misses,
+    latent,
+    training,
+    provenance,
+)
 
 
 def _beside(rows: Mapping[str, Rows], structures: Sequence[str], published: Published) -> Table:

@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from cardiac_jax.data import dataset, maps
+from cardiac_jax.data import dataset, formats, maps
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.files import write_label
-from cardiac_jax.data.load import load
+from cardiac_jax.data.load import load, same_grid
+from cardiac_jax.data.volume import Volume
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics import structures
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import results, run
 from cardiac_jax.runs.predict import predict_case
+
+LATE = "LGE"
+"""The sequence whose intensities tell core scar."""
 
 
 def evaluate(
@@ -55,7 +61,10 @@ def evaluate(
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, labels, case, trained.description.raw_values)
         assert case.label is not None and record.label is not None
-        measured = results.measured(measured, results.subject(record), labels, case.label, case.affine, chosen)
+        late = case.images.get(LATE)
+        if late is None:
+            late = _late(chosen, record.images.get(LATE), Volume(case.label, case.affine, None))
+        measured = results.measured(measured, results.subject(record), labels, case.label, case.affine, chosen, late)
         files[case.id] = results.files(case.source, record.label, written)
     seconds = (time.perf_counter() - start) / len(named)
     about = {
@@ -93,11 +102,12 @@ def evaluate_maps(
     Args:
       name: the data set whose folder `truth` is; "": a folder of label maps.
       method: name in tables; default: that of the folder.
-      images: for pictures.
+      images: for pictures; where there is a class "scar" they must be LGE as acquired, since core scar is told by them.
       split: of a data set, as `data/maps.py` has it.
 
     Raises:
-      InputError: a prediction without truth, on another grid, or with an unknown label value.
+      InputError: a prediction without truth, on another grid, or with an unknown label value; an image, where core
+        scar is told by it, on another grid.
     """
     found = maps.find(pred, truth, images, dataset(name) if name else None, split)
     chosen = found.dataset
@@ -107,7 +117,8 @@ def evaluate_maps(
         labels, gold, grid = maps.load(pair, chosen)
         known = pair.record
         subject = results.subject(known) if known else results.Subject(pair.id, pair.id)
-        measured = results.measured(measured, subject, labels, gold, grid.affine, chosen)
+        late = _late(chosen, known.images.get(LATE) if known else pair.image, grid)
+        measured = results.measured(measured, subject, labels, gold, grid.affine, chosen, late)
         files[pair.id] = results.files(pair.image, pair.truth, pair.pred.resolve())
     about = {
         "name": method or pred.resolve().name,
@@ -121,6 +132,19 @@ def evaluate_maps(
     absent = f"; {len(found.missing)} labelled cases have no prediction" if found.missing else ""
     console.print(f"{len(found.pairs)} cases{absent}; written to {out}")
     return evaluated
+
+
+def _late(chosen: Dataset, path: Path | None, grid: Volume) -> np.ndarray | None:
+    """LGE as acquired `[X, Y, Z]`, where the data set marks scar and there is such an image.
+
+    Raises:
+      InputError: it lies on another grid.
+    """
+    if "scar" not in structures.roles(chosen.classes) or path is None or not path.is_file():
+        return None
+    image = formats.read(path)
+    same_grid(path, image, grid, "the gold standard")
+    return image.data
 
 
 def _data(chosen: Dataset) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What an evaluation leaves in its folder, whoever made the label maps, and how it is read back.
 
 <out>/cases.csv, .json           a row per case and structure: overlap, distances, volumes
-<out>/slices.csv, .json          a row per structure and slice, by apex, middle and base
+<out>/slices.csv, .json          a row per structure and slice, by apex, middle and base; unions and core scar too
 <out>/clinical.csv, .json        a row per case and clinical measure, by prediction and gold standard
+<out>/volumes.csv, .json         a row per case and structure: volume with interpolation between slices
+<out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
 <out>/table.md                   mean +- SD of them
 <out>/overlay.png                best, median and worst case, where the images are known
 <out>/predictions/<case>.nii.gz  label maps, where a checkpoint made them
@@ -21,11 +23,12 @@ from cardiac_jax.data.formats import read
 from cardiac_jax.data.load import canonical_labels
 from cardiac_jax.data.orientation import orientation, to_canonical
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import figures, records, table
+from cardiac_jax.metrics import figures, records, structures, table
 from cardiac_jax.metrics.evaluate import Row, evaluate_case
 from cardiac_jax.metrics.measures import measure_case
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows, mean_by_case
+from cardiac_jax.metrics.validity import validity_rows
 
 
 def folder_of(split: str) -> str:
@@ -48,11 +51,14 @@ def subject(record: Record) -> Subject:
 
 
 class Measured(NamedTuple):
-    """Rows of every kind; `cases` one per structure, `slices` one per structure and slice, `clinical` per measure."""
+    """Rows of every kind; `cases` one per structure, `slices` one per structure and slice, `clinical` per measure,
+    `volumes` one per structure, `validity` one of the prediction and one of the gold standard."""
 
     cases: tuple[Row, ...] = ()
     slices: tuple[Row, ...] = ()
     clinical: tuple[Row, ...] = ()
+    volumes: tuple[Row, ...] = ()
+    validity: tuple[Row, ...] = ()
 
 
 class Results(NamedTuple):
@@ -62,7 +68,9 @@ class Results(NamedTuple):
       name: of the method, as tables print it.
       measured: its rows.
       about: where they come from: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files`
-        (case -> `image`, `truth`, `prediction`), and of a checkpoint `config`, `checkpoint`, `machine`.
+        (case -> `image`, `truth`, `prediction`), and of a checkpoint `config`, `checkpoint`, `machine`; where masks
+        were projected onto valid ones `projection` (`before`, `after`, `slices`: invalid slices of how many, `limits`,
+        `dice`: structure -> `before`, `after`).
       folder: where they lie.
     """
 
@@ -84,17 +92,33 @@ class Results(NamedTuple):
 
 
 def measured(
-    before: Measured, of: Subject, pred: np.ndarray, truth: np.ndarray, affine: np.ndarray, chosen: Dataset
+    before: Measured,
+    of: Subject,
+    pred: np.ndarray,
+    truth: np.ndarray,
+    affine: np.ndarray,
+    chosen: Dataset,
+    image: np.ndarray | None = None,
 ) -> Measured:
-    """`before` and the rows of one case, `pred` and `truth` `[X, Y, Z]` on the grid that `affine` places."""
+    """`before` and the rows of one case, `[X, Y, Z]` on the grid that `affine` places.
+
+    Args:
+      pred, truth: label maps.
+      image: LGE intensities as acquired, from which core scar is told.
+    """
     frame = orientation(affine, chosen.slice_order)
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing = (float(x), float(y), float(z))
-    stacks = to_canonical(pred, frame), to_canonical(truth, frame)
+    spacing, classes = (float(x), float(y), float(z)), chosen.classes
+    stacks, spacing_zhw = (to_canonical(pred, frame), to_canonical(truth, frame)), frame.of(spacing)
+    seen = None if image is None else to_canonical(image, frame)
+    parts = structures.parts(*stacks, classes, seen)
+    slices = [r for r in slice_rows(*stacks, spacing_zhw, classes) if r["structure"] not in {p.name for p in parts}]
     kinds = (
-        evaluate_case(pred, truth, spacing, chosen.classes, slice_axis=frame.axes[0]),
-        slice_rows(*stacks, frame.of(spacing), chosen.classes),
-        measure_case(*stacks, frame.of(spacing), chosen.classes),
+        evaluate_case(pred, truth, spacing, classes, slice_axis=frame.axes[0]),
+        [*slices, *structures.part_slice_rows(parts, spacing_zhw)],
+        measure_case(*stacks, spacing_zhw, classes, seen),
+        structures.volume_rows(*stacks, spacing_zhw, classes, parts),
+        validity_rows(*stacks, spacing_zhw, classes),
     )
     added = [tuple({**of._asdict(), **row} for row in rows) for rows in kinds]
     return Measured(*(old + new for old, new in zip(before, added, strict=True)))
@@ -133,7 +157,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
 
 
 def read_results(folder: Path) -> Results:
-    """What `write` left in `folder`.
+    """What `write` left in `folder`; a kind of rows that was not known when it was written is empty.
 
     Raises:
       InputError: nothing, or not of this kind.
@@ -141,8 +165,12 @@ def read_results(folder: Path) -> Results:
     about, _ = records.read_json(folder / "cases.json")
     if "files" not in about:
         raise InputError(folder / "cases.json", "was written by an older version: evaluate again")
-    kinds = [tuple(records.read_json(folder / f"{kind}.json")[1]) for kind in Measured._fields]
+    kinds = [_rows(folder / f"{kind}.json") for kind in Measured._fields]
     return Results(about["name"], Measured(*kinds), about, folder)
+
+
+def _rows(path: Path) -> tuple[Row, ...]:
+    return tuple(records.read_json(path)[1]) if path.is_file() else ()
 
 
 def pooled(folds: Sequence[Results]) -> Results:
@@ -163,7 +191,20 @@ def pooled(folds: Sequence[Results]) -> Results:
     for one in reversed(folds):
         for case, held in one.about["files"].items():
             found[case] = {**held, "prediction": str((one.folder / held["prediction"]).resolve())}
-    return first._replace(measured=Measured(*kinds), about={**first.about, "files": found, "folds": len(folds)})
+    about = {**first.about, "files": found, "folds": len(folds)}
+    if all("projection" in one.about for one in folds):
+        about["projection"] = _pooled_projection([one.about["projection"] for one in folds])
+    return first._replace(measured=Measured(*kinds), about=about)
+
+
+def _pooled_projection(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a projection did in all folds: slices added, Dice their mean."""
+    total = {key: sum(one[key] for one in folds) for key in ("before", "after", "slices")}
+    dice = {
+        name: {when: sum(one["dice"][name][when] for one in folds) / len(folds) for when in ("before", "after")}
+        for name in folds[0]["dice"]
+    }
+    return {**folds[0], **total, "dice": dice}
 
 
 def _mean_of(folds: Sequence[Sequence[Row]]) -> tuple[Row, ...]:

@@ -1,0 +1,123 @@
+"""Structures that are several classes together, and core scar: what ACSNet's tables are about (Abramson et al. 2020).
+
+Classes are known by name, whatever their case. The wall is Myo with whatever is drawn in it (oedema, scar).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.case import IGNORE
+from cardiac_jax.metrics import scar
+from cardiac_jax.metrics.clinical import interpolated_volume_ml
+from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.strata import slice_rows, union
+
+IN_WALL = ("oedema", "scar")
+"""Classes that are myocardium too."""
+WHOLE_LV, MYOCARDIUM, ENHANCEMENT, CORE = "whole LV", "myocardium", "enhancement", "core scar"
+
+
+class Part(NamedTuple):
+    """One structure in both maps `[*S]`: 1, else 0; 255 where nobody annotated."""
+
+    name: str
+    pred: np.ndarray
+    truth: np.ndarray
+
+
+def roles(classes: Sequence[str]) -> dict[str, int]:
+    """Name in lower case -> label value, background left out."""
+    return {name.casefold(): value for value, name in enumerate(classes) if value}
+
+
+def wall(classes: Sequence[str]) -> tuple[int, ...]:
+    """Label values of the myocardium, what is drawn in it included; none without a class "Myo"."""
+    known = roles(classes)
+    return tuple(known[name] for name in ("myo", *IN_WALL) if name in known) if "myo" in known else ()
+
+
+def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Structure -> its label values, of a heart with a class for the blood pool; of any other nothing.
+
+    "whole LV" is blood pool and wall, the LV of the paper. Where something is drawn in the wall: "myocardium" is all
+    of it, "oedema" itself, "enhancement" the scar.
+    """
+    known, muscle = roles(classes), wall(classes)
+    if not muscle or "lv" not in known:
+        return {}
+    found = {WHOLE_LV: (*muscle, known["lv"])}
+    if len(muscle) > 1:
+        found[MYOCARDIUM] = muscle
+    named = {"oedema": "oedema", "scar": ENHANCEMENT}
+    return found | {name: (known[role],) for role, name in named.items() if role in known}
+
+
+def core(labels: np.ndarray, image: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
+    """Core scar of a label map by full width at half maximum of its own enhancement: bool `[*S]`.
+
+    None where no enhanced voxel is brighter than 0: such intensities are not as acquired.
+    """
+    marked = labels == roles(classes)["scar"]
+    if marked.any() and image[marked].max() <= 0:
+        return None
+    return scar.core_scar(image, np.isin(labels, wall(classes)), marked)
+
+
+def parts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[str], image: np.ndarray | None = None) -> list[Part]:
+    """The structures of `made_of`, and with an LGE `image` `[*S]`, intensities as acquired, core scar.
+
+    What lies where nobody annotated takes no part in the maximum of either map.
+    """
+    made = made_of(classes)
+    found = [Part(name, union(pred, values), union(truth, values)) for name, values in made.items()]
+    if image is None or ENHANCEMENT not in made:
+        return found
+    known = truth != IGNORE
+    both = [core(np.where(known, labels, 0), image, classes) for labels in (pred, truth)]
+    if both[0] is None or both[1] is None:
+        return found
+    return [*found, Part(CORE, both[0].astype(np.uint8), np.where(known, both[1], IGNORE).astype(np.uint8))]
+
+
+def part_slice_rows(given: Sequence[Part], spacing_mm: Sequence[float]) -> list[Row]:
+    """`slice_rows` of every part `[Z, H, W]`, by thirds of the slices that hold the whole LV in the truth."""
+    heart = [(part.truth == 1).any(axis=(1, 2)) for part in given if part.name == WHOLE_LV]
+    return [
+        row
+        for part in given
+        for row in slice_rows(part.pred, part.truth, spacing_mm, ("background", part.name), within=heart[0])
+    ]
+
+
+def volume_rows(
+    pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str], given: Sequence[Part] = ()
+) -> list[Row]:
+    """Volumes with nearest-neighbour interpolation between slices, as the paper takes them for its Table 2.
+
+    Args:
+      pred, truth: `[Z, H, W]` label maps; only slices annotated throughout take part.
+      given: parts of the same maps.
+
+    Returns:
+      Rows of `structure`, `volume_pred_ml`, `volume_truth_ml`, for the classes (of a heart without those drawn in its
+      wall, which are parts) and for the parts; none where no slice is annotated throughout.
+    """
+    whole = ~(truth == IGNORE).any(axis=(1, 2))
+    if not whole.any():
+        return []
+    inside = IN_WALL if made_of(classes) else ()
+    own = [
+        Part(name, union(pred, (value,)), union(truth, (value,)))
+        for value, name in enumerate(classes)
+        if value and name.casefold() not in inside
+    ]
+    rows: list[Row] = []
+    for part in (*own, *given):
+        pred_ml, truth_ml = (
+            interpolated_volume_ml(labels == 1, spacing_mm, slice_axis=0, annotated=whole)
+            for labels in (part.pred, part.truth)
+        )
+        rows.append({"structure": part.name, "volume_pred_ml": pred_ml, "volume_truth_ml": truth_ml})
+    return rows
