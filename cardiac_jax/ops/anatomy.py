@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cardiac_jax.ops.blocks import in_blocks
 from cardiac_jax.ops.components import components, flood
 from cardiac_jax.ops.hull import REACH_PX, distance_px2, extreme_distance_px2, hull, perimeter_px
 from cardiac_jax.ops.planes import WORD, count, extreme, pack, shifted, words
@@ -145,42 +146,12 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
 @jax.jit
 def measure(masks: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -> Measured:
     """Measures masks `[N, H, W]`, in blocks; of `limits` only `pocket_mm` and `tip_mm` matter."""
-    number, height, width = masks.shape
-    block = min(BLOCK, max(-(-number // WORD), 1) * WORD)
-    blocks, size = max(-(-number // block), 1), _FRAME - 2
-    masks = jnp.pad(masks, ((0, blocks * block - number), (0, max(size - height, 0)), (0, max(size - width, 0))))
     spacing_mm = jnp.asarray(spacing_mm, jnp.float32)
 
     def framed(masks: Array) -> Measured:
         return _measure_planes(jnp.pad(pack(masks), ((1, 1), (1, 1), (0, 0))), spacing_mm, limits)
 
-    def in_order(values: Array) -> Array:
-        return values.reshape(blocks * block)[:number]
-
-    if masks.shape[1:] == (size, size):
-        small = masks[:, :height, :width].reshape(blocks, block, height, width)
-        return jax.tree.map(in_order, lax.map(framed, small))
-
-    (top, rows), (left, columns) = _extent(jnp.any(masks, 2)), _extent(jnp.any(masks, 1))
-    large = (rows > size) | (columns > size)
-    order = jnp.argsort(large)  # what needs the whole frame shares its blocks with little else
-
-    def crop(index: Array) -> Array:
-        return lax.dynamic_slice(masks, (index, top[index], left[index]), (1, size, size))[0]
-
-    def one(index: Array) -> Measured:
-        whole = jnp.any(large[index])
-        return lax.cond(whole, lambda: framed(masks[index]), lambda: framed(jax.vmap(crop)(index)))
-
-    measured = lax.map(one, order.reshape(blocks, block))
-    back = jnp.argsort(order)
-    return jax.tree.map(lambda values: in_order(values.reshape(-1)[back]), measured)
-
-
-def _extent(lines: Array) -> tuple[Array, Array]:
-    """First line that is set, and the number of lines from it to the last: bool `[B, S]` -> `[B]`, `[B]`."""
-    first = lines.argmax(1)
-    return first, jnp.where(lines.any(1), lines.shape[1] - lines[:, ::-1].argmax(1) - first, 0)
+    return in_blocks(masks, framed, BLOCK, _FRAME - 2)
 
 
 def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:

@@ -52,17 +52,20 @@ def distance_px2(target: Array) -> Array:
     return lax.scan(up, _unreached(target), (target, _above(target)), reverse=True)[1]
 
 
-def extreme_distance_px2(pick: Callable[[Array, Array], Array], target: Array, planes: Array, start: int) -> Array:
-    """`extreme(pick, distance_px2(target), planes, start)` without the map in between."""
+def extreme_distance_px2(
+    pick: Callable[[Array, Array], Array], target: Array, planes: Array, start: int, reach_px: int = REACH_PX
+) -> Array:
+    """`extreme(pick, distance_px2(target), planes, start)` without the map in between, measured up to `reach_px`."""
 
     def up(state: tuple[Array, Array], lines: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        below = _away(state[0], lines[0])
-        distance = _across(jnp.minimum(below, lines[1]))
+        below = _away(state[0], lines[0], reach_px)
+        distance = _across(jnp.minimum(below, lines[1]), reach_px)
         return (below, pick(state[1], jnp.where(pixels(lines[2]), distance, none))), None
 
     none = jnp.int16(start)
-    far = _unreached(target)
-    (_, best), _ = lax.scan(up, (far, jnp.full(far.shape, none)), (target, _above(target), planes), reverse=True)
+    far = _unreached(target, reach_px)
+    lines = (target, _above(target, reach_px), planes)
+    (_, best), _ = lax.scan(up, (far, jnp.full(far.shape, none)), lines, reverse=True)
     return lax.reduce(best, none, pick, (0,))
 
 
@@ -108,30 +111,30 @@ def _convex_envelope(values: Array, rows: Array) -> Array:
     return lax.fori_loop(1, rows + 1, lines, height[:, size : 2 * size])
 
 
-def _unreached(target: Array) -> Array:
-    return jnp.full((target.shape[1], target.shape[2] * WORD), REACH_PX, jnp.int8)
+def _unreached(target: Array, reach_px: int = REACH_PX) -> Array:
+    return jnp.full((target.shape[1], target.shape[2] * WORD), reach_px, jnp.int8)
 
 
-def _away(before: Array, line: Array) -> Array:
+def _away(before: Array, line: Array, reach_px: int = REACH_PX) -> Array:
     """Distance along columns, int8 `[W, B]`, from that of the row before."""
-    return jnp.where(pixels(line), jnp.int8(0), jnp.minimum(before + jnp.int8(1), jnp.int8(REACH_PX)))
+    return jnp.where(pixels(line), jnp.int8(0), jnp.minimum(before + jnp.int8(1), jnp.int8(reach_px)))
 
 
-def _above(target: Array) -> Array:
+def _above(target: Array, reach_px: int = REACH_PX) -> Array:
     """Distance to the nearest pixel of `target` in the same column, here or above: int8 `[H, W, B]`."""
 
     def down(above: Array, line: Array) -> tuple[Array, Array]:
-        above = _away(above, line)
+        above = _away(above, line, reach_px)
         return above, above
 
-    return lax.scan(down, _unreached(target), target)[1]
+    return lax.scan(down, _unreached(target, reach_px), target)[1]
 
 
-def _across(straight: Array) -> Array:
+def _across(straight: Array, reach_px: int = REACH_PX) -> Array:
     """Squared distances of one row of pixels, int16 `[W, B]`, from their distances along columns."""
     best = jnp.square(straight.astype(jnp.int16))
-    wide = jnp.pad(best, ((REACH_PX, REACH_PX), (0, 0)), constant_values=REACH_PX**2)
-    for offset in range(1, REACH_PX):
-        left, right = (wide[REACH_PX + side : REACH_PX + side + straight.shape[0]] for side in (-offset, offset))
+    wide = jnp.pad(best, ((reach_px, reach_px), (0, 0)), constant_values=reach_px**2)
+    for offset in range(1, reach_px):
+        left, right = (wide[reach_px + side : reach_px + side + straight.shape[0]] for side in (-offset, offset))
         best = jnp.minimum(best, jnp.minimum(left, right) + jnp.int16(offset**2))
     return best
