@@ -108,7 +108,7 @@ def test_invalid_tables():
     whole, by_check = validity.invalid_tables({"net": rows, "none": []})
     assert [[cell.text for cell in line] for line in whole.rows] == [["net", "4 of 16 (25.0%)", "1 of 16 (6.2%)"]]
     assert f"net: 1 of 3 cases not judged: {reason}." in whole.notes
-    assert any("thickness mm 2.0" in note and "c shaped True" in note for note in whole.notes)
+    assert any("thickness 2 mm" in note and "c shaped yes, solid yes, empty no" in note for note in whole.notes)
     held = {line[1].text: dict(zip(by_check.header, line, strict=True)) for line in by_check.rows}
     assert held["prediction"]["holes"].text == "4 of 16 (25.0%)"
     assert held["gold standard"]["shape"].text == "0 of 16 (0.0%)"

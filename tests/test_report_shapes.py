@@ -122,7 +122,7 @@ def test_a_projection_is_printed_with_what_it_cost(made):
         ["net", "invalid slices", "3 of 12 (25.0%)", "0 of 12 (0.0%)", "-3"],
         ["net", "Myo Dice", "0.800", "0.750", "-0.050"],
     ]
-    assert table.notes[0] == "net: limits of the projection: holes px 0, thickness mm 2."
+    assert table.notes[0] == "net: limits of the projection: holes 0 px, thickness 2 mm."
     assert "does not mean accurate" in table.notes[-1]
 
 
@@ -149,7 +149,7 @@ def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
     (entry,) = collect.collect([out], "val")
     section = shapes.latent([entry], content.Wishes("net", {}, ()))
     assert [cell.text for cell in section.tables[0].rows[0]] == ["net", "1, 2, 4", "2", "2", "62.5%"]
-    assert len(section.pictures) == 1 and "holes px 0" in section.tables[0].notes[0]
+    assert len(section.pictures) == 1 and "holes 0 px" in section.tables[0].notes[0]
     for wrong in ({**held, "sizes": [1, 2]}, {**held, "nll": [1.0]}, {"sizes": [1]}, []):
         (run / "mixture.json").write_text(json.dumps(wrong), encoding="utf-8")
         with pytest.raises(InputError, match=r"mixture\.json"):

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, without
@@ -152,6 +153,7 @@ def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20
             said += f", mean {mean:.{METRICS[metric].digits}f}"
         ax.set_title(said, fontsize=9)
         ax.set_ylabel(of)
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[-1].set_xlabel(_with_unit(metric))
     return figure
 

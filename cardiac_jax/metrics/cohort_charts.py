@@ -32,11 +32,12 @@ def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
         if not drawn.any():
             raise ValueError(f"{name}: no truth is above 0")
         mean = float(errors[drawn].mean())
-        ax.scatter(truth[drawn], errors[drawn], s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
+        style = {"s": 18, "color": COLOURS[0], "edgecolor": "white", "linewidth": 0.4, "zorder": 3, "clip_on": False}
+        ax.scatter(truth[drawn], errors[drawn], **style)
         ax.axhline(mean, color="black", linewidth=1.4)
         excluded = f", {np.count_nonzero(~drawn)} of truth 0 left out" if not drawn.all() else ""
         ax.set_title(f"{name} (n = {np.count_nonzero(drawn)} cases{excluded})\n{metric.label} {mean:.1f}%", fontsize=8)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, max(1.08 * float(errors[drawn].max()), 1.0))
         ax.set_xlabel(f"truth ({unit})")
         ax.set_ylabel("|prediction - truth| / truth (%)")
     line = Line2D([], [], color="black", label=f"mean: {metric.label}")

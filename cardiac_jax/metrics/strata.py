@@ -63,7 +63,7 @@ def slice_rows(
         own = [int(row["slice"]) for row in rows if row["status"] != "spurious"]
         among = own if within is None else np.flatnonzero(within).tolist()
         third = dict(zip(among, thirds(len(among)), strict=True))
-        placed += [{**row, "location": LOCATIONS[third[row["slice"]]]} for row in rows if row["slice"] in third]
+        placed += [{**row, "location": LOCATIONS[third[int(row["slice"])]]} for row in rows if row["slice"] in third]
     return placed
 
 

@@ -47,7 +47,7 @@ def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     known, muscle = roles(classes), wall(classes)
     if not muscle or "lv" not in known:
         return {}
-    found = {WHOLE_LV: (*muscle, known["lv"])}
+    found: dict[str, tuple[int, ...]] = {WHOLE_LV: (*muscle, known["lv"])}
     if len(muscle) > 1:
         found[MYOCARDIUM] = muscle
     named = {"oedema": "oedema", "scar": ENHANCEMENT}

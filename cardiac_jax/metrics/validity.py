@@ -1,6 +1,7 @@
 """Anatomically invalid slices: how many myocardia of a label map fail `ops.anatomy.check`, whoever drew them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def validity_rows(
     whole = ~(truth == IGNORE).any(axis=(1, 2))
     stacks = {PREDICTION: np.isin(pred, muscle), GOLD: np.isin(truth, muscle) & whole[:, None, None]}
     masks = {of: stack[stack.any(axis=(1, 2))] for of, stack in stacks.items()}
-    reason = _unfit(spacing_mm[1], spacing_mm[2])
+    reason = unfit(spacing_mm[1], spacing_mm[2])
     if reason:
         return [_row(of, np.zeros((0, len(CHECKS)), bool), reason) for of in masks]
     failed = failures(np.concatenate(list(masks.values())), (spacing_mm[1] + spacing_mm[2]) / 2)
@@ -48,11 +49,11 @@ def validity_rows(
     return [_row(PREDICTION, failed[:drawn]), _row(GOLD, failed[drawn:])]
 
 
-def failures(masks: np.ndarray, spacing_mm: float) -> np.ndarray:
+def failures(masks: np.ndarray, spacing_mm: float, limits: anatomy.Limits = anatomy.DEFAULT) -> np.ndarray:
     """Which of `CHECKS` each mask `[N, H, W]` fails, pixels being squares of `spacing_mm`: bool `[N, checks]`."""
     found = np.zeros((len(masks), len(CHECKS)), bool)
     for start, batch in _batches(masks):
-        verdict = anatomy.check(batch, spacing_mm)
+        verdict = anatomy.check(batch, spacing_mm, limits)
         passed = np.stack([np.asarray(getattr(verdict, name)) for name in CHECKS], axis=-1)
         found[start : start + BATCH] = ~passed[: len(masks) - start]
     return found
@@ -71,20 +72,19 @@ def invalid_tables(rows_by_method: Mapping[str, Rows], leave_out: Sequence[str] 
     notes, lines, parts = [], [], []
     for method, rows in held.items():
         judged = {of: [row for row in rows if row["of"] == of and not row["skipped"]] for of in (PREDICTION, GOLD)}
-        lines.append((Cell(method), *(Cell(_share(_sum(own, "invalid"), own)) for own in judged.values())))
+        lines.append((Cell(method), *(Cell(_share(own, "invalid")) for own in judged.values())))
         for of, own in judged.items():
-            parts.append((Cell(method), Cell(of), *(Cell(_share(_sum(own, name), own)) for name in CHECKS)))
+            parts.append((Cell(method), Cell(of), *(Cell(_share(own, name)) for name in CHECKS)))
         skipped = {str(row["case"]): str(row["skipped"]) for row in rows if row["skipped"]}
         for reason in dict.fromkeys(skipped.values()):
             cases = [case for case, why in skipped.items() if why == reason]
             notes.append(f"{method}: {len(cases)} of {len({row['case'] for row in rows})} cases not judged: {reason}.")
     if not held:
         return []
-    limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in anatomy.DEFAULT._asdict().items())
     notes = (
         "Slices with myocardium, what is drawn in it included, each on its file's grid; of the gold standard those "
         "annotated throughout.",
-        f"Limits: {limits}.",
+        f"Limits: {limits_text(anatomy.DEFAULT._asdict())}.",
         *notes,
     )
     titles = "Anatomically invalid slices", "Slices that fail each check"
@@ -92,6 +92,21 @@ def invalid_tables(rows_by_method: Mapping[str, Rows], leave_out: Sequence[str] 
         Table(titles[0], ("method", PREDICTION, GOLD), tuple(lines), notes),
         Table(titles[1], ("method", "of", *CHECKS), tuple(parts), ("A slice may fail several.",)),
     ]
+
+
+def limits_text(limits: Mapping[str, Any]) -> str:
+    """Limits of a check as printed: "holes 0 px, c shaped yes"."""
+    said = []
+    for name, value in limits.items():
+        words, unit = (name[:-3], f" {name[-2:]}") if name.endswith(("_px", "_mm")) else (name, "")
+        held = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}{unit}"
+        said.append(f"{words.replace('_', ' ')} {held}")
+    return ", ".join(said)
+
+
+def share_text(number: float, slices: float) -> str:
+    """ "3 of 12 (25.0%)"; a dash of none."""
+    return f"{number:g} of {slices:g} ({100 * number / slices:.1f}%)" if slices else "-"
 
 
 def _batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -107,7 +122,7 @@ def _batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, batch
 
 
-def _unfit(height_mm: float, width_mm: float) -> str:
+def unfit(height_mm: float, width_mm: float) -> str:
     """Why the check cannot judge such pixels; "" where it can."""
     if abs(height_mm - width_mm) > SQUARE * min(height_mm, width_mm):
         return f"pixels of {height_mm:.3g} x {width_mm:.3g} mm are not square"
@@ -127,6 +142,5 @@ def _sum(rows: Rows, name: str) -> float:
     return sum(float(row[name]) for row in rows)
 
 
-def _share(number: float, rows: Rows) -> str:
-    slices = _sum(rows, "slices")
-    return f"{number:g} of {slices:g} ({100 * number / slices:.1f}%)" if slices else "-"
+def _share(rows: Rows, name: str) -> str:
+    return share_text(_sum(rows, name), _sum(rows, "slices"))

@@ -6,7 +6,7 @@ from typing import Any
 from cardiac_jax.metrics import cohort_charts
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.table import Cell, Table
-from cardiac_jax.metrics.validity import invalid_tables
+from cardiac_jax.metrics.validity import invalid_tables, limits_text, share_text
 from cardiac_jax.report.collect import Entry
 from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.report.wishes import Wishes
@@ -31,13 +31,13 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
     metric, lines, notes = METRICS["dice"], [], []
     for method, held in projected.items():
         before, after, slices = held["before"], held["after"], held["slices"]
-        counts = (_share(before, slices), _share(after, slices), f"{after - before:+g}")
+        counts = (share_text(before, slices), share_text(after, slices), f"{after - before:+g}")
         lines.append((Cell(method), Cell("invalid slices"), *map(Cell, counts)))
         for structure, dice in held["dice"].items():
             was, became = float(dice["before"]), float(dice["after"])
             values = (metric.text(was), metric.text(became), metric.text(became - was, "+"))
             lines.append((Cell(method), Cell(f"{structure} {metric.heading}"), *map(Cell, values)))
-        notes.append(f"{method}: limits of the projection: {_limits(held['limits'])}.")
+        notes.append(f"{method}: limits of the projection: {limits_text(held['limits'])}.")
     notes.append("Anatomically valid does not mean accurate.")
     header = ("method", "what", "before", "after", "difference")
     return Table("Projection onto anatomically valid slices", header, tuple(lines), tuple(notes))
@@ -53,21 +53,9 @@ def latent(entries: Sequence[Entry], wishes: Wishes) -> Section:
         sizes = ", ".join(map(str, held.curves.sizes))
         values = (name, sizes, str(held.curves.nll.shape[1]), str(held.chosen), f"{100 * held.accept_rate:.1f}%")
         lines.append(tuple(map(Cell, values)))
-        notes.append(f"{name}: limits of the check: {_limits(held.limits)}.")
+        notes.append(f"{name}: limits of the check: {limits_text(held.limits)}.")
         said = f"{name}: likelihood and adjusted Akaike criterion of the latent codes by components of the mixture."
         pictures.append(Picture(cohort_charts.curves_figure(held.curves, held.chosen), said))
     header = ("method", "components tried", "folds", "taken", "draws accepted")
     tables = [Table("Mixture of the latent codes", header, tuple(lines), tuple(notes))] if lines else []
     return Section("latent", "Latent space", (), tables, pictures)
-
-
-def _share(number: float, slices: float) -> str:
-    return f"{number:g} of {slices:g} ({100 * number / slices:.1f}%)" if slices else "-"
-
-
-def _limits(limits: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in limits.items())
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
