@@ -1,10 +1,10 @@
-"""The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson, Popescu et al. 2020, stage 3).
+"""The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson et al. 2020, stage 3).
 
 Masks of the myocardium lie centred on grids of one size and spacing. The autoencoder is trained on them; `fit` then
 models their codes by a Gaussian mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,29 +14,36 @@ import numpy as np
 from cardiac_jax.losses.overlap import IGNORE
 from cardiac_jax.ops import anatomy, mixture, mixture_size, project, roi
 from cardiac_jax.ops.anatomy import DEFAULT, Limits, Measured
-from cardiac_jax.types import Array, Config, Fit, Net, Variables
+from cardiac_jax.types import Array, Config, Fit, Net, System, Variables
 
 TAIL = 1.0  # per cent of the gold standards that a tuned limit leaves outside
 CHUNK = 256  # masks encoded at once
 
 
 class Prior(NamedTuple):
-    """What projects masks: networks as functions, the bank, and the check it was drawn under.
+    """What projects masks.
 
     Attributes:
       size, spacing_mm: of the masks' grid, square pixels.
+      limits: of the check under which the bank was drawn.
+      about: curves of the size of the mixture, accept rate and limits, as JSON can hold them.
+      encode: masks `[N, *size]` -> codes `[N, d]`.
+      project: masks `[N, *size]` -> `Projection`; compiled once per N.
     """
 
     size: tuple[int, int]
     spacing_mm: float
-    encode: project.Encode
-    decode: project.Decode
-    bank: project.Bank
     limits: Limits
+    about: dict[str, Any]
+    bank: project.Bank
+    encode: Callable[[Array], Array]
+    project: Callable[[Array], project.Projection]
 
-    def check(self, masks: Array) -> Array:
-        """Whether masks `[N, *size]` pass: `[N]`."""
-        return anatomy.check(masks, self.spacing_mm, self.limits).valid
+
+def prior_of(system: System, variables: Variables, spacing_mm: float) -> Prior | None:
+    """The prior that a trained system has learnt, None if it learns none."""
+    nets = [net for net in system.nets if "bank" in variables[net.name]]
+    return prior(nets[0], variables, spacing_mm) if nets else None
 
 
 def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
@@ -44,9 +51,22 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
     held = variables[net.name]
     bank = held["bank"]
     module: Any = net.module
-    limits = Limits(*(type(getattr(DEFAULT, name))(value) for name, value in zip(Limits._fields, bank["limits"])))
+    kinds: Any = [type(default) for default in DEFAULT]
+    limits = Limits(*(kind(value) for kind, value in zip(kinds, np.asarray(bank["limits"]), strict=True)))
+    stored = project.Bank(*(jnp.asarray(bank[name]) for name in ("codes", "masks")))
     encode, decode = _functions(net, held)
-    return Prior(tuple(module.size), spacing_mm, encode, decode, project.Bank(bank["codes"], bank["masks"]), limits)
+
+    def check(masks: Array) -> Array:
+        return anatomy.check(masks, spacing_mm, limits).valid
+
+    @jax.jit
+    def projected(masks: Array, bank: project.Bank) -> project.Projection:
+        return project.project(masks, encode, decode, bank, check)
+
+    size = (module.size[0], module.size[1])
+    return Prior(
+        size, spacing_mm, limits, _about(bank), stored, jax.jit(encode), lambda masks: projected(masks, stored)
+    )
 
 
 def centred(masks: Array, size: Sequence[int]) -> Array:
@@ -140,8 +160,7 @@ def fit(net: Net, classes: Sequence[int], spacing_mm: float, settings: Config, s
     return fitted
 
 
-def describe(bank: Mapping[str, Any]) -> dict[str, Any]:
-    """The `bank` of a trained prior as JSON can hold it: curves of the mixture's size, accept rate, limits."""
+def _about(bank: Mapping[str, Any]) -> dict[str, Any]:
     nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))
     used = np.isfinite(nll).all(0)
     curves = mixture_size.Curves(tuple(range(1, len(nll) + 1)), nll[:, used], aic[:, used])

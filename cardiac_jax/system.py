@@ -164,10 +164,13 @@ def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Value
     return grads, variables, after, values, sums
 
 
-def predict_step(system: System, variables: Variables, image: Array) -> Array:
-    """`image [B, *S, C] -> probabilities [B, *S, K]` with every network in inference mode."""
+def predict_step(system: System, variables: Variables, image: Array) -> tuple[Array, Array]:
+    """`image [B, *S, C] -> probabilities [B, *S, K]` with every network in inference mode.
+
+    And `found [B]`: 0 where a localiser found nothing and the middle of the volume was looked at; 1 without one.
+    """
     values, _ = system.predict(variables, {"image": image}, key=jax.random.key(0), train=frozenset())
-    return values["probabilities"]
+    return values["probabilities"], values.get("found", jnp.ones(image.shape[0]))
 
 
 def inference_variables(state: TrainState) -> dict[str, Any]:

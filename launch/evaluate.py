@@ -20,6 +20,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on, or plain folders of label maps")
 ROOT = flags.DEFINE_string("data.root", None, "its folder; default: the one trained on")
 SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
+PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
@@ -43,6 +44,7 @@ def main() -> None:
             root=ROOT.value,
             split=SPLIT.value,
             flips=FLIPS.value,
+            project=PROJECT.value,
             leave_out=LEAVE_OUT.value,
             console=cli.console,
         )

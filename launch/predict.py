@@ -14,6 +14,7 @@ INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM serie
 OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
+PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 
 
@@ -27,6 +28,7 @@ def main() -> None:
         checkpoint=CHECKPOINT.value,
         probabilities=PROBABILITIES.value,
         flips=FLIPS.value,
+        project=PROJECT.value,
         console=cli.console,
     )
 

@@ -58,11 +58,11 @@ def find(
       InputError: a folder holds no label map, a prediction has no truth, no image has the name of a case, or no label
         value of the predictions is one of the truths.
     """
-    predictions = _files(pred)
+    predictions = files(pred)
     records: dict[str, Record] = {}
     if chosen is None:
-        truths = _files(truth)
-        pictures = {case.removesuffix(CHANNEL): path for case, path in _files(images).items()} if images else {}
+        truths = files(truth)
+        pictures = {case.removesuffix(CHANNEL): path for case, path in files(images).items()} if images else {}
         if images and not pictures.keys() & predictions.keys():
             raise InputError(images, f"holds no image of the name of a case, such as {min(predictions)}")
     else:
@@ -94,7 +94,7 @@ def load(pair: Pair, chosen: Dataset) -> tuple[np.ndarray, np.ndarray, volume.Vo
     return classes[0], classes[1], truth
 
 
-def _files(root: Path) -> dict[str, Path]:
+def files(root: Path) -> dict[str, Path]:
     """case -> file; raises InputError where there is none."""
     if not root.is_dir():
         raise InputError(root, "no such folder")

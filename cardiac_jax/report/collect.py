@@ -14,20 +14,21 @@ from cardiac_jax.runs import results
 from cardiac_jax.train.log import read_log
 
 ROWS = "cases.json"
-MIXTURE = "mixture.json"
 
 
 class Latent(NamedTuple):
     """The mixture that a run fitted to its autoencoder's codes: how its size was found, and what was drawn from it.
 
     Attributes:
-      chosen: components taken.
+      chosen: components by cross-validation.
+      used: components of the mixture in use.
       accept_rate: share of the draws that passed the anatomical check.
       limits: of that check.
     """
 
     curves: Curves
     chosen: int
+    used: int
     accept_rate: float
     limits: dict[str, Any]
 
@@ -102,11 +103,12 @@ def _entry(folders: Sequence[Path]) -> Entry:
     workdir = pooled.about.get("workdir")
     if not workdir:
         return Entry(pooled, [])
-    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / MIXTURE))
+    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / results.MIXTURE))
 
 
 def read_latent(path: Path) -> Latent | None:
-    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`.
+    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`; and
+    `used`, where another number of components than the one chosen is in use.
 
     None where there is no such file.
 
@@ -119,8 +121,9 @@ def read_latent(path: Path) -> Latent | None:
         held = json.loads(path.read_text(encoding="utf-8"))
         nll, aic = (np.asarray(held[name], np.float64) for name in ("nll", "aic"))
         sizes = tuple(int(size) for size in held["sizes"])
-        latent = Latent(Curves(sizes, nll, aic), int(held["chosen"]), float(held["accept_rate"]), dict(held["limits"]))
-    except (ValueError, KeyError, TypeError):
+        counts = int(held["chosen"]), int(held.get("used", held["chosen"]))
+        latent = Latent(Curves(sizes, nll, aic), *counts, float(held["accept_rate"]), dict(held["limits"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(path, "is no record of a mixture: sizes, nll, aic, chosen, accept_rate, limits") from None
     if nll.ndim != 2 or nll.shape != aic.shape or len(nll) != len(sizes):
         raise InputError(path, f"holds {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")

@@ -1,5 +1,6 @@
 """Measures label maps: those of a checkpoint, or those of any other program."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,15 @@ from rich.console import Console
 
 from cardiac_jax.data import dataset, formats, maps
 from cardiac_jax.data.case import Dataset, Record
-from cardiac_jax.data.files import write_label
+from cardiac_jax.data.files import atomic_write, write_label
 from cardiac_jax.data.load import load, same_grid
 from cardiac_jax.data.volume import Volume
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import structures
+from cardiac_jax.post.tally import Tally
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import results, run
-from cardiac_jax.runs.predict import predict_case
+from cardiac_jax.runs.predict import predict_case, say_lost
 
 LATE = "LGE"
 """The sequence whose intensities tell core scar."""
@@ -32,6 +34,7 @@ def evaluate(
     root: str | None = None,
     split: str = "val",
     flips: bool = False,
+    project: str = "",
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> results.Results:
@@ -41,26 +44,30 @@ def evaluate(
       name: another data set than the one trained on.
       root: its folder, if not the one of training.
       split: train, val or test as the run split its patients (of another data set: its own folders), or all.
+      project: of a system with an anatomical prior: which slices are made valid, instead of its configuration.
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
       InputError: checkpoint, data or split cannot be used.
     """
-    trained = run.restore(workdir, checkpoint)
+    trained = run.restore(workdir, checkpoint, say_lost(console))
     classes = trained.description.classes
     chosen = dataset(name or trained.description.dataset)
     if tuple(chosen.classes) != tuple(classes):
         raise InputError("data.name", f"{chosen.name} has classes {chosen.classes}, the checkpoint {classes}")
-    measured = results.Measured()
+    measured, tally = results.Measured(), Tally(classes)
     files: dict[str, dict[str, str]] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split)
     start = time.perf_counter()
     for record in shown(named, "evaluating", console):
         case = load(record, chosen, trained.description.sequences, labelled=True)
-        labels = predict_case(trained, case, flips).labels
+        prediction = predict_case(trained, case, flips, project)
+        labels = prediction.labels
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, labels, case, trained.description.raw_values)
         assert case.label is not None and record.label is not None
+        if prediction.slices is not None:
+            tally.add(prediction.slices, prediction.drawn, labels, case.label)
         late = case.images.get(LATE)
         if late is None:
             late = _late(chosen, record.images.get(LATE), Volume(case.label, case.affine, None))
@@ -79,8 +86,16 @@ def evaluate(
         "seconds_per_case": seconds,
         "files": files,
     }
+    if trained.prior is not None:
+        limits = trained.prior.about["limits"]
+        about["projection"] = {**tally.summary(), "limits": limits, "which": project or trained.config.post.project}
+        atomic_write(
+            workdir / results.MIXTURE, lambda to: to.write_text(json.dumps(trained.prior.about), encoding="utf-8")
+        )
     evaluated = results.Results(about["name"], measured, about, out)
     results.write(out, evaluated, leave_out, console)
+    if trained.prior is not None:
+        console.print(tally.line())
     console.print(f"{len(named)} cases, {seconds:.2f} s a case; written to {out}")
     return evaluated
 

@@ -1,6 +1,7 @@
 """From a checkpoint and images to label maps on each image's own grid."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,24 +14,49 @@ from cardiac_jax.data.files import atomic_write, write_label
 from cardiac_jax.data.load import load
 from cardiac_jax.data.preprocess import restore
 from cardiac_jax.errors import InputError
+from cardiac_jax.post.finish import finish
+from cardiac_jax.post.valid import Slices
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import run
 from cardiac_jax.train.predict import predict_grid
 
 
 class Prediction(NamedTuple):
-    """One case on its own grid: `labels [X, Y, Z]` uint8 classes, `probabilities [X, Y, Z, K]`."""
+    """One case on its own grid.
+
+    Attributes:
+      labels: `[X, Y, Z]` uint8 classes.
+      probabilities: `[X, Y, Z, K]`.
+      drawn: labels as the largest probability has them, before anything was done to them.
+      slices: what a system with an anatomical prior did to which slices, else None.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
+    drawn: np.ndarray
+    slices: Slices | None
 
 
-def predict_case(trained: run.Trained, case: Case, flips: bool = False) -> Prediction:
-    """Segments one case and brings the probabilities back to the file's grid before the largest wins."""
+def predict_case(trained: run.Trained, case: Case, flips: bool = False, project: str = "") -> Prediction:
+    """Segments one case and brings the probabilities back to the file's grid before the largest wins.
+
+    `project` instead of the configuration's `post.project`.
+    """
     data = trained.description
     ready = source.on_grid(case, data)
     probabilities = restore(predict_grid(trained.predict, ready.image, data.size, flips, data.overlap), ready.geometry)
-    return Prediction(probabilities.argmax(-1).astype(np.uint8), probabilities)
+    drawn = probabilities.argmax(-1).astype(np.uint8)
+    if trained.prior is None:
+        return Prediction(drawn, probabilities, drawn, None)
+    settings = trained.config.post.copy_and_resolve_references()
+    settings.project = project or settings.project
+    labels, slices = finish(trained.prior, settings, drawn, case, data.classes, data.slice_order)
+    return Prediction(labels, probabilities, drawn, slices)
+
+
+def say_lost(console: Console) -> Callable[[int], None]:
+    """What a user is told of volumes in which the localiser found nothing."""
+    return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
 
 
 def predict_folder(
@@ -41,6 +67,7 @@ def predict_folder(
     checkpoint: str,
     probabilities: bool,
     flips: bool,
+    project: str = "",
     console: Console,
 ) -> None:
     """Writes `<output>/<case>.nii.gz` for every image under `images`, in the label values of the training data.
@@ -48,7 +75,7 @@ def predict_folder(
     Raises:
       InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
     """
-    trained = run.restore(workdir, checkpoint)
+    trained = run.restore(workdir, checkpoint, say_lost(console))
     raw = trained.description.raw_values
     found = folder.find(images)
     for record in found:
@@ -57,7 +84,7 @@ def predict_folder(
     for record in shown(found, "predicting", console):
         start = time.perf_counter()
         case = load(record, folder.DATASET)
-        prediction = predict_case(trained, case, flips)
+        prediction = predict_case(trained, case, flips, project)
         write_label(output / f"{record.id}.nii.gz", prediction.labels, case, raw)
         if probabilities:
             path = output / f"{record.id}_probabilities.nii.gz"

@@ -30,6 +30,9 @@ from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows, mean_by_case
 from cardiac_jax.metrics.validity import validity_rows
 
+MIXTURE = "mixture.json"
+"""In a run's folder: how many components its mixture of codes should have, and what was drawn from it."""
+
 
 def folder_of(split: str) -> str:
     """Where a study puts the evaluation of a run on `split`, inside the run."""
@@ -199,10 +202,11 @@ def pooled(folds: Sequence[Results]) -> Results:
 
 def _pooled_projection(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a projection did in all folds: slices added, Dice their mean."""
-    total = {key: sum(one[key] for one in folds) for key in ("before", "after", "slices")}
+    total = {k: sum(one[k] for one in folds) for k, v in folds[0].items() if isinstance(v, int)}
     dice = {
         name: {when: sum(one["dice"][name][when] for one in folds) / len(folds) for when in ("before", "after")}
         for name in folds[0]["dice"]
+        if all(name in one["dice"] for one in folds)
     }
     return {**folds[0], **total, "dice": dice}
 

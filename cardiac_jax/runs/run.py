@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 import cardiac_jax
-from cardiac_jax import systems
+from cardiac_jax import anatomical, systems
 from cardiac_jax.data import folds, pipeline, source
 from cardiac_jax.data.description import Description, from_json
 from cardiac_jax.data.files import atomic_write
@@ -84,6 +84,7 @@ class Trained(NamedTuple):
     Attributes:
       variables: those of every network, averaged parameters where an average is kept.
       predict: `image [B, *S, C] -> probabilities [B, *S, K]`.
+      prior: of valid anatomy, where the system has learnt one.
     """
 
     config: Config
@@ -92,10 +93,13 @@ class Trained(NamedTuple):
     step: int
     variables: Variables
     predict: Callable[[np.ndarray], np.ndarray]
+    prior: anatomical.Prior | None
 
 
-def restore(workdir: Path, which: str = "best") -> Trained:
+def restore(workdir: Path, which: str = "best", on_lost: Callable[[int], None] | None = None) -> Trained:
     """The network of a checkpoint (`best`, `latest` or a step), on however many devices there are.
+
+    `on_lost` hears of volumes in which a localiser found nothing (see `parallel.compile_predict`).
 
     Raises:
       InputError: there is none, it is damaged, or another system or code version wrote it.
@@ -114,8 +118,9 @@ def restore(workdir: Path, which: str = "best") -> Trained:
         raise InputError(workdir, problem) from None
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
     variables = inference_variables(checkpoints.restore(step, like))
-    run = parallel.compile_predict(system)
-    return Trained(config, description, about, step, variables, lambda image: run(variables, image))
+    run = parallel.compile_predict(system, on_lost)
+    prior = anatomical.prior_of(system, variables, description.spacing_mm or 0.0)
+    return Trained(config, description, about, step, variables, lambda image: run(variables, image), prior)
 
 
 def code_version() -> dict[str, str]:
