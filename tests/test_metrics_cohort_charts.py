@@ -43,8 +43,8 @@ def test_curves_show_mean_folds_and_the_size_taken():
         (bars,) = (held for held in ax.collections if isinstance(held, LineCollection))
         low, high = (np.asarray(end) for end in bars.get_segments()[0])
         assert high[1] - low[1] == pytest.approx(2 * np.ptp(values[0]) / math.sqrt(2) / math.sqrt(2))
-    assert "2-fold" in figure.axes[0].get_title() and "2 components taken" in figure.axes[0].get_title()
+    assert "2-fold" in figure.axes[0].get_title() and "2 components in use" in figure.axes[0].get_title()
     assert figure.axes[1].get_xticks().tolist() == [1, 2, 4]
     # Both curves are within one standard error of their lowest mean at 2 already.
     (again, _) = cohort_charts.curves_figure(Curves((1, 2, 4), nll, 10 * nll)).axes
-    assert "2 components taken" in again.get_title()
+    assert "2 components in use" in again.get_title()

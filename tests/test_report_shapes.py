@@ -11,6 +11,7 @@ from rich.console import Console
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.structures import volume_rows
 from cardiac_jax.report import build, collect, content, shapes
+from cardiac_jax.runs import results
 from cardiac_jax.runs.evaluate import evaluate_maps
 from tests import images
 from tests.ventricle import apart, polar, ring, stack
@@ -110,7 +111,9 @@ def test_a_projection_is_printed_with_what_it_cost(made):
         "before": 3,
         "after": 0,
         "slices": 12,
-        "limits": {"holes_px": 0, "thickness_mm": 2.0},
+        "limits": {"holes_px": 0, "thickness_mm": 2.0, "solid": 1.0},
+        "moved": 5,
+        "which": "all",
         "dice": {"Myo": {"before": 0.8, "after": 0.75}},
     }
     (entry,) = collect.collect([made / "out"], "val")
@@ -120,10 +123,32 @@ def test_a_projection_is_printed_with_what_it_cost(made):
     table = section.tables[-1]
     assert [[cell.text for cell in line] for line in table.rows] == [
         ["net", "invalid slices", "3 of 12 (25.0%)", "0 of 12 (0.0%)", "-3"],
+        ["net", "slices moved", "-", "5 of 12 (41.7%)", "-"],
         ["net", "Myo Dice", "0.800", "0.750", "-0.050"],
     ]
-    assert table.notes[0] == "net: limits of the projection: holes 0 px, thickness 2 mm."
+    assert table.notes[0] == "net: all; limits of the projection: holes 0 px, thickness 2 mm, solid yes."
     assert "does not mean accurate" in table.notes[-1]
+
+
+def test_projections_of_folds_are_added(made):
+    """Slices add up; Dice is the mean over the folds, of the structures that all of them have."""
+    dice = [{"Myo": {"before": 0.8, "after": 0.7}, "RV": {"before": 0.5, "after": 0.5}}]
+    dice += [{"Myo": {"before": 0.6, "after": 0.7}}]
+    held = []
+    for fold, (before, scores) in enumerate(zip((3, 4), dice, strict=True)):
+        one = results.read_results(made / "out")
+        told = {"before": before, "after": fold, "slices": 10, "moved": 5, "limits": {"holes_px": 0}, "dice": scores}
+        held.append(one._replace(about={**one.about, "projection": told}))
+    pooled = results.pooled(held).about["projection"]
+    assert {k: pooled[k] for k in ("before", "after", "slices", "moved")} == {
+        "before": 7,
+        "after": 1,
+        "slices": 20,
+        "moved": 10,
+    }
+    assert list(pooled["dice"]) == ["Myo"] and pooled["limits"] == {"holes_px": 0}
+    assert pooled["dice"]["Myo"] == pytest.approx({"before": 0.7, "after": 0.7})
+    assert "projection" not in results.pooled([held[0], results.read_results(made / "out")]).about
 
 
 def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
@@ -132,6 +157,7 @@ def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
         "nll": [[5.0, 7.0], [2.0, 4.0], [2.5, 3.5]],
         "aic": [[50.0, 70.0], [20.0, 40.0], [25.0, 35.0]],
         "chosen": 2,
+        "used": 4,
         "accept_rate": 0.625,
         "limits": {"holes_px": 0},
     }
@@ -148,7 +174,7 @@ def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
     (run / "mixture.json").write_text(json.dumps(held), encoding="utf-8")
     (entry,) = collect.collect([out], "val")
     section = shapes.latent([entry], content.Wishes("net", {}, ()))
-    assert [cell.text for cell in section.tables[0].rows[0]] == ["net", "1, 2, 4", "2", "2", "62.5%"]
+    assert [cell.text for cell in section.tables[0].rows[0]] == ["net", "1, 2, 4", "2", "2", "4", "62.5%"]
     assert len(section.pictures) == 1 and "holes 0 px" in section.tables[0].notes[0]
     for wrong in ({**held, "sizes": [1, 2]}, {**held, "nll": [1.0]}, {"sizes": [1]}, []):
         (run / "mixture.json").write_text(json.dumps(wrong), encoding="utf-8")

@@ -48,7 +48,7 @@ def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
 def curves_figure(curves: Curves, chosen: int | None = None) -> Figure:
     """Likelihood and adjusted Akaike criterion against the number of components (Fig. 5).
 
-    A dot is a fold, the line their mean, its bars one standard error; the size taken is drawn blue.
+    A dot is a fold, the line their mean, its bars one standard error; the size in use is drawn blue.
 
     Args:
       chosen: that size; by default `mixture_size.chosen`.
@@ -59,7 +59,7 @@ def curves_figure(curves: Curves, chosen: int | None = None) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True)
     _curve(top, curves, curves.nll, taken)
     top.set_ylabel("negative log-likelihood\nper held-out code (nats)")
-    top.set_title(f"{folds}-fold cross-validation; {taken} components taken", fontsize=10)
+    top.set_title(f"{folds}-fold cross-validation; {taken} components in use", fontsize=10)
     _curve(bottom, curves, curves.aic, taken)
     bottom.set_ylabel("adjusted AIC of the\nfitted codes (no unit)")
     bottom.set_xlabel("components")
@@ -67,7 +67,7 @@ def curves_figure(curves: Curves, chosen: int | None = None) -> Figure:
     handles = [
         Line2D([], [], color="0.3", marker="o", label="mean of the folds ± standard error"),
         Line2D([], [], color="0.6", marker=".", linestyle="none", label="a fold"),
-        Line2D([], [], color=COLOURS[0], marker="o", linestyle="none", label="taken"),
+        Line2D([], [], color=COLOURS[0], marker="o", linestyle="none", label="in use"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure

@@ -99,7 +99,8 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     said = []
     for name, value in limits.items():
         words, unit = (name[:-3], f" {name[-2:]}") if name.endswith(("_px", "_mm")) else (name, "")
-        held = ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}{unit}"
+        permits = isinstance(getattr(anatomy.DEFAULT, name, value), bool)
+        held = ("no", "yes")[bool(value)] if permits else f"{value:g}{unit}"
         said.append(f"{words.replace('_', ' ')} {held}")
     return ", ".join(said)
 

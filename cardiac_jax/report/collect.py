@@ -107,8 +107,8 @@ def _entry(folders: Sequence[Path]) -> Entry:
 
 
 def read_latent(path: Path) -> Latent | None:
-    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`; and
-    `used`, where another number of components than the one chosen is in use.
+    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`;
+    and `used`, where another number of components than the one chosen is in use.
 
     None where there is no such file.
 

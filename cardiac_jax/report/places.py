@@ -23,7 +23,7 @@ INTERPOLATED = "Volumes with nearest-neighbour interpolation between slices; sha
 MEANT = {
     WHOLE_LV: "blood pool and wall, the LV of ACSNet",
     MYOCARDIUM: "the wall with all that is drawn in it",
-    ENHANCEMENT: "the scar, by thirds of the whole LV",
+    ENHANCEMENT: "the scar, by thirds of the whole LV, Dice 0 in slices of it where only the prediction has any",
     CORE: "full width at half maximum of the LGE within the enhancement, of either map by its own maximum",
 }
 

@@ -26,18 +26,23 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
 
     Args:
       projected: method -> `before`, `after`: invalid slices among `slices`; `limits`; `dice`: structure -> `before`,
-        `after`.
+        `after`; where they are known, slices `moved` and `from_bank`, and `which` slices were projected.
     """
     metric, lines, notes = METRICS["dice"], [], []
     for method, held in projected.items():
         before, after, slices = held["before"], held["after"], held["slices"]
         counts = (share_text(before, slices), share_text(after, slices), f"{after - before:+g}")
         lines.append((Cell(method), Cell("invalid slices"), *map(Cell, counts)))
+        for key, what in (("moved", "slices moved"), ("from_bank", "slices taken from the bank")):
+            if key in held:
+                lines.append((Cell(method), Cell(what), Cell("-"), Cell(share_text(held[key], slices)), Cell("-")))
         for structure, dice in held["dice"].items():
             was, became = float(dice["before"]), float(dice["after"])
             values = (metric.text(was), metric.text(became), metric.text(became - was, "+"))
             lines.append((Cell(method), Cell(f"{structure} {metric.heading}"), *map(Cell, values)))
-        notes.append(f"{method}: limits of the projection: {limits_text(held['limits'])}.")
+        which = f"{held['which']}; " if "which" in held else ""
+        notes.append(f"{method}: {which}limits of the projection: {limits_text(held['limits'])}.")
+    notes.append("Counted under the projection's own limits; the table of all methods counts by the default limits.")
     notes.append("Anatomically valid does not mean accurate.")
     header = ("method", "what", "before", "after", "difference")
     return Table("Projection onto anatomically valid slices", header, tuple(lines), tuple(notes))
@@ -51,11 +56,12 @@ def latent(entries: Sequence[Entry], wishes: Wishes) -> Section:
             continue
         name, held = entry.results.name, entry.latent
         sizes = ", ".join(map(str, held.curves.sizes))
-        values = (name, sizes, str(held.curves.nll.shape[1]), str(held.chosen), f"{100 * held.accept_rate:.1f}%")
+        folds, rate = held.curves.nll.shape[1], f"{100 * held.accept_rate:.1f}%"
+        values = (name, sizes, str(folds), str(held.chosen), str(held.used), rate)
         lines.append(tuple(map(Cell, values)))
         notes.append(f"{name}: limits of the check: {limits_text(held.limits)}.")
         said = f"{name}: likelihood and adjusted Akaike criterion of the latent codes by components of the mixture."
-        pictures.append(Picture(cohort_charts.curves_figure(held.curves, held.chosen), said))
-    header = ("method", "components tried", "folds", "taken", "draws accepted")
+        pictures.append(Picture(cohort_charts.curves_figure(held.curves, held.used), said))
+    header = ("method", "components tried", "folds", "chosen", "in use", "draws accepted")
     tables = [Table("Mixture of the latent codes", header, tuple(lines), tuple(notes))] if lines else []
     return Section("latent", "Latent space", (), tables, pictures)

@@ -195,6 +195,7 @@ def pooled(folds: Sequence[Results]) -> Results:
         for case, held in one.about["files"].items():
             found[case] = {**held, "prediction": str((one.folder / held["prediction"]).resolve())}
     about = {**first.about, "files": found, "folds": len(folds)}
+    about.pop("projection", None)
     if all("projection" in one.about for one in folds):
         about["projection"] = _pooled_projection([one.about["projection"] for one in folds])
     return first._replace(measured=Measured(*kinds), about=about)
