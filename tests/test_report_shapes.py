@@ -126,7 +126,9 @@ def test_a_projection_is_printed_with_what_it_cost(made):
         ["net", "slices moved", "-", "5 of 12 (41.7%)", "-"],
         ["net", "Myo Dice", "0.800", "0.750", "-0.050"],
     ]
-    assert table.notes[0] == "net: all; limits of the projection: holes 0 px, thickness 2 mm, solid yes."
+    assert (
+        table.notes[0] == "net: slices projected: all; limits of the projection: holes 0 px, thickness 2 mm, solid yes."
+    )
     assert "does not mean accurate" in table.notes[-1]
 
 

@@ -40,7 +40,7 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
             was, became = float(dice["before"]), float(dice["after"])
             values = (metric.text(was), metric.text(became), metric.text(became - was, "+"))
             lines.append((Cell(method), Cell(f"{structure} {metric.heading}"), *map(Cell, values)))
-        which = f"{held['which']}; " if "which" in held else ""
+        which = f"slices projected: {held['which']}; " if "which" in held else ""
         notes.append(f"{method}: {which}limits of the projection: {limits_text(held['limits'])}.")
     notes.append("Counted under the projection's own limits; the table of all methods counts by the default limits.")
     notes.append("Anatomically valid does not mean accurate.")
