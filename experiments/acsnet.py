@@ -39,8 +39,9 @@ def get_config(arg: str | None = None) -> Config:
     config.preset = chosen.preset
     config.seed = 0
     config.data = common.data(name=chosen.data, size=(20, 192, 192), clahe=True, beside=True)
+    config.data.classes = ("Myo", "LV")
     if chosen.data == "myops":
-        config.data.update({"size": (6, 192, 192), "fold": 0})
+        config.data.update({"size": (6, 192, 192), "fold": 0, "classes": ("Myo", "LV", "scar")})
     if chosen.data != "phantom":
         config.data.root = ""
     if chosen.lge_like == "true":

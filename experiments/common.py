@@ -30,6 +30,7 @@ def data(**changes) -> Config:
             "name": "phantom",
             "root": "runs/phantom",  # folder or file; the phantom is written there if it is not
             "sequences": ("LGE",),
+            "classes": (),  # told apart, say ("Myo", "LV"); of the others oedema and scar count as Myo; (): all
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "clahe": False,  # contrast equalised slice by slice, before the z-score

@@ -17,7 +17,10 @@ from cardiac_jax.losses.overlap import IGNORE
 
 
 class Examples(NamedTuple):
-    """Training examples: `image [N, *S, C]`, `label [N, *S]`, `dense [N]`; of slices `position`, of volumes `real_case` [N]."""
+    """Training examples: `image [N, *S, C]`, `label [N, *S]`, flag `dense [N]`.
+
+    Of slices also `position [N]`, of volumes the flag `real_case [N]`.
+    """
 
     arrays: Mapping[str, np.ndarray]
 

@@ -58,7 +58,8 @@ class Prepared(NamedTuple):
     """A case on the grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.beside`), z-scored over its un-padded volume, padded by 0.
+      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.beside`), z-scored over its un-padded
+        volume, padded by 0.
       label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice (the volume) is annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
       spacing_mm: pixel size along Z, H, W.

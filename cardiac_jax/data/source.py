@@ -1,13 +1,15 @@
 """The cases an experiment names: found, split by patient, loaded and brought to the network's grid."""
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 
-from cardiac_jax.data import dataset, folds, phantom
+from cardiac_jax.data import dataset, folds, merged, phantom
 from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.description import Description
 from cardiac_jax.data.load import load as load_case
@@ -35,7 +37,7 @@ def load(config: Config, seed: int, console: Console) -> Source:
     Raises:
       InputError: the first problem found; `launch.prepare --check` lists them all.
     """
-    chosen, root = dataset(config.name), Path(config.root)
+    chosen, root = dataset(config.name, config.classes), Path(config.root)
     if not config.root or (config.name != "phantom" and config.root == PHANTOM and not root.exists()):
         raise InputError("data.root", f"is required: the folder of the data set {config.name}")
     records = chosen.find(root)
@@ -93,11 +95,15 @@ def _lge_like(
         raise InputError("data.lge_like", f"makes LGE, data.sequences are {tuple(config.sequences)}")
     cine = dataset("acdc")
     references = [load_case(record, chosen, ("LGE",)).images["LGE"] for record in records]
-    scar = chosen.classes.index("scar") if "scar" in chosen.classes else None
+    known = (*cine.classes, "scar")
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(known)] = [merged(name, chosen.classes) for name in known]
     ends = [record for record in cine.find(Path(config.lge_like)) if record.phase == "ED"]
     found = []
     for record in shown(ends, "making LGE-like images", console):
-        case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=scar)
+        case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=known.index("scar"))
+        assert case.label is not None
+        case = dataclasses.replace(case, label=table[case.label])
         ready = prepare(case, _grid(config), ("LGE",), cine.slice_order)
         found.append(ready._replace(synthetic=True))
     return found

@@ -8,14 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE
+from cardiac_jax.data.case import IGNORE, IN_WALL
 from cardiac_jax.metrics import scar
 from cardiac_jax.metrics.clinical import interpolated_volume_ml
 from cardiac_jax.metrics.evaluate import Row
 from cardiac_jax.metrics.strata import slice_rows, union
 
-IN_WALL = ("oedema", "scar")
-"""Classes that are myocardium too."""
 WHOLE_LV, MYOCARDIUM, ENHANCEMENT, CORE = "whole LV", "myocardium", "enhancement", "core scar"
 
 

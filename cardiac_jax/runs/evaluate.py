@@ -52,9 +52,7 @@ def evaluate(
     """
     trained = run.restore(workdir, checkpoint, say_lost(console))
     classes = trained.description.classes
-    chosen = dataset(name or trained.description.dataset)
-    if tuple(chosen.classes) != tuple(classes):
-        raise InputError("data.name", f"{chosen.name} has classes {chosen.classes}, the checkpoint {classes}")
+    chosen = dataset(name or trained.description.dataset, classes[1:])
     measured, tally = results.Measured(), Tally(classes)
     files: dict[str, dict[str, str]] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split)
@@ -89,9 +87,8 @@ def evaluate(
     if trained.prior is not None:
         limits = trained.prior.about["limits"]
         about["projection"] = {**tally.summary(), "limits": limits, "which": project or trained.config.post.project}
-        atomic_write(
-            workdir / results.MIXTURE, lambda to: to.write_text(json.dumps(trained.prior.about), encoding="utf-8")
-        )
+        text = json.dumps(trained.prior.about, allow_nan=False)
+        atomic_write(workdir / results.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
     evaluated = results.Results(about["name"], measured, about, out)
     results.write(out, evaluated, leave_out, console)
     if trained.prior is not None:

@@ -48,7 +48,7 @@ def project_folder(
     files = maps.files(source)
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
-    golds = _golds(truth, name)
+    golds = _golds(truth, name, classes)
     strangers = sorted(files.keys() - golds.keys()) if golds else []
     if strangers:
         raise InputError(files[strangers[0]], f"has no gold standard of the same name in {truth}")
@@ -88,11 +88,11 @@ def _coding(classes: tuple[str, ...], own: Mapping[int, int], labels: Mapping[st
     return {0: 0} | {value: numbers[name.casefold()] for name, value in labels.items()}
 
 
-def _golds(truth: Path | None, name: str) -> dict[str, tuple[Path, Mapping[int, int] | None]]:
+def _golds(truth: Path | None, name: str, classes: tuple[str, ...]) -> dict[str, tuple[Path, Mapping[int, int] | None]]:
     """case -> gold standard and, of a data set, the meaning of its values."""
     if truth is None:
         return {}
     if not name:
         return {case: (path, None) for case, path in maps.files(truth).items()}
-    chosen = dataset(name)
+    chosen = dataset(name, classes[1:])
     return {r.id: (r.label, chosen.labels) for r in chosen.find(truth) if r.label is not None}
