@@ -75,18 +75,31 @@ def centred(masks: Array, size: Sequence[int]) -> Array:
     return roi.crop(wide, roi.box_about(wide, size).start, size)
 
 
-def myocardia(label: Array, classes: Sequence[int], size: Sequence[int]) -> tuple[Array, Array]:
-    """`label [B, Z, H, W]` -> masks `[B, Z, *size]` of `classes`, and which are whole and not empty `[B, Z]`."""
-    wall = jnp.isin(label, jnp.asarray(classes))
-    known = jnp.all(label != IGNORE, (2, 3)) & jnp.any(wall, (2, 3))
-    masks = centred(wall.reshape(-1, *wall.shape[2:]).astype(jnp.float32), size)
-    return masks.reshape(*label.shape[:2], *size), known.astype(jnp.float32)
+def shapes(classes: Sequence[int], size: Sequence[int]) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """The prior's own examples of volumes `label [N, Z, H, W]`: slices annotated in full that have any of `classes`.
+
+    `shape [M, *size]` uint8, centred, and `volume [M]`, which of the volumes each comes from.
+    """
+    cut = jax.jit(lambda masks: centred(masks, size))
+
+    def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        found, volumes = [], []
+        for i, label in enumerate(arrays["label"]):
+            wall = np.isin(label, classes)
+            whole = (label != IGNORE).all((1, 2)) & wall.any((1, 2))
+            found.append(np.asarray(cut(jnp.asarray(wall, jnp.uint8)))[whole])
+            volumes += [i] * int(whole.sum())
+        return {"shape": np.concatenate(found), "volume": np.array(volumes)}
+
+    return made
 
 
-def tuned(measured: Measured) -> Limits:
-    """Limits that leave one per cent of the masks measured outside each, and no less strict than the default counts.
+def tuned(gold: Measured, restored: Measured) -> Limits:
+    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
 
-    Circularity is tuned upwards only. Pieces and holes are never allowed: they are faults wherever they are found.
+    But circularity: it is tuned upwards, to the first percentile of the gold standards or of their restored selves,
+    whichever is lower, for the autoencoder must be able to draw what the check asks for. Pieces and holes are never
+    allowed: they are faults wherever they are found.
     """
 
     def percentile(values: Array, q: float) -> float:
@@ -97,17 +110,18 @@ def tuned(measured: Measured) -> Limits:
     def larger(least: float, value: float) -> float:
         return value if value > least else least
 
-    thickness = percentile(measured.thickness_mm, TAIL)
+    round_ = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
+    thickness = percentile(gold.thickness_mm, TAIL)
     return DEFAULT._replace(
-        circularity=larger(float(DEFAULT.circularity), percentile(measured.circularity, TAIL)),
-        endo_concavity_mm=larger(float(DEFAULT.endo_concavity_mm), percentile(measured.endo_concavity_mm, 100 - TAIL)),
-        epi_concavity_mm=larger(float(DEFAULT.epi_concavity_mm), percentile(measured.epi_concavity_mm, 100 - TAIL)),
+        circularity=larger(float(DEFAULT.circularity), round_),
+        endo_concavity_mm=larger(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
+        epi_concavity_mm=larger(float(DEFAULT.epi_concavity_mm), percentile(gold.epi_concavity_mm, 100 - TAIL)),
         thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
     )
 
 
-def fit(net: Net, classes: Sequence[int], spacing_mm: float, settings: Config, seed: int) -> Fit:
-    """What ends the autoencoder's stage: codes of all whole gold standards -> limits, mixture, bank.
+def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
+    """What ends the autoencoder's stage: codes of all `shapes` -> limits, mixture, bank.
 
     Args:
       settings: `bank` codes wanted, `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
@@ -115,11 +129,12 @@ def fit(net: Net, classes: Sequence[int], spacing_mm: float, settings: Config, s
     module: Any = net.module
 
     def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
-        masks, volume = _training_masks(examples["label"], classes, module.size)
+        masks, volume = examples["shape"] > 0, examples["volume"]
         encode, decode = _functions(net, variables[net.name])
         codes = _batched(jax.jit(encode), masks.astype(np.float32))
-        measured = anatomy.measure(jnp.asarray(masks), spacing_mm)
-        limits = tuned(measured)
+        restored = _batched(jax.jit(lambda z: decode(z) > 0), codes)
+        gold, again = (anatomy.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
+        limits = tuned(gold, again)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
         folds = min(module.folds, len(np.unique(volume)))
@@ -145,15 +160,15 @@ def fit(net: Net, classes: Sequence[int], spacing_mm: float, settings: Config, s
             "accept_rate": jnp.asarray(rate, jnp.float32),
         }
         held = {**variables[net.name], "bank": bank}
-        valid = float(np.mean(np.asarray(anatomy.judge(measured, limits).valid)))
-        restored = float(np.mean(np.asarray(_batched(jax.jit(lambda z: check(decode(z) > 0)), codes))))
+        overlap = 2 * (masks & restored).sum((1, 2)) / (masks.sum((1, 2)) + restored.sum((1, 2)))
         figures = {
             "masks": float(len(masks)),
             "components": float(count),
             "components_by_cv": float(mixture_size.chosen(curves)),
             "accept_rate": rate,
-            "valid_gold_standards": valid,
-            "valid_restored": restored,
+            "valid_gold_standards": float(np.mean(np.asarray(anatomy.judge(gold, limits).valid))),
+            "valid_restored": float(np.mean(np.asarray(anatomy.judge(again, limits).valid))),
+            "dice_restored": float(overlap.mean()),
         }
         return {**variables, net.name: held}, figures
 
@@ -186,17 +201,6 @@ def _functions(net: Net, held: Mapping[str, Any]) -> tuple[project.Encode, proje
         return module.apply(held, codes, train=False, method="decode")[..., 0]
 
     return encode, decode
-
-
-def _training_masks(label: np.ndarray, classes: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Masks bool `[M, *size]` of every whole slice that has any, and the volume each comes from `[M]`."""
-    cut = jax.jit(lambda one: myocardia(one, classes, size))
-    masks, volumes = [], []
-    for i, one in enumerate(label):
-        found, known = (np.asarray(a) for a in cut(jnp.asarray(one)[None]))
-        masks.append(found[0][known[0] > 0] > 0)
-        volumes += [i] * int(known.sum())
-    return np.concatenate(masks), np.array(volumes)
 
 
 def _batched(fn: Any, x: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class Phase(NamedTuple):
 
 
 Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, float]]]
-"""From variables and the training set (host arrays) to variables, and figures to print: what no gradient can learn."""
+"""Variables and a stage's examples (host arrays) -> variables, and figures to print: what no gradient can learn."""
 
 
 class Stage(NamedTuple):
@@ -74,6 +74,8 @@ class Stage(NamedTuple):
     `draws` names a per-example flag of the training set: `share` of every batch is drawn from the examples where it
     is 1, the rest from the others ("" draws all alike).
     Values written by one phase are visible, without gradient, to the phases after it.
+    `examples`, if there is one, makes the stage's own examples of the training set (host arrays to host arrays), of
+    which `batch_size` make a batch (0: as many as in every other stage).
     After the last step `fit`, if there is one, writes collections other than `params` (a mixture of codes).
     """
 
@@ -83,6 +85,8 @@ class Stage(NamedTuple):
     prepare: Pass | None = None
     draws: str = ""
     share: float = 1.0
+    examples: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    batch_size: int = 0
     fit: Fit | None = None
 
 

@@ -51,7 +51,7 @@ def get_config(arg: str | None = None) -> Config:
     config.localiser = ConfigDict({"filters": 16, "window": (1, 1, 1), "floor": 0.0, "steps": 5000})
     config.loss = ConfigDict({"beta_ventricle": 0.6, "beta_wall": 0.4})
     config.prior = common.optim()
-    config.prior.update({"size": (128, 128), "code": 16, "features": (16, 32, 64), "steps": 10000})
+    config.prior.update({"size": (128, 128), "code": 16, "features": (16, 32, 64), "steps": 10000, "batch_size": 32})
     config.prior.update({"bank": 100_000, "components": 6, "restarts": 8})
     config.prior.augment = ConfigDict(Augment(translation_p=0.0, outside_image="min")._asdict())
     config.post = ConfigDict(
@@ -76,7 +76,7 @@ def _short(config: Config, preset: str) -> None:
     """Hundreds of steps, without dropout (see README.md, SRSCN), rates that fall to zero, averaged weights."""
     config.model.update({"filters": 16, "dropout": 0.0, "box": (*config.data.size[:1], 96, 96)})
     config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 200})
-    config.prior.update({"size": (96, 96), "steps": 1500, "schedule": "cosine", "lr": 2e-3})
+    config.prior.update({"size": (96, 96), "steps": 2000, "batch_size": 16, "schedule": "cosine", "lr": 2e-3})
     config.prior.update({"bank": 10_000, "restarts": 4})
     config.optim.update({"lr": 2e-3, "schedule": "cosine"})
     config.train.update({"steps": 400, "eval_every": 100, "ema": 0.98})

@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     arrays: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.arrays["label"])
+        return len(next(iter(self.arrays.values())))
 
 
 def slices(cases: Sequence[Prepared]) -> Examples:

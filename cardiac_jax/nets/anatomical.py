@@ -71,8 +71,8 @@ class AnatomicalAutoencoder(nn.Module):
         """[B, code] -> logits [B, H, W, 1]."""
         x = nn.leaky_relu(self.from_code(code), SLOPE).reshape(code.shape[0], *self.small)
         for i, layer in enumerate(self.decoder):
+            x = x if i % 2 else upsample_nearest(x, (2, 2))  # first: edges are smoothed by convolutions at full size
             x = nn.leaky_relu(layer(x), SLOPE)
-            x = upsample_nearest(x, (2, 2)) if i % 2 else x
         return self.head(x).astype(jnp.promote_types(code.dtype, jnp.float32))
 
     def __call__(

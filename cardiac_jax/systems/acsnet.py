@@ -80,11 +80,19 @@ def build(config: Config, data: Description) -> System:
     localise = phase("localise", ("localiser",), coarse, config.optim, config.localiser.steps)
     autoencode = phase("autoencode", (AUTOENCODER,), _autoencoding(autoencoder), config.prior, config.prior.steps)
     segments = phase("segment", ("segmenter",), fine, config.optim, config.train.steps)
-    fit = anatomical.fit(autoencoder, wall, data.spacing_mm or 0.0, config.prior, config.seed)
-    shapes = _shapes(wall, tuple(config.prior.size), Augment(**config.prior.augment))
+    masks = tuple(config.prior.size)
+    shapes = Stage(
+        "prior",
+        config.prior.steps,
+        (autoencode,),
+        _bent(masks, Augment(**config.prior.augment)),
+        examples=anatomical.shapes(wall, masks),
+        batch_size=config.prior.batch_size,
+        fit=anatomical.fit(autoencoder, data.spacing_mm or 0.0, config.prior, config.seed),
+    )
     stages = (
         Stage("localisation", config.localiser.steps, (localise,), chain(augmentation, look, low_label), **draws),
-        Stage("prior", config.prior.steps, (autoencode,), shapes, fit=fit),
+        shapes,
         Stage(
             "segmentation",
             config.train.steps,
@@ -149,47 +157,32 @@ def _loss(logits: str, label: str, groups: Groups, beta: float) -> Loss:
     return total(cross=term(pixels, **reads), tversky=term(overlaps, **reads))
 
 
-def _shapes(wall: Sequence[int], size: tuple[int, int], settings: Augment) -> Pass:
-    """`label -> shape [B, Z, *size]`, the masks, centred and bent at random; `known [B, Z]`, which of them count."""
+def _bent(size: tuple[int, int], settings: Augment) -> Pass:
+    """`shape [B, *size]` bent at random, and centred again."""
 
     def bend(keys: Array, shape: Array) -> tuple[Array]:
-        image = jnp.zeros((*shape.shape, 1))
-        _, bent = augment_batch(image, shape.astype(jnp.int32), keys, settings)
+        _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
         assert bent is not None
         return (anatomical.centred(bent.astype(jnp.float32), size),)
 
-    return chain(
-        pure(lambda label: anatomical.myocardia(label, wall, size)[1], ["label"], "known"),
-        pure(lambda label: anatomical.myocardia(label, wall, size)[0], ["label"], "shape"),
-        by_slice(random(bend, ["shape"], ["shape"]), ["shape"], ["shape"]),
-    )
+    return random(bend, ["shape"], ["shape"])
 
 
 def _autoencoding(net: Net) -> Objective:
-    """Cross-entropy and Dice of the restored masks, mean over the slices that count."""
+    """Cross-entropy and Dice of the restored mask."""
 
-    def mean(values: Array, known: Array) -> Array:
-        return (values * known).sum() / jnp.maximum(known.sum(), 1)
+    def cross(logits: Array, shape: Array) -> Array:
+        return optax.sigmoid_binary_cross_entropy(logits[..., 0], shape).mean()
 
-    def cross(logits: Array, shape: Array, known: Array) -> Array:
-        return mean(optax.sigmoid_binary_cross_entropy(logits[..., 0], shape).mean((1, 2)), known)
+    def overlaps(logits: Array, shape: Array) -> Array:
+        found = jax.nn.sigmoid(logits[..., 0])
+        return 1.0 - dice(Overlap(*(jnp.sum(v)[None] for v in (found * shape, found, shape))))[0]
 
-    def overlaps(logits: Array, shape: Array, known: Array) -> Array:
-        def one(logit: Array, mask: Array) -> Array:
-            found = jax.nn.sigmoid(logit)
-            return 1.0 - dice(Overlap(*(jnp.sum(v)[None] for v in (found * mask, found, mask))))[0]
-
-        return mean(jax.vmap(one)(logits[..., 0], shape), known)
-
-    forward = by_slice(
-        chain(pure(lambda shape: shape[..., None], ["shape"], "mask_in"), call(net, ["mask_in"], ["restored", "code"])),
-        ["shape"],
-        ["restored"],
-    )
-    reads = {"logits": "restored", "shape": "shape", "known": "known"}
-    return Objective(
-        forward, total(reconstruction_ce=term(cross, **reads), reconstruction_dice=term(overlaps, **reads))
-    )
+    masks = pure(lambda shape: shape[..., None], ["shape"], "masks")
+    forward = chain(masks, call(net, ["masks"], ["restored", "code"]))
+    reads = {"logits": "restored", "shape": "shape"}
+    loss = total(reconstruction_ce=term(cross, **reads), reconstruction_dice=term(overlaps, **reads))
+    return Objective(forward, loss)
 
 
 def _unit_range(low: Array) -> Array:

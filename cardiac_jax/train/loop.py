@@ -76,7 +76,8 @@ def train(
                 continue
             run = parallel.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
-            make = functools.partial(_batch, examples, stage, start, config)
+            own = Examples(stage.examples(examples.arrays)) if stage.examples else examples
+            make = functools.partial(_batch, own, stage, start, config)
             meter, in_flight = log.Meter(step), collections.deque()
             with Prefetch(make, range(step, end)) as batches:
                 for batch in batches:
@@ -96,7 +97,7 @@ def train(
                     # --- what no gradient can learn, once, from the whole training set
                     if step == end and stage.fit is not None:
                         bar.update(task, completed=step - start, note="fitting")
-                        state, figures = fit(stage, parallel.fetch(state), examples.arrays)
+                        state, figures = fit(stage, parallel.fetch(state), own.arrays)
                         state = parallel.replicate(state)
                         lines.write(step, stage=stage.name, split="fit", **figures)
                         shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
@@ -129,7 +130,7 @@ def train(
 
 def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: int) -> dict[str, Array]:
     """The global batch of `step`, on the devices."""
-    size = config.train.batch_size
+    size = stage.batch_size or config.train.batch_size
     return parallel.shard(batch_of(examples, stage.draws, config.seed, step - start, size, stage.share))
 
 
