@@ -36,6 +36,18 @@ PUBLISHED = {
         "multistage_keep_z": {"LV": 0.928, "RV": 0.871, "Myo": 0.853, "mean": 0.884},
         "endtoend_keep_z": {"mean": 0.875},
     },
+    "hd_mm": {
+        "unet3d": {"mean": 7.28},
+        "vnet3d": {"mean": 5.89},
+        "drunet": {"mean": 5.73},
+        "multistage_keep_z": {"mean": 4.92},
+    },
+    "asd_mm": {
+        "unet3d": {"mean": 1.68},
+        "vnet3d": {"mean": 0.586},
+        "drunet": {"mean": 0.591},
+        "multistage_keep_z": {"mean": 0.415},
+    },
 }
 
 

@@ -196,20 +196,26 @@ PARTS = (
 
 
 def _beside(rows: Mapping[str, Rows], structures: Sequence[str], published: Published) -> Table:
-    """Our Dice beside the paper's."""
-    columns = [name for name in (*structures, "mean") if any(name in held for held in published["dice"].values())]
+    """Our figures beside the paper's: a pair of columns for every measure and structure that it gives."""
+    columns = [
+        (metric, name)
+        for metric in METRICS
+        for name in (*structures, "mean")
+        if any(name in held for held in published.get(metric, {}).values())
+    ]
     lines = []
     for method, held in rows.items():
         line = [Cell(method)]
-        for name in columns:
-            values = mean_by_case(held, "dice", structures) if name == "mean" else by_case(held, "dice", name)
+        for metric, name in columns:
+            values = mean_by_case(held, metric, structures) if name == "mean" else by_case(held, metric, name)
             summary = summarise(values.values())
-            theirs = published["dice"].get(method, {}).get(name)
-            line += [Cell(METRICS["dice"].text(summary.mean) if summary.n else "-")]
-            line += [Cell("-" if theirs is None else METRICS["dice"].text(theirs))]
+            theirs = published[metric].get(method, {}).get(name)
+            line += [Cell(METRICS[metric].text(summary.mean) if summary.n else "-")]
+            line += [Cell("-" if theirs is None else METRICS[metric].text(theirs))]
         lines.append(tuple(line))
-    header = ("method", *(f"{name}, {whose}" for name in columns for whose in ("ours", "paper")))
-    return Table("Dice beside the published figures", header, tuple(lines), (published["source"], published["differs"]))
+    heads = [f"{METRICS[metric].heading} {name}" for metric, name in columns]
+    header = ("method", *(f"{head}, {whose}" for head in heads for whose in ("ours", "paper")))
+    return Table("Beside the published figures", header, tuple(lines), (published["source"], published["differs"]))
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:

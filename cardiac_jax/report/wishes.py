@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from cardiac_jax.metrics.agreement import Comparison
 
 Published = Mapping[str, Any]
-"""`source`, `differs` (what makes the comparison unfair) and `dice`: method -> structure or "mean" -> value."""
+"""`source`, `differs` (what makes the comparison unfair); of each metric method -> structure or "mean" -> value."""
 
 
 class Wishes(NamedTuple):
