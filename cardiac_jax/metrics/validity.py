@@ -112,7 +112,7 @@ def share_text(number: float, slices: float) -> str:
 
 def _batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Index of the first and `[BATCH, F, F]`: each mask moved into one corner, which the check does not see."""
-    boxes = [tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(mask)) for mask in masks]
+    boxes = [tuple(slice(i.min(), i.max() + 1) if i.size else slice(0) for i in np.nonzero(mask)) for mask in masks]
     extent = max((mask[box].shape[axis] for mask, box in zip(masks, boxes, strict=True) for axis in (0, 1)), default=0)
     frame = max(FRAME, -(-extent // STEP) * STEP)
     for start in range(0, len(masks), BATCH):

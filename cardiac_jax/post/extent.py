@@ -29,7 +29,7 @@ def last_slice(area: np.ndarray, c_shaped: np.ndarray, drop: float = DROP) -> in
 
 def _longest_run(area: np.ndarray) -> int:
     """Last index of the longest run of increasing values; of the first of equals."""
-    best, end, length = 0, 0, 1
+    best, end, length = 1, 0, 1
     for i in range(1, len(area)):
         length = length + 1 if area[i] > area[i - 1] else 1
         if length > best:

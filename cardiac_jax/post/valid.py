@@ -2,7 +2,8 @@
 
 A slice whose myocardium fails the check is centred on the prior's grid, projected, and put back. What passes there may
 fail on finer or coarser pixels, so it is checked again where it is written: a slice that fails then takes the nearest
-mask of the bank that passes on the file's grid. Slices without myocardium are left alone.
+mask of the bank that passes on the file's grid, moved away from the image's border if it must be. Slices without
+myocardium are left alone. (Only an image too small for any mask of the bank may stay invalid, and is said to be.)
 """
 
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.
         pool = enclosed | (within & np.isin(labels, (known["lv"], *inside)))
         out[out == known["lv"]] = 0
         out[pool] = known["lv"]
+    else:
+        out[enclosed] = 0
     return out.astype(labels.dtype)
 
 
@@ -131,10 +134,11 @@ def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarra
     packed = np.asarray(prior.bank.masks)
     for start in range(0, len(order), TRIES):
         some = np.unpackbits(packed[order[start : start + TRIES]], axis=-1, count=prior.size[1]).astype(bool)
-        there = np.stack([way.to_file(one) for one in some])
-        passed = np.flatnonzero(_passes(prior, there, way.pixel_mm))
-        if passed.size:
-            return there[passed[0]]
+        for placed in (way.to_file, way.to_file_whole):
+            there = np.stack([placed(one) for one in some])
+            passed = np.flatnonzero(_passes(prior, there, way.pixel_mm))
+            if passed.size:
+                return there[passed[0]]
     return otherwise
 
 
@@ -142,21 +146,36 @@ class _Way:
     """From a slice of the file to the prior's grid about the mask's centre, and back; linear, half a pixel counts."""
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
-        self.pixel_mm = pixel_mm
-        there, back = [], []
-        for axis, centre in enumerate(ndimage.center_of_mass(mask)):
-            ratio, middle = prior.spacing_mm / pixel_mm[axis], (prior.size[axis] - 1) / 2
-            onto = centre + (np.arange(prior.size[axis]) - middle) * ratio
-            there.append(resample.matrix(onto, mask.shape[axis], ratio, cubic=False))
-            onto = (np.arange(mask.shape[axis]) - centre) / ratio + middle
-            back.append(resample.matrix(onto, prior.size[axis], 1 / ratio, cubic=False))
-        self._there, self._back = there, back
+        self.pixel_mm, self._shape = pixel_mm, mask.shape
+        self._centre = ndimage.center_of_mass(mask)
+        self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
+        self._middle = [(size - 1) / 2 for size in prior.size]
 
     def to_grid(self, mask: np.ndarray) -> np.ndarray:
-        return (self._there[1] @ (self._there[0] @ mask.astype(np.float32)).T).T > 0.5
+        weights = []
+        for centre, middle, ratio, pixels in zip(self._centre, self._middle, self._ratio, self._shape, strict=True):
+            onto = centre + (np.arange(2 * middle + 1) - middle) * ratio
+            weights.append(resample.matrix(onto, pixels, ratio, cubic=False))
+        return (weights[1] @ (weights[0] @ mask.astype(np.float32)).T).T > 0.5
 
     def to_file(self, mask: np.ndarray) -> np.ndarray:
-        return (self._back[1] @ (self._back[0] @ mask.astype(np.float32)).T).T > 0.5
+        return self._to_file(mask, self._centre)
+
+    def to_file_whole(self, mask: np.ndarray) -> np.ndarray:
+        """The same, moved so far that none of `mask` lies outside the file's image, where that can hold it."""
+        centre = []
+        for axis, (at, middle, ratio) in enumerate(zip(self._centre, self._middle, self._ratio, strict=True)):
+            held = np.flatnonzero(mask.any(1 - axis)) - middle
+            low, high = (np.array([0.5, -0.5]) - held[[0, -1]]) * ratio + [-0.5, self._shape[axis] - 0.5]
+            centre.append(np.clip(at, low, high) if low <= high else (low + high) / 2)
+        return self._to_file(mask, centre)
+
+    def _to_file(self, mask: np.ndarray, at: Sequence[float]) -> np.ndarray:
+        weights = []
+        for centre, middle, ratio, pixels in zip(at, self._middle, self._ratio, self._shape, strict=True):
+            onto = (np.arange(pixels) - centre) / ratio + middle
+            weights.append(resample.matrix(onto, round(2 * middle + 1), 1 / ratio, cubic=False))
+        return (weights[1] @ (weights[0] @ mask.astype(np.float32)).T).T > 0.5
 
 
 def _blank(prior: Prior) -> np.ndarray:
