@@ -123,6 +123,11 @@ def judging(fn: Callable[..., Any], **reads: str) -> Row:
     return Row(term(fn, **reads, where="where"), verdicts, extreme_verdicts, drops=True)
 
 
+def balanced(logits: Any, label: Any) -> Any:
+    """`balanced_cross_entropy` of every class as a mask of its own."""
+    return pixelwise.balanced_cross_entropy(logits, overlap.one_hot(label, K), label != IGNORE, 0.6)
+
+
 WEIGHTS = (0.5, 1.0, 2.0)
 ROWS: dict[str, tuple[Row, ...]] = {
     "overlap.dice_loss": (segmenting(overlap.dice_loss, "probabilities"),),
@@ -139,6 +144,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
         segmenting(lambda **kw: pixelwise.cross_entropy(**kw, gamma=2.0), "logits"),
     ),
     "pixelwise.masked_cross_entropy": (segmenting(pixelwise.masked_cross_entropy, "logits", where="where"),),
+    "pixelwise.balanced_cross_entropy": (segmenting(balanced, "logits"),),
     "pixelwise.exponential_logarithmic": (
         Row(pixelwise.exponential_logarithmic(WEIGHTS), scores, extreme_scores, pools=True),
         Row(
@@ -169,6 +175,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
 PARTS = {  # public, yet no loss
     "overlap.one_hot": "test_one_hot",
     "overlap.overlap": "test_overlap",
+    "overlap.mask_overlap": "test_mask_overlap",
     "overlap.dice": "test_dice",
     "overlap.tversky": "test_tversky",
     "pixelwise.log_likelihood": "test_log_likelihood",
@@ -324,6 +331,16 @@ def test_overlap():
     np.testing.assert_allclose(counts, [BOTH, PREDICTED, TRUE])
     with pytest.raises(AssertionError, match="rank"):
         overlap.overlap(P[None], LABEL)
+
+
+def test_mask_overlap():
+    """Two masks that overlap; the third pixel is not annotated."""
+    found = jnp.array([[0.5, 0.25], [1.0, 0.0], [1.0, 1.0]])
+    truth = jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    counts = overlap.mask_overlap(found, truth, jnp.array([True, True, False]))
+    np.testing.assert_allclose(counts, [[1.5, 0.25], [1.5, 0.25], [2.0, 1.0]])
+    with pytest.raises(AssertionError, match="rank"):
+        overlap.mask_overlap(found, truth, jnp.ones((3, 2), bool))
 
 
 def test_dice():

@@ -48,6 +48,18 @@ def test_cross_entropy_of_nothing_annotated_is_zero():
     assert pixelwise.cross_entropy(jnp.log(P[:3]), jnp.full(3, IGNORE, jnp.uint8), gamma=0.3) == 0
 
 
+def test_balanced_cross_entropy():
+    """q = 1/2, 3/4 of one structure and 1/4, 1/2 of another; the third pixel is not annotated."""
+    q = np.array([[0.5, 0.25], [0.75, 0.5], [0.9, 0.9]])
+    truth, annotated = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), jnp.array([True, True, False])
+    logits = jnp.asarray(np.log(q / (1 - q)), jnp.float32)
+    first = (0.6 * -np.log(0.5) + 0.4 * -np.log(0.75)) / 2
+    second = (0.4 * -np.log(0.25) + 0.6 * -np.log(0.5)) / 2
+    found = pixelwise.balanced_cross_entropy(logits, jnp.asarray(truth, jnp.float32), annotated, 0.6)
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
+    assert pixelwise.balanced_cross_entropy(logits, jnp.asarray(truth, jnp.float32), annotated & False, 0.6) == 0
+
+
 def test_masked_cross_entropy():
     np.testing.assert_allclose(
         pixelwise.masked_cross_entropy(jnp.log(P[:3]), LABEL[:3], jnp.float32(1.0)),

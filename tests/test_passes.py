@@ -159,3 +159,51 @@ def test_adding_a_pass_leaves_the_draws_of_the_others_alone():
     alone, _ = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
     after, _ = passes.chain(noise, run)(variables, values, key=KEY, train=frozenset({"segmenter"}))
     np.testing.assert_array_equal(after["logits"], alone["logits"])
+
+
+def stack(size: int = 3, depth: int = 4) -> dict[str, jax.Array]:
+    """Volumes `[B, Z, 4, 4, 1]`, the second of them padding; the last slice of every one is no real one."""
+    image = np.random.default_rng(0).normal(size=(size, depth, *toys.SIZE, 1)).astype(np.float32)
+    real = np.ones((size, depth), np.float32)
+    real[:, -1] = 0
+    mask = jnp.array([1.0, 0.0, 1.0])
+    return {"image": jnp.asarray(image), "mask": mask, "index": jnp.array([5, 6, 7]), "real": jnp.asarray(real)}
+
+
+def test_by_slice_is_the_inner_pass_on_all_slices():
+    net, values = toys.segmenter(), stack()
+    variables = {"segmenter": init_net(net, KEY)}
+    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    written, after = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=NONE)
+    flat, _ = inner(variables, {"image": values["image"].reshape(12, *toys.SIZE, 1)}, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["logits"].reshape(12, *toys.SIZE, -1), flat["logits"])
+    assert after is variables and set(written) == {*values, "logits"}
+    for name, value in values.items():
+        assert written[name] is value
+
+
+def test_by_slice_keeps_padding_and_slices_that_are_not_real_out_of_the_statistics():
+    net, values, train = toys.segmenter(), stack(), frozenset({"segmenter"})
+    variables = {"segmenter": init_net(net, KEY)}
+    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    real = {"image": values["image"][jnp.array([0, 2]), :3].reshape(6, *toys.SIZE, 1)}
+    _, expected = inner(variables, {**real, "mask": jnp.ones(6), "index": jnp.arange(6)}, key=KEY, train=train)
+    _, found = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=train)
+    stats = [held["segmenter"]["batch_stats"] for held in (found, expected)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *stats)
+    every = {name: value for name, value in values.items() if name != "real"}
+    _, more = passes.by_slice(inner, ["image"], ["logits"])(variables, every, key=KEY, train=train)
+    mean = [held["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"] for held in (more, found)]
+    assert (mean[0] != mean[1]).any()
+
+
+def test_by_slice_draws_by_place_in_the_global_batch():
+    def jitter(keys, image):
+        return (image + jax.vmap(lambda key: jax.random.normal(key))(keys)[:, None, None, None],)
+
+    run = passes.by_slice(passes.random(jitter, ["image"], ["image"]), ["image"], ["image"])
+    values = {**stack(), "image": jnp.zeros((3, 4, *toys.SIZE, 1))}
+    drawn = np.asarray(run({}, values, key=KEY, train=NONE)[0]["image"])[..., 0, 0, 0]
+    assert len(np.unique(drawn)) == 12
+    part = {name: value[1:] for name, value in values.items()}
+    np.testing.assert_array_equal(run({}, part, key=KEY, train=NONE)[0]["image"][..., 0, 0, 0], drawn[1:])

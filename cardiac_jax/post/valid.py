@@ -147,7 +147,7 @@ class _Way:
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
-        self._centre = ndimage.center_of_mass(mask)
+        self._centre: list[float] = np.argwhere(mask).mean(0).tolist()
         self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
         self._middle = [(size - 1) / 2 for size in prior.size]
 
