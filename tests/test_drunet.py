@@ -9,6 +9,7 @@ from cardiac_jax import systems
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.system import init_state, params_of, predict_step, train_step
+from cardiac_jax.train import parallel
 from cardiac_jax.train.parallel import AXIS
 from experiments import drunet
 
@@ -68,7 +69,7 @@ def test_each_stage_trains_its_own_networks_and_the_prediction_covers_the_volume
         assert all(np.isfinite(float(value)) for value in metrics.values())
         assert moved(before, {name: held["params"] for name, held in state.variables.items()}) == trained
         start += stage.steps
-    found = under(lambda s: predict_step(system, s.variables, batch()["image"]), state)
+    found, _ = under(lambda s: predict_step(system, s.variables, batch()["image"]), state)
     assert found.shape == (2, *SIZE, 4)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
 
@@ -81,9 +82,28 @@ def test_two_classes_take_one_channel_and_a_sigmoid():
     system = build("drunet", ("background", "LA"))
     state = init_state(system, 0)
     assert state.variables["segmenter"]["params"]["output"]["kernel"].shape[-1] == 1
-    found = under(lambda s: predict_step(system, s.variables, batch(2)["image"]), state)
+    found, located = under(lambda s: predict_step(system, s.variables, batch(2)["image"]), state)
+    np.testing.assert_array_equal(located, 1)  # nothing to localise
     assert found.shape[-1] == 2
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+
+
+def test_a_map_without_mass_is_said_and_the_middle_of_the_volume_is_segmented():
+    system = build("multistage")
+    variables = dict(init_state(system, 0).variables)
+    held = variables["localiser"]
+    silent = {**held["params"], "output": jax.tree.map(jnp.zeros_like, held["params"]["output"])}
+    variables["localiser"] = {**held, "params": silent}  # no gradient reaches the features
+    heard: list[int] = []
+    image = np.asarray(batch()["image"])
+    found = parallel.compile_predict(system, heard.append)(variables, image)
+    assert heard == [2]
+    inside = found[..., 0] < 1
+    rows, columns = np.flatnonzero(inside.any((0, 1, 3))), np.flatnonzero(inside.any((0, 1, 2)))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (4, 11, 4, 11)  # a box of 8 in the middle of 16
+    heard.clear()
+    parallel.compile_predict(system, heard.append)(init_state(system, 0).variables, image)
+    assert heard == []
 
 
 def test_the_joint_training_sends_gradient_through_the_features_to_the_localiser():
