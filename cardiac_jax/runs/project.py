@@ -43,8 +43,7 @@ def project_folder(
     trained = run.restore(workdir, checkpoint)
     if trained.prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
-    classes = trained.description.classes
-    raw = _coding(classes, trained.description.raw_values, labels)
+    classes, raw = _coding(trained.description.classes, trained.description.raw_values, labels)
     files = maps.files(source)
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
@@ -75,17 +74,26 @@ def project_folder(
     return tally
 
 
-def _coding(classes: tuple[str, ...], own: Mapping[int, int], labels: Mapping[str, int] | None) -> dict[int, int]:
-    """Value in the file -> class; raises InputError for a structure that is none of `classes`."""
+def _coding(
+    classes: tuple[str, ...], own: Mapping[int, int], labels: Mapping[str, int] | None
+) -> tuple[tuple[str, ...], dict[int, int]]:
+    """The classes that the files tell apart, background first, and value in the file -> class.
+
+    Raises:
+      InputError: a structure that is none of `classes`, no myocardium, a value that means two of them.
+    """
     if not labels:
-        return dict(own)
-    numbers = {name.casefold(): k for k, name in enumerate(classes)}
+        return classes, dict(own)
+    values = {name.casefold(): value for name, value in labels.items()}
     for name in labels:
-        if name.casefold() not in numbers:
+        if name.casefold() not in {known.casefold() for known in classes[1:]}:
             raise InputError("--labels", f"{name!r} is not one of {', '.join(classes[1:])}")
-    if "myo" not in {name.casefold() for name in labels}:
+    if "myo" not in values:
         raise InputError("--labels", "names no value of Myo")
-    return {0: 0} | {value: numbers[name.casefold()] for name, value in labels.items()}
+    if len({0, *values.values()}) <= len(labels):
+        raise InputError("--labels", "gives two structures one value (0 is the background)")
+    told = (classes[0], *(name for name in classes[1:] if name.casefold() in values))
+    return told, {0: 0} | {values[name.casefold()]: k for k, name in enumerate(told) if k}
 
 
 def _golds(truth: Path | None, name: str, classes: tuple[str, ...]) -> dict[str, tuple[Path, Mapping[int, int] | None]]:
