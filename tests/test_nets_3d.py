@@ -150,19 +150,38 @@ def test_devices_and_computing_again_change_nothing(name):
 # ------------------------------------------------------------------------------------------------------- DR-UNet
 
 
-def test_every_block_is_computed_again_and_only_then():
-    """Each of three + one + three is a region of its own in the backward pass; the variables are the same."""
-    x = jnp.zeros((2, 8, 8, 8, 1))
-    trees = []
-    for remat, regions in ((False, 0), (True, 3 + 1 + 3)):
-        net = DRUNet(2, remat=remat)
-        v = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
-        gradient = jax.make_jaxpr(jax.grad(partial(total, net), has_aux=True))(v, x, jnp.ones(2), jnp.arange(2))
-        assert (
-            sum(equation.primitive.name in ("remat", "remat2", "checkpoint") for equation in gradient.eqns) == regions
-        )
+def pullback(net, x):
+    """Variables, and the gradient of `total` as a function of them that holds what is kept for the backward pass."""
+    v = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
+    mask, index = jnp.ones(len(x)), jnp.arange(len(x))
+    return v, partial(jax.vjp, lambda v, x: total(net, v, x, mask, index), has_aux=True)
+
+
+def test_of_every_block_only_the_input_is_kept_and_only_on_demand():
+    """Five examples of 8 x 8 x 8, 2 filters; a decoder block convolves what lies below and its skip, concatenated."""
+    x, trees = jnp.zeros((5, 8, 8, 8, 1)), []
+    inputs = {(5, 8, 8, 8, 1), (5, 8, 8, 8, 2), (5, 4, 4, 4, 4), (5, 2, 2, 2, 8), (5, 1, 1, 1, 16)}
+    inputs |= {(5, 8, 8, 8, 4)}  # the logits
+    for remat in (False, True):
+        v, f = pullback(DRUNet(2, remat=remat), x)
+        kept = {leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda *a, f=f: f(*a)[1], v, x))}
+        images = {shape for shape in kept if len(shape) == 5 and shape[0] == 5}
+        assert ((5, 8, 8, 8, 4 + 2) in images) != remat
+        assert (images <= inputs) == remat
         trees.append(jax.tree.map(jnp.shape, v))
     assert trees[0] == trees[1]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the forms and the scheduler of a CPU")
+def test_computing_blocks_again_halves_memory():
+    """Temporary memory of the gradient as compiled, not run."""
+    x, temporary = jnp.zeros((1, 16, 128, 128, 1), jnp.float32), []
+    for remat in (False, True):
+        v, f = pullback(DRUNet(8, keep_z=True, remat=remat), x)
+        v = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.float32), v)
+        compiled = jit(lambda *a, f=f: f(*a)[1](jnp.ones(()))).lower(v, x).compile()
+        temporary.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert temporary[1] < 0.5 * temporary[0], temporary
 
 
 def test_published_sizes():

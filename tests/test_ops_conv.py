@@ -10,6 +10,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
+from cardiac_jax.ops import conv_depth
+from cardiac_jax.ops.again import wait
 from cardiac_jax.ops.compiler import accepted, compiler_options
 from cardiac_jax.ops.conv import conv, conv_transpose, depth_to_space, per_axis, space_to_depth
 from cardiac_jax.ops.pool import max_pool, upsample_nearest
@@ -91,6 +93,23 @@ def test_conv(case):
         return conv(x, k, strides=strides, dilation=dilation)
 
     assert_same(ours, stock, normal(2, *size, cin), normal(*kernel, cin, cout))
+
+
+@pytest.mark.parametrize("name", [name for name in CONVOLUTIONS if name.startswith("3D")])
+@pytest.mark.parametrize("slab", [1, 4000])
+def test_conv_3d_slab_by_slab(name, slab, monkeypatch):
+    """A slice at a time, and two or three."""
+    monkeypatch.setattr(conv_depth, "SLAB", slab)
+    test_conv(CONVOLUTIONS[name])
+
+
+def test_what_waits_is_unchanged():
+    for after in (np.nan, -0.0, np.inf, -1.5):
+        for dtype in (jnp.float64, jnp.float32, jnp.bfloat16):
+            x = jnp.asarray([1.0, np.nan, -np.inf], dtype)
+            waited = wait(x, jnp.full((1, 2), after, dtype))
+            assert waited.dtype == dtype
+            np.testing.assert_array_equal(waited.astype(float), x.astype(float))
 
 
 @pytest.mark.parametrize(

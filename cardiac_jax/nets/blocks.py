@@ -7,6 +7,7 @@ Every block is called as `block(x, train=..., mask=..., index=...)` with x [B, *
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from cardiac_jax.ops.again import again
 from cardiac_jax.ops.conv import Size, conv, conv_transpose, per_axis
 from cardiac_jax.ops.pool import upsample_nearest
 
@@ -24,7 +26,10 @@ glorot = nn.initializers.glorot_uniform()
 
 
 class Conv(nn.Module):
-    """[B, *S, Cin] -> [B, *ceil(S / strides), features]."""
+    """[B, *S, Cin] -> [B, *ceil(S / strides), features].
+
+    With `source` the input is `source(*x)`, which is made again in the backward pass instead of kept.
+    """
 
     features: int
     kernel: Size = 3
@@ -32,12 +37,18 @@ class Conv(nn.Module):
     dilation: Size = 1
     bias: bool = True
     dtype: DTypeLike = jnp.float32
+    source: Callable[..., Array] | None = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (*per_axis(self.kernel, x.ndim - 2), x.shape[-1], self.features)
+    def __call__(self, *x: Array) -> Array:
+        def apply(kernel: Array, *x: Array) -> Array:
+            image = self.source(*x) if self.source else x[0]
+            return conv(image.astype(self.dtype), kernel, strides=self.strides, dilation=self.dilation)
+
+        image = jax.eval_shape(self.source, *x) if self.source else x[0]
+        shape = (*per_axis(self.kernel, image.ndim - 2), image.shape[-1], self.features)
         kernel = self.param("kernel", glorot, shape).astype(self.dtype)
-        y = conv(x.astype(self.dtype), kernel, strides=self.strides, dilation=self.dilation)
+        y = again(apply, (kernel,), x) if self.source else apply(kernel, *x)
         return _add_bias(self, y) if self.bias else y
 
 
@@ -143,7 +154,10 @@ def _random_bytes(key: Array, size: int) -> Array:
 
 
 class ConvBlock(nn.Module):
-    """`convs` times convolution, normalisation, dropout, activation. Without `norm` convolutions have a bias."""
+    """`convs` times convolution, normalisation, dropout, activation. Without `norm` convolutions have a bias.
+
+    `source` makes the input of the first of them, see `Conv`.
+    """
 
     features: int
     convs: int = 2
@@ -153,12 +167,15 @@ class ConvBlock(nn.Module):
     dropout: float = 0.0
     activation: Callable[[Array], Array] = nn.relu
     dtype: DTypeLike = jnp.float32
+    source: Callable[..., Array] | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        for _ in range(self.convs):
-            bias = self.norm is None
-            x = Conv(self.features, self.kernel, dilation=self.dilation, bias=bias, dtype=self.dtype)(x)
+    def __call__(self, *given: Array, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
+        x = given[0]
+        for i in range(self.convs):
+            conv = partial(Conv, self.features, self.kernel, dilation=self.dilation, dtype=self.dtype)
+            source, inputs = (None, (x,)) if i else (self.source, given)
+            x = conv(bias=self.norm is None, source=source)(*inputs)
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype)(x, train=train, mask=mask)
             x = self.activation(Dropout(self.dropout)(x, train=train, index=index))

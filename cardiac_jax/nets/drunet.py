@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvBlock, Module
+from cardiac_jax.nets.recompute import recompute
 from cardiac_jax.nets.unet import refuse_indivisible
 from cardiac_jax.ops.conv import Size
 from cardiac_jax.ops.pool import max_pool, upsample_nearest
@@ -59,19 +60,28 @@ class DilatedBottleneck(nn.Module):
 
 
 class SkipDecoder(nn.Module):
-    """[B, *S, C], skip [B, *(S * window), F] -> [B, *(S * window), features]: nearest upsampling, two convolutions."""
+    """[B, *S, C], skip [B, *(S * window), F] -> [B, *(S * window), features]: nearest upsampling, two convolutions.
+
+    With `remat` what the first of them reads is not kept for the backward pass.
+    """
 
     features: int
     window: Size
     norm: Module | None = BatchNorm
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
         self, x: Array, skip: Array, *, train: bool, mask: Array | None = None, index: Array | None = None
     ) -> Array:
-        x = jnp.concatenate([skip, upsample_nearest(x, self.window)], axis=-1)
-        return ConvBlock(self.features, norm=self.norm, dtype=self.dtype)(x, train=train, mask=mask)
+        def join(skip: Array, x: Array) -> Array:
+            return jnp.concatenate([skip, upsample_nearest(x, self.window)], axis=-1)
+
+        block = partial(ConvBlock, self.features, norm=self.norm, dtype=self.dtype)
+        if self.remat:
+            return block(source=join)(skip, x, train=train, mask=mask)
+        return block()(join(skip, x), train=train, mask=mask)
 
 
 class DRUNet(nn.Module):
@@ -85,9 +95,9 @@ class DRUNet(nn.Module):
     Attributes:
       keep_z: pool and upsample in plane only.
       remat: compute the blocks again in the backward pass instead of keeping what they computed; the same
-        parameters, statistics and gradients. What is kept is the output of each block. On a CPU it gains nothing
-        at 16 filters and [2, 16, 128, 128, 1]: a step takes a fifth longer, and the peak of memory lies within
-        the backward pass of the last decoder block either way.
+        parameters and statistics, and the same gradients to rounding. What is kept is the input of each block. At
+        16 x 256 x 256 with `keep_z` it halves the memory of a step (`benchmarks/memory.py`), which takes a fifth
+        longer.
 
     Raises ValueError if a size (with `keep_z`, H or W) is not divisible by 8.
     """
@@ -109,7 +119,7 @@ class DRUNet(nn.Module):
             for level, width in enumerate(widths[:-1])
         ]
         self.bottleneck = DilatedBottleneck(widths[-1], self.window, **given)
-        self.decoder = [SkipDecoder(width, self.window, **given) for width in widths[:-1]]
+        self.decoder = [SkipDecoder(width, self.window, remat=self.remat, **given) for width in widths[:-1]]
         self.output = Conv(self.classes, 1, dtype=self.dtype)
 
     @property
@@ -132,7 +142,7 @@ class DRUNet(nn.Module):
         def run(block: nn.Module, mask: Array | None, *inputs: Array) -> Array:
             return block(*inputs, train=train, mask=mask)
 
-        run = nn.remat(run) if self.remat else run
+        run = recompute(run) if self.remat else run
         skips = []
         for block in self.encoder:
             x = run(block, mask, x)

@@ -10,8 +10,8 @@ Forms used on a CPU
   with kernel 2, stride 2 it is one matrix product);
 - kernel 1: a matrix product;
 - one input channel: a sum of shifted multiply-adds;
-- three spatial axes: depth folded into the batch, its taps concatenated on the channels (training) or added
-  after one 2D convolution (inference);
+- three spatial axes: depth folded into the batch, its taps concatenated on the channels slab by slab (training) or
+  added after one 2D convolution (inference), see `conv_depth.py`;
 - few channels on a large image: kernel gradient image by image, see `_conv2d`.
 """
 
@@ -19,11 +19,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from cardiac_jax.ops.conv_depth import Fold, added, by_kernel, folded, kernel_gradient
 
 Pads = tuple[tuple[int, int], ...]
 Size = int | Sequence[int]
@@ -73,7 +75,7 @@ def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
 def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Callable:
     """The function (x, kernel, static) that runs `training` or `inference` on a CPU and `stock` elsewhere."""
 
-    def choose(cpu: Callable, default: Callable, *args: Array) -> Array:
+    def choose(cpu: Callable, default: Callable, *args: Array) -> Any:
         return lax.platform_dependent(*args, cpu=cpu, default=default)
 
     @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -84,15 +86,10 @@ def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Calla
         return choose(partial(training, static=static), partial(stock, static=static), x, kernel), (x, kernel)
 
     def backward(static, saved, gradient: Array):
-        def by_input(form: Callable, x: Array, kernel: Array, g: Array) -> Array:
-            return jax.vjp(lambda v: form(v, kernel, static=static), x)[1](g)[0]
+        def gradients(form: Callable, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+            return jax.vjp(partial(form, static=static), x, kernel)[1](g)
 
-        def by_kernel(form: Callable, x: Array, kernel: Array, g: Array) -> Array:
-            return jax.vjp(lambda v: form(x, v, static=static), kernel)[1](g)[0]
-
-        return tuple(
-            choose(partial(by, training), partial(by, stock), *saved, gradient) for by in (by_input, by_kernel)
-        )
+        return choose(partial(gradients, training), partial(gradients, stock), *saved, gradient)
 
     call.defvjp(forward, backward)
     return call
@@ -166,7 +163,7 @@ def _cpu_conv(x: Array, kernel: Array, static: Geometry, inference: bool = False
     if kernel.shape[-2] == 1:
         return _one_channel(_pad_space(x, pads), kernel, dilation)
     if len(strides) == 3:
-        return _folded(x, kernel, static, inference)
+        return (added if inference else folded)(x, kernel, Fold(pads, dilation, _plane))
     if len(strides) == 2 and max(dilation) == 1:
         return _conv2d(x, kernel, pads)
     return _stock_conv(x, kernel, static)
@@ -207,26 +204,8 @@ def _subpixel(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
     return depth_to_space(_cpu_conv(x, kernel, Geometry(ones, tuple(pads), ones)), static)
 
 
-def _folded(x: Array, kernel: Array, static: Geometry, inference: bool) -> Array:
-    """[B, D, H, W, C] as a 2D convolution of B * D images."""
-    (first, *pads), (step, *dilation) = static.pads, static.dilation
-    taps, cin, cout = kernel.shape[0], *kernel.shape[-2:]
-    plane = Geometry((1, 1), tuple(pads), tuple(dilation))
-    x = _pad_space(x, (first, (0, 0), (0, 0)))
-    depth = x.shape[1] - (taps - 1) * step
-
-    def in_plane(v: Array, k: Array) -> Array:
-        y = _cpu_conv(v.reshape(-1, *v.shape[2:]), k, plane)
-        return y.reshape(*v.shape[:2], *y.shape[1:])
-
-    if inference and taps > 1:
-        y = in_plane(x, jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], taps * cout))
-        return sum(
-            (y[:, i * step : i * step + depth, ..., i * cout : (i + 1) * cout] for i in range(1, taps)),
-            start=y[:, :depth, ..., :cout],
-        )
-    gathered = jnp.concatenate([x[:, i * step : i * step + depth] for i in range(taps)], axis=-1)
-    return in_plane(gathered, jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], taps * cin, cout))
+def _plane(x: Array, kernel: Array, pads: Pads, dilation: tuple[int, ...]) -> Array:
+    return _cpu_conv(x, kernel, Geometry((1, 1), pads, dilation))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -252,7 +231,11 @@ def _one_channel_forward(x: Array, kernel: Array, dilation: tuple[int, ...]):
 
 
 def _one_channel_backward(dilation: tuple[int, ...], saved, gradient: Array):
-    return jax.vjp(partial(_one_channel_product, dilation=dilation), *saved)[1](gradient)
+    x, kernel = saved
+    by_input, of_kernel = jax.vjp(partial(_one_channel_product, dilation=dilation), *saved)[1](gradient)
+    if len(dilation) == 3:
+        of_kernel = by_kernel(x, kernel, gradient, Fold(((0, 0),) * 3, dilation, _plane))
+    return by_input, of_kernel
 
 
 _one_channel.defvjp(_one_channel_forward, _one_channel_backward)
@@ -264,7 +247,7 @@ def _plain2d(x: Array, kernel: Array, pads: Pads) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d(x: Array, kernel: Array, pads: Pads) -> Array:
-    """Stride 1. For few channels on a large image its kernel gradient is `_kernel_gradient`."""
+    """Stride 1. For few channels on a large image its kernel gradient is `kernel_gradient`."""
     return _plain2d(x, kernel, pads)
 
 
@@ -276,28 +259,11 @@ def _conv2d_backward(pads: Pads, saved, gradient: Array):
     x, kernel = saved
     (by_input,) = jax.vjp(lambda v: _plain2d(v, kernel, pads), x)[1](gradient)
     if max(kernel.shape[-2:]) <= 64 and min(gradient.shape[1:3]) >= 100:
-        return by_input, _kernel_gradient(_pad_space(x, pads), gradient, kernel)
+        return by_input, kernel_gradient(_pad_space(x, pads), gradient, kernel.shape, (1, 1))
     return by_input, jax.vjp(lambda v: _plain2d(x, v, pads), kernel)[1](gradient)[0]
 
 
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
-
-
-def _kernel_gradient(x: Array, gradient: Array, kernel: Array) -> Array:
-    """Per image: the gradient shifted along W by each column tap, concatenated; one product per row tap."""
-    rows, columns, cin, cout = kernel.shape
-    height, width = gradient.shape[1], x.shape[2]
-
-    def image(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        v, g = pair
-        shifted = [jnp.pad(g, ((0, 0), (j, columns - 1 - j), (0, 0))) for j in range(columns)]
-        g = jnp.concatenate(shifted, axis=-1).reshape(height * width, columns * cout)
-        v = v.reshape(x.shape[1], width * cin)
-        dots = [v[i : i + height].reshape(height * width, cin).T @ g for i in range(rows)]
-        return total + jnp.stack(dots), None
-
-    total, _ = lax.scan(image, jnp.zeros((rows, cin, columns * cout), kernel.dtype), (x, gradient))
-    return total.reshape(rows, cin, columns, cout).transpose(0, 2, 1, 3)
 
 
 _conv = _bilinear(_stock_conv, _cpu_conv, partial(_cpu_conv, inference=True))
