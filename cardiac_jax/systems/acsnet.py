@@ -115,8 +115,8 @@ def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
 def _refuse(data: Description, size: tuple[int, ...], window: tuple[int, ...], box: tuple[int, ...]) -> None:
     if len(size) != 3:
         raise InputError("data.size", f"{size} is not a volume (Z, H, W)")
-    if len(data.sequences) != 1 or not data.beside:
-        raise InputError("data.sequences", "one sequence is wanted, with data.beside=True")
+    if len(data.sequences) != 1 or not (data.clahe and data.beside):
+        raise InputError("data.sequences", "one sequence is wanted, with data.clahe=True and data.beside=True")
     for name in ("Myo", "LV"):
         if name not in data.classes:
             raise InputError("data.name", f"{data.dataset} has no class {name}")
@@ -130,8 +130,9 @@ def _refuse(data: Description, size: tuple[int, ...], window: tuple[int, ...], b
 
 def _autoencoder(config: Config) -> Net:
     size = tuple(config.prior.size)
-    if any(s % 8 for s in size):
-        raise InputError("prior.size", f"{size} is not divisible by 8")
+    factor = 2 ** len(config.prior.features)
+    if any(s % factor for s in size):
+        raise InputError("prior.size", f"{size} is not divisible by {factor}")
     module = AnatomicalAutoencoder(size, config.prior.code, tuple(config.prior.features), config.prior.bank)
     return Net(AUTOENCODER, module, ((*size, 1),))
 
