@@ -1,0 +1,290 @@
+"""ACSNet's system: every stage trains its own network, the prediction covers the volume, scar lies within the wall."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax import systems
+from cardiac_jax.data.augment import Augment
+from cardiac_jax.data.description import Description
+from cardiac_jax.data.pipeline import Examples, batch_of
+from cardiac_jax.errors import InputError
+from cardiac_jax.nets.anatomical import AnatomicalAutoencoder
+from cardiac_jax.nets.resunet import ResidualBlock, resunet
+from cardiac_jax.ops.anatomy import DEFAULT
+from cardiac_jax.system import init_state, predict_step, train_step
+from cardiac_jax.systems import acsnet
+from cardiac_jax.train.parallel import AXIS
+from experiments.acsnet import get_config
+from tests import rings, toys
+
+SIZE = (2, 32, 32)
+SCARRED = ("background", "RV", "Myo", "LV", "oedema", "scar")
+PLAIN = ("background", "Myo", "LV")
+TINY = {
+    "model.filters": 1,
+    "model.box": (2, 16, 16),
+    "localiser.filters": 1,
+    "localiser.window": (1, 2, 2),
+    "localiser.steps": 2,
+    "data.size": SIZE,
+    "prior.size": (16, 16),
+    "prior.features": (2, 2, 2),
+    "prior.code": 3,
+    "prior.batch_size": 2,
+    "prior.steps": 2,
+    "prior.bank": 5,
+    "train.steps": 2,
+    "augmentation": False,
+    **{f"prior.augment.{name}": 0.0 for name in Augment._fields if name.endswith("_p") and name != "rotation_p"},
+}
+
+
+def described(classes: tuple[str, ...] = SCARRED, **changes) -> Description:
+    held = {"sequences": ("LGE",), "spacing_mm": 2.0, "size": SIZE, "clahe": True, "beside": True, **changes}
+    raw, frequency = tuple(range(len(classes))), (9,) * len(classes)
+    return Description("myops", classes, raw, slice_order="affine", frequency=frequency, **held)
+
+
+def build(classes: tuple[str, ...] = SCARRED, changes: dict | None = None, **keys):
+    config = get_config("data=myops,preset=smoke")
+    with config.unlocked():
+        config.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
+    return systems.build(config, described(classes, **{"size": tuple(config.data.size), **(changes or {})}))
+
+
+def examples(classes: tuple[str, ...]) -> Examples:
+    """Two volumes of a ring about a pool; scar in it where there is such a class."""
+    rng = np.random.default_rng(0)
+    wall, pool = classes.index("Myo"), classes.index("LV")
+    label = np.stack([rings.ring((32, 32), centre, 3, 6) for centre in ((14, 15), (17, 15), (16, 18), (15, 16))])
+    label = np.select([label == 2, label == 3], [wall, pool], 0).astype(np.uint8).reshape(2, *SIZE)
+    if "scar" in classes:
+        label[:, :, :, 16:][label[:, :, :, 16:] == wall] = classes.index("scar")
+    image = (label[..., None] + rng.normal(0, 0.1, (*label.shape, 2))).astype(np.float32)
+    return Examples({"image": image, "label": label, "dense": np.ones(2, np.float32), "real_case": np.ones(2)})
+
+
+def under(step, *args):
+    """A step under the device axis that BatchNorm names, compiled quickly."""
+
+    def spread(args):
+        return jax.vmap(lambda _: step(*args), axis_name=AXIS)(jnp.zeros(1))
+
+    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(args))
+
+
+def batch(held: Examples) -> dict[str, jax.Array]:
+    arrays = batch_of(held, "", 0, 0, 2) | {"mask": np.ones(2, np.float32), "index": np.arange(2)}
+    return jax.tree.map(jnp.asarray, arrays)
+
+
+@functools.cache
+def trained(classes: tuple[str, ...]):
+    """The system, the state after a step of every stage, and of each which networks moved, which leaves stayed, logs.
+
+    The bank is full of ones before: what writes to it would show. Without scar only the last stage differs.
+    """
+    system, steps, held = build(classes), [], examples(classes)
+    state = init_state(system, 0)
+    prior = state.variables["autoencoder"]
+    full = {**prior, "bank": jax.tree.map(jnp.ones_like, prior["bank"])}
+    state = state.replace(variables={**state.variables, "autoencoder": full})
+    for stage in system.stages if "scar" in classes else system.stages[-1:]:
+        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
+        stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
+        steps.append(({name for name, net in stayed.items() if not all(jax.tree.leaves(net))}, stayed, metrics))
+        state = after
+    return system, state, steps
+
+
+@functools.cache
+def predicted(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    system, state, _ = trained(classes)
+    image = jnp.asarray(examples(classes).arrays["image"])
+    probabilities, found = under(
+        lambda variables, image: predict_step(system, variables, image), state.variables, image
+    )
+    return np.asarray(probabilities), np.asarray(found)
+
+
+@pytest.mark.parametrize("classes", [SCARRED, PLAIN])
+def test_each_stage_trains_its_own_network_only(classes):
+    system, state, steps = trained(classes)
+    expected = {"localisation": "localiser", "prior": "autoencoder", "segmentation": "segmenter"}
+    assert [stage.name for stage in system.stages] == list(expected)
+    for stage, (moved, stayed, metrics) in zip(system.stages[-len(steps) :], steps, strict=True):
+        assert moved == {expected[stage.name]} == set(stage.phases[0].trains)
+        assert all(jax.tree.leaves(stayed["autoencoder"]["bank"])), "no gradient writes the bank"
+        assert all(np.isfinite(float(value)) for value in metrics.values())
+    assert [stage.fit is not None for stage in system.stages] == [False, True, False]
+    assert int(state.step) == (3 if "scar" in classes else 1)
+
+
+@pytest.mark.parametrize("classes", [SCARRED, PLAIN])
+def test_the_prediction_covers_the_volume(classes):
+    probabilities, found = predicted(classes)
+    assert probabilities.shape == (2, *SIZE, len(classes)) and found.shape == (2,)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
+    assert (probabilities >= 0).all()
+    assert ((probabilities[..., 0] == 1).sum((1, 2, 3)) >= 2 * (32 * 32 - 16 * 16)).all(), "outside the box"
+    assert probabilities[..., classes.index("Myo")].any()
+    for name in {"RV", "oedema"} & set(classes):
+        assert not probabilities[..., classes.index(name)].any()
+
+
+def test_what_is_drawn():
+    """A wall of 0.9 about a pool; enhancement said of half of the image; the pool of the region's other speck none."""
+    ring = rings.ring((24, 24), (12, 12), 4, 7)
+    wall = np.where(ring == 2, 0.9, 0.2)
+    logits = np.stack([np.log(wall / (1 - wall)), np.where(np.arange(24) > 12, 3.0, -3.0)[None].repeat(24, 0)], -1)
+    region = (ring > 0) | (np.arange(24) == 0)[:, None]
+    given = jnp.asarray(logits, jnp.float32)[None, None], jnp.asarray(region, jnp.float32)[None, None]
+    found = np.asarray(acsnet._drawn(*given, described()))[0, 0]
+    right = (np.arange(24) > 12)[None]
+    drawn = np.select([(ring == 2) & right, ring == 2, ring == 3], [5, 2, 3], 0)
+    np.testing.assert_array_equal(found.argmax(-1), drawn)
+    np.testing.assert_allclose(found.max(-1), np.where(ring == 2, 0.9, 0.8), rtol=1e-5)
+    np.testing.assert_allclose(found[..., 5], wall * right, atol=1e-6)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+    assert not found[..., [1, 4]].any()
+    plain = np.asarray(acsnet._drawn(given[0][..., :1], given[1], described(PLAIN)))[0, 0]
+    np.testing.assert_array_equal(plain.argmax(-1), np.select([ring == 2, ring == 3], [1, 2], 0))
+
+
+def test_intensities_by_the_region_found():
+    """Box 0 to 100, region 10, 20, 30: median 20, halved range [0.25, 0.75] of what is divided by 40."""
+    values = np.array([0, 10, 20, 30, 40, 100.0]) - 7
+    image = jnp.asarray(np.stack([values, values * 0], -1).reshape(1, 1, 2, 3, 2), jnp.float32)
+    region = jnp.asarray([[[[0, 1, 1], [1, 0, 0]]]], jnp.float32)
+    found = acsnet._normalised(image, region)
+    np.testing.assert_allclose(found.reshape(-1), [0, 0, 0.5, 1, 1, 1], atol=1e-6)
+    nowhere = acsnet._normalised(image, region * 0)
+    np.testing.assert_allclose(nowhere.reshape(-1), [0, 0.1, 0.2, 0.3, 0.4, 1], atol=1e-6)
+    assert not np.asarray(acsnet._normalised(image * 0, region)).any()
+
+
+def test_every_slice_of_the_coarse_image_from_0_to_1():
+    low = jnp.asarray(np.array([[3.0, 5, 4, 7], [2, 2, 2, 2]]).reshape(1, 2, 2, 2, 1), jnp.float32)
+    found = acsnet._unit_range(low)
+    np.testing.assert_allclose(found.reshape(2, 4), [[0, 0.5, 0.25, 1], [0, 0, 0, 0]])
+
+
+def test_the_losses_are_of_wall_and_enhancement_and_of_the_whole_ventricle():
+    """By their formulas, in numpy: scar is wall too, 255 takes no part, false positives weigh beta."""
+    system = build()
+    rng = np.random.default_rng(2)
+    label = rng.choice([0, 1, 2, 3, 4, 5, 255], (1, 2, 8, 8))
+    for stage, groups, beta, names in (
+        (system.stages[0], [(2, 3, 4, 5)], 0.6, ("low_logits", "low_label")),
+        (system.stages[2], [(2, 4, 5), (5,)], 0.4, ("logits", "label")),
+    ):
+        logits = rng.normal(size=(*label.shape, len(groups)))
+        q, known = 1 / (1 + np.exp(-logits)), label != 255
+        truth = np.stack([np.isin(label, group) for group in groups], -1)
+        cross = -np.where(truth, beta * np.log(q), (1 - beta) * np.log(1 - q))[known].mean()
+        both, fp, fn = (
+            np.where(known[..., None], v, 0).sum((0, 1, 2, 3)) for v in (q * truth, q * ~truth, (1 - q) * truth)
+        )
+        tversky = (both + 1) / (both + beta * fp + (1 - beta) * fn + 1)
+        loss = stage.phases[0].objective.loss
+        values = dict(zip(names, (jnp.asarray(logits, jnp.float32), jnp.asarray(label)), strict=True))
+        value, _, logs = loss.apply(loss.init(), {**values, "mask": jnp.ones(1)})
+        np.testing.assert_allclose(logs["cross"], [0.5 * cross], rtol=1e-4)
+        np.testing.assert_allclose(value, [0.5 * cross + 0.5 * (1 - tversky.mean())], rtol=1e-4)
+
+
+def test_the_wall_holds_what_is_drawn_in_it():
+    assert acsnet.classes_of(SCARRED, acsnet.WALL) == (2, 4, 5)
+    assert acsnet.classes_of(SCARRED, acsnet.VENTRICLE) == (2, 3, 4, 5)
+    assert acsnet.classes_of(PLAIN, acsnet.WALL) == (1,)
+
+
+@pytest.mark.parametrize(
+    "key, keys, changes",
+    [
+        ("data.size", {"data__size": (32, 32)}, {}),
+        ("data.sequences", {}, {"beside": False}),
+        ("data.sequences", {}, {"clahe": False}),
+        ("data.sequences", {}, {"sequences": ("LGE", "T2")}),
+        ("data.spacing_mm", {}, {"spacing_mm": None}),
+        ("localiser.window", {"localiser__window": (2, 2, 2)}, {}),
+        ("localiser.window", {"localiser__window": (1, 4, 2)}, {}),
+        ("model.box", {"model__box": (1, 16, 16)}, {}),
+        ("model.box", {"model__box": (2, 16, 20)}, {}),
+        ("model.dtype", {"model__dtype": "float8"}, {}),
+        ("prior.size", {"prior__size": (16, 20)}, {}),
+        ("prior.size", {"prior__size": (24, 24), "prior__features": (2, 2, 2, 2)}, {}),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_key(key: str, keys: dict, changes: dict):
+    with pytest.raises(InputError) as error:
+        build(changes=changes, **keys)
+    assert str(error.value).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("classes", [("background", "RV", "LV"), ("background", "Myo")])
+def test_a_wall_and_a_pool_are_wanted(classes):
+    with pytest.raises(InputError, match=r"^data\.name: myops has no class (Myo|LV)$"):
+        build(classes)
+
+
+# --- the networks
+
+
+def test_a_residual_block_adds_its_input():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
+    same, wider = ResidualBlock(3, norm=None), ResidualBlock(5, norm=None)
+    params = same.init(jax.random.key(0), x, train=False)
+    np.testing.assert_array_equal(same.apply(jax.tree.map(jnp.zeros_like, params), x, train=False), x)
+    params = wider.init(jax.random.key(0), x, train=False)["params"]
+    zero = {name: jax.tree.map(jnp.zeros_like, held) for name, held in params.items() if name != "shortcut"}
+    out = wider.apply({"params": {**zero, "shortcut": params["shortcut"]}}, x, train=False)
+    kernel, bias = params["shortcut"]["kernel"].reshape(3, 5), params["shortcut"].get("bias", jnp.zeros(5))
+    np.testing.assert_allclose(out, x @ kernel + bias.reshape(1, 1, 1, 5), rtol=1e-5, atol=1e-6)
+
+
+def test_the_segmentation_networks_pool_four_times():
+    module = resunet(3, 2, 0.2)
+    image = jax.ShapeDtypeStruct((1, 32, 48, 1), jnp.float32)
+    (logits, bottleneck), _ = jax.eval_shape(
+        lambda x: module.init_with_output(jax.random.key(0), x, train=False), image
+    )
+    assert logits.shape == (1, 32, 48, 2) and bottleneck.shape == (1, 2, 3, 48)
+
+
+def test_a_code_decodes_to_the_same_mask_whatever_else_is_in_the_batch():
+    module = AnatomicalAutoencoder((16, 24), 4, (2, 3, 4), bank_size=7, components=3, folds=2)
+    masks = jnp.asarray(np.random.default_rng(0).random((5, 16, 24, 1)) < 0.5, jnp.float32)
+
+    @functools.partial(jax.jit, compiler_options=toys.QUICK)
+    def outputs(key):
+        variables = module.init(key, masks, train=False)
+        logits, codes = module.apply(variables, masks, train=True)
+        alone = module.apply(variables, masks[3:4], train=False, method="encode")
+        again = module.apply(variables, codes[3:4], train=False, method="decode")
+        return variables, logits, codes, alone[0], again[0]
+
+    variables, logits, codes, alone, again = outputs(jax.random.key(0))
+    assert {name: held.shape for name, held in variables["bank"].items()} == {
+        "codes": (7, 4),
+        "masks": (7, 16, 3),
+        "weights": (3,),
+        "means": (3, 4),
+        "cholesky": (3, 4, 4),
+        "limits": (len(DEFAULT),),
+        "nll": (3, 2),
+        "aic": (3, 2),
+        "accept_rate": (),
+    }
+    assert logits.shape == (5, 16, 24, 1) and codes.shape == (5, 4) and len(np.unique(codes)) == 20
+    np.testing.assert_allclose(alone, codes[3], atol=1e-6)
+    np.testing.assert_allclose(again, logits[3], atol=1e-6)
+    with pytest.raises(ValueError, match="not divisible by 8"):
+        jax.eval_shape(
+            lambda: AnatomicalAutoencoder((16, 20), 4, (2, 3, 4)).init(jax.random.key(0), masks, train=False)
+        )
