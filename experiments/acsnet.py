@@ -46,7 +46,7 @@ def get_config(arg: str | None = None) -> Config:
         config.data.root = ""
     if chosen.lge_like == "true":
         config.data.update({"lge_like": "data/acdc", "real_share": 0.5})
-    config.model = ConfigDict({"filters": 32, "dropout": 0.2, "dtype": "float32"})
+    config.model = ConfigDict({"filters": 32, "dropout": 0.2, "momentum": 0.99, "dtype": "float32"})
     config.model.box = (*config.data.size[:1], 128, 128)
     config.localiser = ConfigDict({"filters": 16, "window": (1, 1, 1), "floor": 0.0, "steps": 5000})
     config.loss = ConfigDict({"beta_ventricle": 0.6, "beta_wall": 0.4})
@@ -74,13 +74,13 @@ def get_config(arg: str | None = None) -> Config:
 
 def _short(config: Config, preset: str) -> None:
     """Hundreds of steps, without dropout (see README.md, SRSCN), rates that fall to zero, averaged weights."""
-    config.model.update({"filters": 16, "dropout": 0.0, "box": (*config.data.size[:1], 96, 96)})
-    config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 200})
-    config.prior.update({"size": (96, 96), "steps": 2000, "batch_size": 16, "schedule": "cosine", "lr": 2e-3})
+    config.model.update({"filters": 16, "dropout": 0.0, "momentum": 0.9, "box": (*config.data.size[:1], 96, 96)})
+    config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 150})
+    config.prior.update({"size": (96, 96), "steps": 1000, "batch_size": 16, "schedule": "cosine", "lr": 2e-3})
     config.prior.update({"bank": 10_000, "restarts": 4})
     config.optim.update({"lr": 2e-3, "schedule": "cosine"})
-    config.train.update({"steps": 400, "eval_every": 100, "ema": 0.98})
-    config.train.batch_size = 4 if config.data.size[0] < 10 else 2
+    config.train.update({"steps": 300, "eval_every": 100, "ema": 0.97})
+    config.train.batch_size = 4 if config.data.size[0] < 10 else 1
     if preset == "smoke":
         config.data.update({"size": (12, 96, 96), "spacing_mm": 2.8})
         config.model.update({"filters": 4, "box": (12, 48, 48)})

@@ -1,5 +1,7 @@
 """U-Net with residual blocks: the two segmentation networks of ACSNet (Abramson, Popescu et al. 2020, figure 6)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -35,8 +37,19 @@ class ResidualBlock(nn.Module):
 
 
 def resunet(
-    filters: int, classes: int, dropout: float, dtype: DTypeLike = jnp.float32, axis_name: str | None = None
+    filters: int,
+    classes: int,
+    dropout: float,
+    momentum: float = 0.99,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
 ) -> nn.Module:
-    """Four levels of `filters` x 1, 2, 4, 8 and a transition of `filters` x 16; see `UNet`."""
+    """Four levels of `filters` x 1, 2, 4, 8 and a transition of `filters` x 16; see `UNet`.
+
+    `momentum` is that of the running statistics, which begin at variance 1. Behind a ReLU the variance is far below it,
+    and what is left of the beginning after n steps, momentum^n, dampens every one of the 18 layers: 200 steps at 0.99
+    leave a network that finds everything in training and nothing in inference.
+    """
     features = tuple(filters * 2**level for level in range(LEVELS + 1))
-    return UNet(features, classes, dropout=dropout, block=ResidualBlock, dtype=dtype, axis_name=axis_name)
+    norm = partial(BatchNorm, momentum=momentum)
+    return UNet(features, classes, dropout=dropout, block=ResidualBlock, norm=norm, dtype=dtype, axis_name=axis_name)

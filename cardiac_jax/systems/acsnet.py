@@ -50,7 +50,7 @@ def build(config: Config, data: Description) -> System:
     if ENHANCED in data.classes:
         groups.append(classes_of(data.classes, (ENHANCED,)))
     dtype, low = precision(config.model.dtype), tuple(s // w for s, w in zip(size, window, strict=True))
-    settings = {"dropout": config.model.dropout, "dtype": dtype, "axis_name": AXIS}
+    settings = {"dropout": config.model.dropout, "momentum": config.model.momentum, "dtype": dtype, "axis_name": AXIS}
     localiser = Net("localiser", resunet(config.localiser.filters, 1, **settings), ((*low[1:], 1),))
     segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
     autoencoder = _autoencoder(config)
