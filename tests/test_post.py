@@ -145,7 +145,8 @@ def test_the_smallest_move_towards_the_nearest_code_and_the_mask_it_decodes_to(p
 
 def test_what_fails_on_the_files_grid_takes_the_nearest_of_the_bank_that_passes_there():
     """A wall of 1.1 pixels of 2 mm falls apart on pixels of 2.9 mm; another of the bank does not."""
-    prior = rings.prior(np.array([[0.0, 0.05], [0.6, 1.8]]))._replace(limits=rings.DEFAULT._replace(thickness_mm=5.5))
+    codes = np.array([[0.0, 0.05], [0.6, 1.8]]).repeat(30, 0)
+    prior = rings.prior(codes)._replace(limits=rings.DEFAULT._replace(thickness_mm=5.5))
     broken = rings.ring((40, 40), (20, 20), 3.6, 5.0)
     broken[20] = 0
     out, slices = valid(prior, broken[None], (2.9, 2.9), "invalid")
