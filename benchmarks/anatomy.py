@@ -111,12 +111,16 @@ def checking(masks: np.ndarray) -> Contestants:
 def projecting(size: int, bank_size: int, slices: int) -> Contestants:
     """Slices of which a quarter is noise."""
     mixture = Mixture(jnp.ones(1), jnp.zeros((1, CODES)), jnp.eye(CODES)[None])
-    drawn = resample(jax.random.key(0), mixture, partial(rings, jnp, size=size), check, min(bank_size, 2000))
+
+    def decode(codes: jax.Array) -> jax.Array:
+        return rings(jnp, codes, size) > 0
+
+    drawn = resample(jax.random.key(0), mixture, decode, check, min(bank_size, 2000))
     again = -(-bank_size // len(drawn.bank.codes))  # the search does not care that codes repeat
     bank = Bank(*(jnp.tile(a, (again, *[1] * (a.ndim - 1)))[:bank_size] for a in drawn.bank))
     masks = masks_of("rings", slices, size)
     masks[::4] = np.random.default_rng(1).random(masks[::4].shape) < 0.4
-    functions = {"encode": partial(encode, jnp), "decode": partial(rings, jnp, size=size), "check": check}
+    functions = {"encode": partial(encode, jnp), "decode": decode, "check": check}
     ours = jax.jit(partial(project, **functions, grid=GRID, bisections=BISECTIONS))
     on_device, codes_bank, stored = jnp.asarray(masks), np.asarray(bank.codes), np.asarray(bank.masks)
 

@@ -1,6 +1,7 @@
 """The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson et al. 2020, stage 3).
 
-Masks of the myocardium lie centred on grids of one size and spacing. The autoencoder is trained on them; `fit` then
+Masks of the myocardium, or maps of whatever structures are to be guaranteed (`structures/`; they are called masks all
+the same), lie centred on grids of one size and spacing. The autoencoder is trained on them; `fit` then
 models their codes by a Gaussian mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
 """
 
@@ -11,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cardiac_jax.errors import InputError
 from cardiac_jax.losses.overlap import IGNORE
-from cardiac_jax.ops import anatomy, mixture, mixture_size, project, roi
-from cardiac_jax.ops.anatomy import DEFAULT, Limits, Measured
+from cardiac_jax.ops import mixture, mixture_size, project, roi
+from cardiac_jax.structures import structures
+from cardiac_jax.structures.record import Limits, Structures
+from cardiac_jax.structures.wall import WALL
 from cardiac_jax.types import Array, Config, Fit, Net, System, Variables
 
-TAIL = 1.0  # per cent of the gold standards that a tuned limit leaves outside
 CHUNK = 256  # masks encoded at once
 
 
@@ -24,6 +27,7 @@ class Prior(NamedTuple):
     """What projects masks.
 
     Attributes:
+      structures: which it guarantees.
       size, spacing_mm: of the masks' grid, square pixels.
       limits: of the check under which the bank was drawn.
       about: curves of the size of the mixture, accept rate and limits, as JSON can hold them.
@@ -31,6 +35,7 @@ class Prior(NamedTuple):
       project: masks `[N, *size]` -> `Projection`; compiled once per N.
     """
 
+    structures: Structures
     size: tuple[int, int]
     spacing_mm: float
     limits: Limits
@@ -51,13 +56,14 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
     held = variables[net.name]
     bank = held["bank"]
     module: Any = net.module
-    kinds: Any = [type(default) for default in DEFAULT]
-    limits = Limits(*(kind(value) for kind, value in zip(kinds, np.asarray(bank["limits"]), strict=True)))
+    kind = structures(module.structures)
+    pairs = zip(kind.default, np.asarray(bank["limits"]), strict=True)
+    limits = type(kind.default)(*(type(default)(value) for default, value in pairs))
     stored = project.Bank(*(jnp.asarray(bank[name]) for name in ("codes", "masks")))
     encode, decode = _functions(net, held)
 
     def check(masks: Array) -> Array:
-        return anatomy.check(masks, spacing_mm, limits).valid
+        return kind.check(masks, spacing_mm, limits)
 
     @jax.jit
     def projected(masks: Array, bank: project.Bank) -> project.Projection:
@@ -65,59 +71,45 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
 
     size = (module.size[0], module.size[1])
     return Prior(
-        size, spacing_mm, limits, _about(bank), stored, jax.jit(encode), lambda masks: projected(masks, stored)
+        kind,
+        size,
+        spacing_mm,
+        limits,
+        _about(bank, limits),
+        stored,
+        jax.jit(encode),
+        lambda masks: projected(masks, stored),
     )
 
 
-def centred(masks: Array, size: Sequence[int]) -> Array:
-    """Masks `[N, H, W]` -> `[N, *size]`, cut or padded about each one's centre of mass; an empty one stays empty."""
+def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.core) -> Array:
+    """Masks `[N, H, W]` -> `[N, *size]`, cut or padded about each core's centre of mass; an empty one stays empty."""
     wide = jnp.pad(masks, ((0, 0), *((s // 2, s // 2) for s in size)))  # room to be centred at the border too
-    return roi.crop(wide, roi.box_about(wide, size).start, size)
+    return roi.crop(wide, roi.box_about(core(wide), size).start, size)
 
 
-def shapes(classes: Sequence[int], size: Sequence[int]) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-    """The prior's own examples of volumes `label [N, Z, H, W]`: slices annotated in full that have any of `classes`.
+def shapes(
+    values: Sequence[Any], size: Sequence[int], held: Structures = WALL
+) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+    """The prior's own examples of volumes `label [N, Z, H, W]`: slices annotated in full that have any of `values`.
 
+    `values` are those of the structures `held`, as its own `values` gives them: of the wall the numbers of its classes.
     `shape [M, *size]` uint8, centred, and `volume [M]`, which of the volumes each comes from.
     """
-    cut = jax.jit(lambda masks: centred(masks, size))
+    cut = jax.jit(lambda masks: centred(masks, size, held.core))
 
     def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         found, volumes = [], []
         for i, label in enumerate(arrays["label"]):
-            wall = np.isin(label, classes)
-            whole = (label != IGNORE).all((1, 2)) & wall.any((1, 2))
-            found.append(np.asarray(cut(jnp.asarray(wall, jnp.uint8)))[whole])
+            masks = held.take(label, values)
+            whole = (label != IGNORE).all((1, 2)) & masks.any((1, 2))
+            found.append(np.asarray(cut(jnp.asarray(masks, jnp.uint8)))[whole])
             volumes += [i] * int(whole.sum())
+        if len(set(volumes)) < 2:
+            raise InputError("training set", "myocardium in whole slices of fewer than two cases: no shapes to learn")
         return {"shape": np.concatenate(found), "volume": np.array(volumes)}
 
     return made
-
-
-def tuned(gold: Measured, restored: Measured) -> Limits:
-    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
-
-    But circularity: it is tuned upwards, to the first percentile of the gold standards or of their restored selves,
-    whichever is lower, for the autoencoder must be able to draw what the check asks for. Pieces and holes are never
-    allowed: they are faults wherever they are found.
-    """
-
-    def percentile(values: Array, q: float) -> float:
-        held = np.asarray(values)
-        held = held[np.isfinite(held)]
-        return float(np.percentile(held, q)) if held.size else float("nan")
-
-    def larger(least: float, value: float) -> float:
-        return value if value > least else least
-
-    round_ = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
-    thickness = percentile(gold.thickness_mm, TAIL)
-    return DEFAULT._replace(
-        circularity=larger(float(DEFAULT.circularity), round_),
-        endo_concavity_mm=larger(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
-        epi_concavity_mm=larger(float(DEFAULT.epi_concavity_mm), percentile(gold.epi_concavity_mm, 100 - TAIL)),
-        thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
-    )
 
 
 def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
@@ -127,14 +119,15 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
       settings: `bank` codes wanted, `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
     """
     module: Any = net.module
+    kind = structures(module.structures)
 
     def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
-        masks, volume = examples["shape"] > 0, examples["volume"]
+        masks, volume = examples["shape"], examples["volume"]
         encode, decode = _functions(net, variables[net.name])
-        codes = _batched(jax.jit(encode), masks.astype(np.float32))
-        restored = _batched(jax.jit(lambda z: decode(z) > 0), codes)
-        gold, again = (anatomy.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
-        limits = tuned(gold, again)
+        codes = _batched(jax.jit(encode), masks)
+        restored = _batched(jax.jit(decode), codes)
+        gold, again = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
+        limits = kind.tune(gold, again)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
         folds = min(module.folds, len(np.unique(volume)))
@@ -143,7 +136,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         model = mixture.fit(start, jnp.asarray(codes), count, restarts=settings.restarts).mixture
 
         def check(candidates: Array) -> Array:
-            return anatomy.check(candidates, spacing_mm, limits).valid
+            return kind.check(candidates, spacing_mm, limits)
 
         drawn = project.resample(draw, model, decode, check, module.bank_size)
         rate = drawn.accepted / drawn.drawn
@@ -160,22 +153,31 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             "accept_rate": jnp.asarray(rate, jnp.float32),
         }
         held = {**variables[net.name], "bank": bank}
-        overlap = 2 * (masks & restored).sum((1, 2)) / (masks.sum((1, 2)) + restored.sum((1, 2)))
         figures = {
             "masks": float(len(masks)),
             "components": float(count),
             "components_by_cv": float(mixture_size.chosen(curves)),
             "accept_rate": rate,
-            "valid_gold_standards": float(np.mean(np.asarray(anatomy.judge(gold, limits).valid))),
-            "valid_restored": float(np.mean(np.asarray(anatomy.judge(again, limits).valid))),
-            "dice_restored": float(overlap.mean()),
+            "valid_gold_standards": float(np.mean(np.asarray(kind.judge(gold, limits)))),
+            "valid_restored": float(np.mean(np.asarray(kind.judge(again, limits)))),
+            "dice_restored": _dice(masks, restored),
         }
         return {**variables, net.name: held}, figures
 
     return fitted
 
 
-def _about(bank: Mapping[str, Any]) -> dict[str, Any]:
+def _dice(masks: np.ndarray, restored: np.ndarray) -> float:
+    """Mean Dice over the structures of all masks `[N, H, W]`, of those that either has."""
+    found = []
+    for label in range(1, int(masks.max()) + 1):
+        one, other = masks == label, restored == label
+        mass = one.sum((1, 2)) + other.sum((1, 2))
+        found.append(2 * (one & other).sum((1, 2))[mass > 0] / mass[mass > 0])
+    return float(np.concatenate(found).mean())
+
+
+def _about(bank: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))
     used = np.isfinite(nll).all(0)
     curves = mixture_size.Curves(tuple(range(1, len(nll) + 1)), nll[:, used], aic[:, used])
@@ -186,19 +188,19 @@ def _about(bank: Mapping[str, Any]) -> dict[str, Any]:
         "chosen": mixture_size.chosen(curves),
         "used": int((np.asarray(bank["weights"]) > 0).sum()),
         "accept_rate": float(bank["accept_rate"]),
-        "limits": dict(zip(Limits._fields, (float(v) for v in bank["limits"]), strict=True)),
+        "limits": limits._asdict(),
     }
 
 
 def _functions(net: Net, held: Mapping[str, Any]) -> tuple[project.Encode, project.Decode]:
     module: Any = net.module
-    held = dict(held)
+    held, kind = dict(held), structures(module.structures)
 
     def encode(masks: Array) -> Array:
-        return module.apply(held, masks[..., None], train=False, method="encode")
+        return module.apply(held, kind.encode(masks), train=False, method="encode")
 
     def decode(codes: Array) -> Array:
-        return module.apply(held, codes, train=False, method="decode")[..., 0]
+        return kind.draw(module.apply(held, codes, train=False, method="decode"))
 
     return encode, decode
 

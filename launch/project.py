@@ -3,9 +3,10 @@
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR [--labels=RV=1,Myo=2,LV=3]
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR --truth=DIR [--data.name=mscmr]
 
-Every slice with myocardium passes the check afterwards, on the file's own grid; slices that passed before are left as
-they were (--project=all restores them too, as published). The last line says how many slices were invalid before and
-after and, with --truth, the Dice won or lost. A valid shape need not be an accurate one.
+Every slice with myocardium passes the check afterwards, on the file's own grid; after training with structures=heart,
+every slice with any of LV, myocardium and RV. Slices that passed before are left as they were (--project=all restores
+them too, as published). The last line says how many slices were invalid before and after and, with --truth, the Dice
+won or lost. A valid shape need not be an accurate one.
 """
 
 from pathlib import Path

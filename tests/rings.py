@@ -25,6 +25,7 @@ class Rings(nn.Module):
     bank_size: int = 300
     components: int = 2
     folds: int = 3
+    structures: str = "wall"
 
     def setup(self) -> None:
         self.gain = self.param("gain", nn.initializers.ones, ())

@@ -13,6 +13,7 @@ from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.data.pipeline import Examples, batch_of
 from cardiac_jax.errors import InputError
+from cardiac_jax.structures import WALL
 from cardiac_jax.system import init_state, predict_step, train_step
 from cardiac_jax.systems import acsnet
 from cardiac_jax.train.parallel import AXIS
@@ -154,7 +155,7 @@ def test_the_prediction_covers_the_volume(classes):
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
     assert (probabilities >= 0).all()
     assert ((probabilities[..., 0] == 1).sum((1, 2, 3)) >= 2 * (32 * 32 - 16 * 16)).all(), "outside the box"
-    assert probabilities[..., acsnet.classes_of(classes, acsnet.WALL)].any()
+    assert probabilities[..., acsnet.classes_of(classes, WALL.sought[0])].any()
     for name in {"RV", "oedema"} & set(classes):
         assert not probabilities[..., classes.index(name)].any()
 
@@ -166,7 +167,7 @@ def test_what_is_drawn():
     logits = np.stack([np.log(wall / (1 - wall)), np.where(np.arange(24) > 12, 3.0, -3.0)[None].repeat(24, 0)], -1)
     region = (ring > 0) | (np.arange(24) == 0)[:, None]
     given = jnp.asarray(logits, jnp.float32)[None, None], jnp.asarray(region, jnp.float32)[None, None]
-    found = np.asarray(acsnet._drawn(*given, described()))[0, 0]
+    found = np.asarray(acsnet._drawn(*given, WALL, described()))[0, 0]
     right = (np.arange(24) > 12)[None]
     drawn = np.select([(ring == 2) & right, ring == 2, ring == 3], [5, 2, 3], 0)
     np.testing.assert_array_equal(found.argmax(-1), drawn)
@@ -174,7 +175,7 @@ def test_what_is_drawn():
     np.testing.assert_allclose(found[..., 5], wall * right, atol=1e-6)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
     assert not found[..., [1, 4]].any()
-    plain = np.asarray(acsnet._drawn(given[0][..., :1], given[1], described(PLAIN)))[0, 0]
+    plain = np.asarray(acsnet._drawn(given[0][..., :1], given[1], WALL, described(PLAIN)))[0, 0]
     np.testing.assert_array_equal(plain.argmax(-1), np.select([ring == 2, ring == 3], [1, 2], 0))
 
 
@@ -221,9 +222,9 @@ def test_the_losses_are_of_wall_and_enhancement_and_of_the_whole_ventricle():
 
 
 def test_the_wall_holds_what_is_drawn_in_it():
-    assert acsnet.classes_of(SCARRED, acsnet.WALL) == (2, 4, 5)
-    assert acsnet.classes_of(SCARRED, acsnet.VENTRICLE) == (2, 3, 4, 5)
-    assert acsnet.classes_of(PLAIN, acsnet.WALL) == (1,)
+    assert acsnet.classes_of(SCARRED, WALL.sought[0]) == (2, 4, 5)
+    assert acsnet.classes_of(SCARRED, WALL.located) == (2, 3, 4, 5)
+    assert acsnet.classes_of(PLAIN, WALL.sought[0]) == (1,)
 
 
 @pytest.mark.parametrize(

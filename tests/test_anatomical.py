@@ -17,6 +17,7 @@ from cardiac_jax.loss import term
 from cardiac_jax.metrics.validity import failures
 from cardiac_jax.ops import anatomy
 from cardiac_jax.passes import call, chain, pure
+from cardiac_jax.structures.wall import tuned
 from cardiac_jax.train import log, loop
 from cardiac_jax.train.checkpoint import Checkpoints
 from cardiac_jax.types import Objective, Phase, Stage, System
@@ -85,7 +86,7 @@ def test_limits_leave_one_per_cent_outside_each():
         epi_concavity_mm=np.linspace(10, 0, 101),
         thickness_mm=np.linspace(1, 3, 101),
     )
-    found = anatomical.tuned(gold, gold)
+    found = tuned(gold, gold)
     expected = anatomy.DEFAULT._replace(
         circularity=0.51, endo_concavity_mm=9.9, epi_concavity_mm=9.9, thickness_mm=1.02
     )
@@ -96,18 +97,18 @@ def test_limits_leave_one_per_cent_outside_each():
 
 def test_only_circularity_is_tuned_to_be_stricter_and_only_as_far_as_restored_masks_go():
     easy = measured(circularity=np.linspace(0.6, 0.7, 101))
-    assert anatomical.tuned(easy, easy) == anatomy.DEFAULT._replace(circularity=pytest.approx(0.601))
+    assert tuned(easy, easy) == anatomy.DEFAULT._replace(circularity=pytest.approx(0.601))
     worse = measured(circularity=np.linspace(0.4, 0.5, 101), thickness_mm=0.5)
-    assert anatomical.tuned(easy, worse) == anatomy.DEFAULT._replace(circularity=pytest.approx(0.401))
-    assert anatomical.tuned(worse, easy).circularity == pytest.approx(0.401)
-    assert anatomical.tuned(measured(), measured()) == anatomy.DEFAULT
+    assert tuned(easy, worse) == anatomy.DEFAULT._replace(circularity=pytest.approx(0.401))
+    assert tuned(worse, easy).circularity == pytest.approx(0.401)
+    assert tuned(measured(), measured()) == anatomy.DEFAULT
 
 
 def test_solid_masks_have_no_thickness_to_tune():
     half = np.where(np.arange(101) % 2, np.inf, np.linspace(1, 2, 101))
-    found = anatomical.tuned(measured(thickness_mm=half), measured())
+    found = tuned(measured(thickness_mm=half), measured())
     assert found.thickness_mm == pytest.approx(np.percentile(half[::2], 1))
-    assert anatomical.tuned(measured(thickness_mm=np.inf), measured()).thickness_mm == anatomy.DEFAULT.thickness_mm
+    assert tuned(measured(thickness_mm=np.inf), measured()).thickness_mm == anatomy.DEFAULT.thickness_mm
 
 
 # --- what a prior tells

@@ -67,12 +67,12 @@ def test_frames_come_in_few_shapes_and_hold_the_whole_mask():
     small, large = np.zeros((3, 200, 200), bool), np.zeros((2, 200, 200), bool)
     small[:, 100:120, 150:190] = True
     large[0, 20:117, 30:40] = large[1, 5, 5] = True
-    ((start, batch),) = validity._batches(small)
+    ((start, batch),) = validity.batches(small)
     assert start == 0 and batch.shape == (32, 64, 64) and batch.sum() == 3 * 20 * 40
-    ((_, batch),) = validity._batches(large)
+    ((_, batch),) = validity.batches(large)
     assert batch.shape == (32, 128, 128) and batch.sum(axis=(1, 2))[:2].tolist() == [97 * 10, 1]
     assert batch[0, :97, :10].all()
-    assert [start for start, _ in validity._batches(np.ones((33, 4, 4), bool))] == [0, 32]
+    assert [start for start, _ in validity.batches(np.ones((33, 4, 4), bool))] == [0, 32]
 
 
 @pytest.mark.parametrize(

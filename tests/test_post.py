@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from cardiac_jax.anatomical import Prior
 from cardiac_jax.metrics.validity import failures, unfit
-from cardiac_jax.post.valid import make_valid, redrawn
+from cardiac_jax.post.valid import make_valid
+from cardiac_jax.structures.wall import redrawn
 from tests import rings
 from tests.anatomy_reference import hull_of
 

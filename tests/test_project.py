@@ -26,14 +26,14 @@ MIXTURE = Mixture(jnp.ones(1), jnp.zeros((1, CODES)), 0.7 * jnp.eye(CODES)[None]
 
 
 def decode(codes: jax.Array) -> jax.Array:
-    """Codes `[N, 6]` (row, column, radius, wall, bend, crack) -> logits `[N, 36, 36]`."""
+    """Codes `[N, 6]` (row, column, radius, wall, bend, crack) -> masks `[N, 36, 36]`."""
     row, column, radius, wall, bend, crack = (codes[:, i, None, None] for i in range(CODES))
     axis = jnp.arange(SIZE, dtype=jnp.float32) - SIZE / 2
     y, x = axis[None, :, None] - 1.5 * row, axis[None, None, :] - 1.5 * column
     angle = jnp.arctan2(y, x)
     middle = 8.5 + radius + 1.5 * jnp.maximum(bend, 0) * jnp.sin(4 * angle)
     half = 2.2 + 0.8 * jnp.tanh(wall) - 4 * jnp.maximum(crack, 0) * jnp.exp(-jnp.square(angle / 0.2))
-    return half - jnp.abs(jnp.sqrt(y * y + x * x + 1e-6) - middle)
+    return half > jnp.abs(jnp.sqrt(y * y + x * x + 1e-6) - middle)
 
 
 def encode(masks: jax.Array) -> jax.Array:
@@ -91,7 +91,7 @@ def _hostile(seed: int, number: int) -> np.ndarray:
     masks[3] = False
     masks[3, rng.integers(SIZE), rng.integers(SIZE)] = True
     codes = rng.normal(0, 2, (number - 4, CODES)).astype(np.float32)
-    rings = np.asarray(decode(jnp.asarray(codes))) > 0
+    rings = np.asarray(decode(jnp.asarray(codes)))
     return np.concatenate([masks[:4], np.where(rng.random((number - 4, 1, 1)) < 0.5, masks[4:], rings)])
 
 
@@ -108,7 +108,7 @@ def test_every_mask_projects_to_one_that_passes(setting: Setting, seed: int):
 
 def test_what_decodes_to_a_valid_mask_stays(setting: Setting):
     masks = _hostile(1, 24)
-    own = np.asarray(decode(encode(jnp.asarray(masks, jnp.float32))) > 0)
+    own = np.asarray(decode(encode(jnp.asarray(masks, jnp.float32))))
     passes = np.asarray([_passes_reference(mask) for mask in own])
     assert 0 < passes.sum() < 24
     result = setting.project(masks, setting.bank)
@@ -128,7 +128,7 @@ def test_alpha_is_the_smallest_that_passes(setting: Setting):
 
     def passes(i: int, at: float) -> bool:
         z = codes[i] + np.float32(at) * (target[i] - codes[i])
-        return _passes_reference(np.asarray(decode(jnp.asarray(z)[None]))[0] > 0)
+        return _passes_reference(np.asarray(decode(jnp.asarray(z)[None]))[0])
 
     for i in np.flatnonzero(alpha > 0):
         assert not any(passes(i, j / GRID) for j in range(GRID) if j / GRID < alpha[i] - 1e-6)
@@ -149,7 +149,7 @@ def test_the_code_moves_towards_its_neighbour(setting: Setting):
         alpha, target = float(result.alpha[i]), bank[int(result.neighbour[i])]
         moved = codes[i] + alpha * (target - codes[i])
         assert np.linalg.norm(moved - target) == pytest.approx((1 - alpha) * distance[i].min())
-        np.testing.assert_array_equal(decode(jnp.asarray(moved, jnp.float32)[None])[0] > 0, result.masks[i])
+        np.testing.assert_array_equal(decode(jnp.asarray(moved, jnp.float32)[None])[0], result.masks[i])
 
 
 def test_more_slices_than_search_together_and_one_alone(plain_setting: Setting):
@@ -171,7 +171,7 @@ def test_any_grid_and_number_of_bisections(plain_setting: Setting, grid: int, bi
     result = project(masks, encode, decode, bank, plain, grid, bisections)
     codes, target = encode(masks.astype(jnp.float32)), bank.codes[result.neighbour]
     values = np.arange(grid * 2**bisections + 1) / (grid * 2**bisections)
-    passes = np.stack([plain(decode(codes + v * (target - codes)) > 0) for v in values.astype(np.float32)])
+    passes = np.stack([plain(decode(codes + v * (target - codes))) for v in values.astype(np.float32)])
     passes[-1] = True
     for alpha, column in zip(np.asarray(result.alpha), passes.T, strict=True):
         high = int(column[:: 2**bisections].argmax()) * 2**bisections
@@ -188,7 +188,7 @@ def test_stored_masks_keep_the_guarantee_where_the_networks_fail(plain_setting: 
         return jnp.full((masks.shape[0], CODES), jnp.nan)
 
     def blank(codes: jax.Array) -> jax.Array:
-        return jnp.zeros((codes.shape[0], SIZE, SIZE))
+        return jnp.zeros((codes.shape[0], SIZE, SIZE), bool)
 
     one, other = (lost, decode) if broken == "encoder" else (encode, blank)
     result = project(jnp.asarray(_hostile(5, 24)), one, other, plain_setting.bank, plain, GRID, HALVINGS)
@@ -220,7 +220,7 @@ def test_a_bank_of_another_check_is_told_apart(plain_setting: Setting):
     """Two codes, of which one was stored with a mask that this check refuses; the decoder gives nothing valid."""
 
     def blank(codes: jax.Array) -> jax.Array:
-        return jnp.zeros((codes.shape[0], SIZE, SIZE))
+        return jnp.zeros((codes.shape[0], SIZE, SIZE), bool)
 
     codes, masks = plain_setting.bank
     mixed = Bank(codes[:2], masks[:2].at[1].set(0))
@@ -232,7 +232,7 @@ def test_a_bank_of_another_check_is_told_apart(plain_setting: Setting):
 
 def test_bank_holds_codes_that_decode_to_its_masks_and_pass(setting: Setting):
     assert setting.bank.codes.shape == (150, CODES)
-    np.testing.assert_array_equal(_stored(setting.bank), np.asarray(decode(setting.bank.codes)) > 0)
+    np.testing.assert_array_equal(_stored(setting.bank), np.asarray(decode(setting.bank.codes)))
     assert all(_passes_reference(mask) for mask in _stored(setting.bank))
 
 
@@ -244,7 +244,7 @@ def test_resampling_is_repeatable_and_counts_its_draws():
     assert one.drawn % 256 == 0
     # The rate of other draws, counted by hand; both are binomial.
     codes = MIXTURE.cholesky[0, 0, 0] * jax.random.normal(jax.random.key(0), (4000, CODES))
-    rate = np.mean(np.asarray(plain(decode(codes) > 0)))
+    rate = np.mean(np.asarray(plain(decode(codes))))
     assert one.accepted / one.drawn == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / one.drawn))
 
 

@@ -52,7 +52,7 @@ def validity_rows(
 def failures(masks: np.ndarray, spacing_mm: float, limits: anatomy.Limits = anatomy.DEFAULT) -> np.ndarray:
     """Which of `CHECKS` each mask `[N, H, W]` fails, pixels being squares of `spacing_mm`: bool `[N, checks]`."""
     found = np.zeros((len(masks), len(CHECKS)), bool)
-    for start, batch in _batches(masks):
+    for start, batch in batches(masks):
         verdict = anatomy.check(batch, spacing_mm, limits)
         passed = np.stack([np.asarray(getattr(verdict, name)) for name in CHECKS], axis=-1)
         found[start : start + BATCH] = ~passed[: len(masks) - start]
@@ -110,24 +110,24 @@ def share_text(number: float, slices: float) -> str:
     return f"{number:g} of {slices:g} ({100 * number / slices:.1f}%)" if slices else "-"
 
 
-def _batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Index of the first and `[BATCH, F, F]`: each mask moved into one corner, which the check does not see."""
+def batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Index of the first and `[BATCH, F, F]`: each mask (or label map) moved into one corner, which no check sees."""
     boxes = [tuple(slice(i.min(), i.max() + 1) if i.size else slice(0) for i in np.nonzero(mask)) for mask in masks]
     extent = max((mask[box].shape[axis] for mask, box in zip(masks, boxes, strict=True) for axis in (0, 1)), default=0)
     frame = max(FRAME, -(-extent // STEP) * STEP)
     for start in range(0, len(masks), BATCH):
-        batch = np.zeros((BATCH, frame, frame), bool)
+        batch = np.zeros((BATCH, frame, frame), masks.dtype)
         for i in range(start, min(start + BATCH, len(masks))):
             inside = masks[i][boxes[i]]
             batch[i - start, : inside.shape[0], : inside.shape[1]] = inside
         yield start, batch
 
 
-def unfit(height_mm: float, width_mm: float) -> str:
-    """Why the check cannot judge such pixels; "" where it can."""
+def unfit(height_mm: float, width_mm: float, within_mm: tuple[float, float] = PIXEL_MM) -> str:
+    """Why a check cannot judge such pixels, square ones `within_mm` being asked for; "" where it can."""
     if abs(height_mm - width_mm) > SQUARE * min(height_mm, width_mm):
         return f"pixels of {height_mm:.3g} x {width_mm:.3g} mm are not square"
-    low, high = PIXEL_MM
+    low, high = within_mm
     if not low <= (height_mm + width_mm) / 2 <= high:
         return f"pixels of {height_mm:.3g} mm, the check needs {low:g} to {high:g} mm"
     return ""

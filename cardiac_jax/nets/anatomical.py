@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from math import prod
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
 from cardiac_jax.nets.blocks import Conv, glorot
-from cardiac_jax.ops.anatomy import DEFAULT
 from cardiac_jax.ops.pool import upsample_nearest
+from cardiac_jax.ops.project import pack
+from cardiac_jax.structures import structures
 
 SLOPE = 0.2
 
 
 class AnatomicalAutoencoder(nn.Module):
-    """Masks [B, H, W, 1] -> (logits [B, H, W, 1], code [B, code]), float32 or wider.
+    """Masks [B, H, W, C] -> (logits [B, H, W, C], code [B, code]), float32 or wider; C channels of its `structures`.
 
     Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, leaky ReLU after each, then a
     linear layer to the code; the decoder is its mirror image. Nothing is normalised: a code decodes to the same mask
@@ -33,6 +35,7 @@ class AnatomicalAutoencoder(nn.Module):
     components: int = 10
     folds: int = 10
     dtype: DTypeLike = jnp.float32
+    structures: str = "wall"
 
     def setup(self) -> None:
         factor = 2 ** len(self.features)
@@ -44,15 +47,17 @@ class AnatomicalAutoencoder(nn.Module):
         self.to_code = nn.Dense(self.code, dtype=self.dtype, kernel_init=glorot)
         self.from_code = nn.Dense(prod(self.small), dtype=self.dtype, kernel_init=glorot)
         self.decoder = [Conv(w, 3, dtype=self.dtype) for w in widths[::-1]]
-        self.head = Conv(1, 1, dtype=self.dtype)
+        held = structures(self.structures)
+        self.head = Conv(held.channels, 1, dtype=self.dtype)
         count, k, d = self.bank_size, self.components, self.code
+        logits = jax.ShapeDtypeStruct((count, *self.size, held.channels), jnp.float32)
         shapes = {
             "codes": (count, d),
-            "masks": (count, self.size[0], -(-self.size[1] // 8)),
+            "masks": jax.eval_shape(lambda x: pack(held.draw(x)), logits).shape,
             "weights": (k,),
             "means": (k, d),
             "cholesky": (k, d, d),
-            "limits": (len(DEFAULT),),
+            "limits": (len(held.default),),
             "nll": (k, self.folds),
             "aic": (k, self.folds),
             "accept_rate": (),
@@ -61,14 +66,14 @@ class AnatomicalAutoencoder(nn.Module):
             self.variable("bank", name, jnp.zeros, shape, jnp.uint8 if name == "masks" else jnp.float32)
 
     def encode(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, H, W, 1] -> [B, code]."""
+        """[B, H, W, C] -> [B, code]."""
         out = jnp.promote_types(x.dtype, jnp.float32)
         for layer in self.encoder:
             x = nn.leaky_relu(layer(x), SLOPE)
         return self.to_code(x.reshape(x.shape[0], -1)).astype(out)
 
     def decode(self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, code] -> logits [B, H, W, 1]."""
+        """[B, code] -> logits [B, H, W, C]."""
         x = nn.leaky_relu(self.from_code(code), SLOPE).reshape(code.shape[0], *self.small)
         for i, layer in enumerate(self.decoder):
             x = x if i % 2 else upsample_nearest(x, (2, 2))  # first: edges are smoothed by convolutions at full size

@@ -5,6 +5,8 @@ nearest code of a bank of codes that pass, and a the smallest in [0, 1] that pas
 would lead away from the valid neighbour.) Every mask returned is checked last of all, as the array that is returned:
 a compiler may evaluate a decoder twice and round differently. What failed then, and a = 1, take the mask that was
 stored with the neighbour's code when it passed.
+
+A mask may be a label map as well: what is decoded is packed, stored, checked and returned as it is.
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ from jax import Array, lax
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops.mixture import Mixture, sample
 
-Encode = Callable[[Array], Array]  # masks [N, H, W] float32 -> codes [N, d]
-Decode = Callable[[Array], Array]  # codes [N, d] -> logits [N, H, W]
-Check = Callable[[Array], Array]  # masks [N, H, W] bool -> whether they pass [N]
+Encode = Callable[[Array], Array]  # masks [N, H, W] of any kind -> codes [N, d]
+Decode = Callable[[Array], Array]  # codes [N, d] -> masks [N, H, W]: bool, or labels 0 to 3, uint8
+Check = Callable[[Array], Array]  # masks [N, H, W] as decoded -> whether they pass [N]
 
 _FEW = 64  # slices: fewer search 4 at a time by 7 values each, which fills one word of the check; more, one by one
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
+_LABEL_BITS = 2
 
 
 class Bank(NamedTuple):
-    """Codes that pass the check: `codes [M, d]`, `masks [M, H, ceil(W / 8)]` uint8, packed along W, as decoded."""
+    """Codes that pass the check: `codes [M, d]`, `masks` uint8, as decoded, packed along W (see `pack`)."""
 
     codes: Array
     masks: Array
@@ -38,7 +41,7 @@ class Bank(NamedTuple):
 
 class Projection(NamedTuple):
     """Attributes:
-    masks: `[N, H, W]` bool.
+    masks: `[N, H, W]`, bool or uint8 as decoded.
     alpha: `[N]`, how far each code moved towards its neighbour.
     neighbour: `[N]`, index of the nearest code of the bank.
     changed: `[N]`, whether the code moved at all.
@@ -73,17 +76,17 @@ class _Search(NamedTuple):
 def project(
     masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
 ) -> Projection:
-    """Projects masks `[N, H, W]`, nonzero inside, all at once. Meant to be jitted with the functions bound.
+    """Projects masks `[N, H, W]`, as `encode` takes them, all at once. Meant to be jitted with the functions bound.
 
     Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
     before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
     end. All slices are decoded and checked at once; those that fail search together, a group at a time.
     """
     number, _, width = masks.shape
-    codes = encode((masks != 0).astype(jnp.float32))
+    codes = encode(masks)
     neighbour, _ = nearest(codes, bank.codes)
     target = bank.codes[neighbour]
-    stored = jnp.unpackbits(bank.masks[neighbour], axis=-1, count=width).astype(bool)
+    stored = unpack(bank.masks[neighbour], width)
     together, levels = (min(number, 4), 3) if number < _FEW else (_FEW, 1)
 
     def search(result: Projection, failing: Array) -> Projection:
@@ -111,7 +114,7 @@ def project(
         return jnp.asarray(False), begin | refused.any(), result
 
     none = jnp.zeros(number)
-    start = Projection(decode(codes) > 0, none, neighbour, none > 0, none > 0)
+    start = Projection(decode(codes), none, neighbour, none > 0, none > 0)
     begin = jnp.asarray(True)
     result = lax.while_loop(lambda state: state[1], turn, (begin, begin, start))[2]
     return result._replace(changed=result.alpha > 0)
@@ -140,7 +143,7 @@ def _search(
         halved = state.low[None] + (state.high - state.low)[None] * ways / parts
         alpha = jnp.where(on_grid[None], from_grid, halved)
         moved = codes[None] + alpha[..., None] * (target - codes)[None]
-        decoded = decode(moved.reshape(-1, codes.shape[1])) > 0
+        decoded = decode(moved.reshape(-1, codes.shape[1]))
         passed = check(decoded).reshape(parts - 1, number)
 
         low, high = jnp.zeros(number, jnp.int32), jnp.full(number, parts, jnp.int32)
@@ -168,6 +171,25 @@ def _search(
     none = jnp.zeros(number)
     start = _Search(none.astype(jnp.int32), none.astype(bool), none, none + 1, stored)
     return lax.while_loop(going, advance, start)
+
+
+def pack(masks: Array) -> Array:
+    """Masks `[N, H, W]` as bits along W: bool -> uint8 `[N, H, ceil(W / 8)]`; labels 0 to 3 -> both bits in turn."""
+    if masks.dtype == bool:
+        return jnp.packbits(masks, axis=-1)
+    return jnp.concatenate([jnp.packbits((masks >> bit) & 1, axis=-1) for bit in range(_LABEL_BITS)], -1)
+
+
+def unpack(packed: Array, width: int) -> Array:
+    """What `pack` made of masks `width` pixels wide: bool, or labels 0 to 3, uint8.
+
+    Raises ValueError for another number of bytes.
+    """
+    size = -(-width // 8)
+    if packed.shape[-1] not in (size, _LABEL_BITS * size):
+        raise ValueError(f"{packed.shape[-1]} bytes a row are no masks {width} pixels wide")
+    bits = [jnp.unpackbits(part, axis=-1, count=width) for part in jnp.split(packed, packed.shape[-1] // size, -1)]
+    return bits[0].astype(bool) if len(bits) == 1 else bits[0] | (bits[1] << 1)
 
 
 def nearest(codes: Array, bank: Array, chunk: int = 1024) -> tuple[Array, Array]:
@@ -212,8 +234,8 @@ def resample(
     @partial(jax.jit, static_argnames="n")
     def draw(key: Array, n: int) -> tuple[Array, Array, Array]:
         codes = sample(key, mixture, n)
-        masks = decode(codes) > 0
-        return codes, jnp.packbits(masks, axis=-1), check(masks)
+        masks = decode(codes)
+        return codes, pack(masks), check(masks)
 
     codes, masks, accepted, drawn = [], [], 0, 0
     while accepted < wanted:
@@ -234,7 +256,7 @@ def still_valid(bank: Bank, width: int, check: Check, batch: int = 256) -> Bank:
 
     @jax.jit
     def passes(masks: Array) -> Array:
-        return check(jnp.unpackbits(masks, axis=-1, count=width).astype(bool))
+        return check(unpack(masks, width))
 
     masks = np.asarray(bank.masks)
     filler = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)

@@ -11,7 +11,7 @@ from cardiac_jax.post.valid import Slices
 
 
 class Tally:
-    """Adds up cases of one coding.
+    """Adds up cases of one coding: slices with any of the structures that the prior guarantees, and Dice of all.
 
     Structures are the classes, of which the wall is one with whatever is drawn in it ("myocardium").
     """

@@ -1,9 +1,11 @@
 """Label maps made anatomically valid on their own grid (Abramson, Popescu et al. 2020, stage 3).
 
-A slice whose myocardium fails the check is centred on the prior's grid, projected, and put back. What passes there may
+Which structures are guaranteed, the myocardium or the whole heart, is the prior's (`Prior.structures`). A slice in
+which they fail the check is centred on the prior's grid, projected, and put back. What passes there may
 fail on finer or coarser pixels, so it is checked again where it is written: a slice that fails then takes the nearest
 mask of the bank that passes on the file's grid, moved away from the image's border if it must be. Slices without
-myocardium are left alone. (Only an image too small for any mask of the bank may stay invalid, and is said to be.)
+any of the structures are left alone. (Only an image too small for any mask of the bank may stay invalid, and is said to
+be.) A mask is a label map where there are several structures.
 """
 
 from collections.abc import Sequence
@@ -11,15 +13,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
-from skimage.morphology import convex_hull_image
+from scipy import sparse
 
 from cardiac_jax.anatomical import Prior
 from cardiac_jax.data import resample
 from cardiac_jax.data.orientation import from_canonical, orientation, to_canonical
-from cardiac_jax.metrics.structures import roles, wall
-from cardiac_jax.metrics.validity import failures, unfit
+from cardiac_jax.metrics.structures import wall
+from cardiac_jax.metrics.validity import unfit
 from cardiac_jax.ops.anatomy import measure
+from cardiac_jax.ops.project import unpack
 
 SLICES = 32  # projected at once: stacks are padded to a multiple, so that one program serves all
 TRIES = 64  # masks of the bank tried at once where a projected one fails on the file's grid
@@ -27,7 +29,7 @@ MODES = ("invalid", "all", "none")
 
 
 class Slices(NamedTuple):
-    """What became of the slices with myocardium, apex to base.
+    """What became of the slices with any of the structures, apex to base.
 
     Attributes:
       index: `[N]` in the canonical stack.
@@ -52,10 +54,11 @@ def make_valid(
     slice_order: str,
     mode: str = "invalid",
 ) -> tuple[np.ndarray, Slices]:
-    """`labels [X, Y, Z]` with a valid myocardium in every slice that has one, and what was done.
+    """`labels [X, Y, Z]` with valid structures in every slice that has any, and what was done.
 
     Args:
       affine, spacing_mm, slice_order: of the file, as `data.orientation` wants them.
+      classes: of the file, all those among them that the prior's structures draw.
       mode: "invalid" slices are projected; "all": valid ones too are replaced by their restored selves, as published;
         "none": slices are only judged.
 
@@ -64,9 +67,9 @@ def make_valid(
     frame = orientation(affine, slice_order)
     stack = to_canonical(labels, frame).copy()
     _, *pixel_mm = frame.of((spacing_mm[0], spacing_mm[1], spacing_mm[2]))
-    muscle = np.isin(stack, wall(classes))
-    index = np.flatnonzero(muscle.any((1, 2)))
-    masks = muscle[index]
+    drawn = prior.structures.take(stack, prior.structures.values(classes))
+    index = np.flatnonzero(drawn.any((1, 2)))
+    masks = drawn[index]
     before = _passes(prior, masks, pixel_mm)
     todo = np.flatnonzero(~before) if mode == "invalid" else np.arange(len(index))
     alpha, from_bank = np.full(len(index), np.nan), np.zeros(len(index), bool)
@@ -75,7 +78,7 @@ def make_valid(
         new, alpha[todo], from_bank[todo] = _projected(prior, masks[todo], pixel_mm)
         after[todo] = _passes(prior, new, pixel_mm)
         for at, mask in zip(todo, new, strict=True):
-            stack[index[at]] = redrawn(stack[index[at]], mask, classes)
+            stack[index[at]] = prior.structures.redraw(stack[index[at]], mask, classes)
     return np.ascontiguousarray(from_canonical(stack, frame)), Slices(index, before, after, alpha, from_bank)
 
 
@@ -84,40 +87,17 @@ def open_slices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of a stack `[Z, H, W]`: area of the myocardium in mm2 `[Z]`, and whether it is open to one side `[Z]`."""
     muscle = np.isin(stack, wall(classes))
-    small = np.stack([_Way(prior, mask, pixel_mm).to_grid(mask) if mask.any() else _blank(prior) for mask in muscle])
-    filled = np.concatenate([small, np.zeros((-len(small) % SLICES, *prior.size), bool)])
-    parts = [measure(jnp.asarray(part), prior.spacing_mm) for part in np.split(filled, len(filled) // SLICES)]
+    small = _on_grid(prior, muscle, pixel_mm)
+    parts = [measure(jnp.asarray(part), prior.spacing_mm) for part in _groups(small)]
     c_shaped = np.concatenate([np.asarray(part.is_c_shaped) for part in parts])[: len(small)]
     return muscle.sum((1, 2)) * float(np.prod(pixel_mm)), c_shaped
-
-
-def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """A slice `[H, W]` whose myocardium is `mask`.
-
-    What was drawn in the wall (oedema, scar) stays where the wall still is. The blood pool is what the wall encloses
-    and, of an open or solid wall, what was pool within its convex hull. Nothing else lies within either.
-    """
-    known = roles(classes)
-    inside = wall(classes)
-    out = np.where(np.isin(labels, inside) & ~mask, 0, labels)
-    out[mask & ~np.isin(labels, inside)] = known["myo"]
-    enclosed = ndimage.binary_fill_holes(mask) & ~mask
-    within = convex_hull_image(mask) & ~mask if mask.any() else enclosed
-    if "lv" in known:
-        pool = enclosed | (within & np.isin(labels, (known["lv"], *inside)))
-        out[out == known["lv"]] = 0
-        out[pool] = known["lv"]
-    else:
-        out[enclosed] = 0
-    return out.astype(labels.dtype)
 
 
 def _projected(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks `[N, H, W]` that pass, alpha `[N]`, and whether each came from the bank `[N]`."""
     ways = [_Way(prior, mask, pixel_mm) for mask in masks]
     small = np.stack([way.to_grid(mask) for way, mask in zip(ways, masks, strict=True)])
-    filled = np.concatenate([small, np.zeros((-len(small) % SLICES, *prior.size), bool)])
-    parts = [prior.project(jnp.asarray(part)) for part in np.split(filled, len(filled) // SLICES)]
+    parts = [prior.project(jnp.asarray(part)) for part in _groups(small)]
     found = np.concatenate([np.asarray(part.masks) for part in parts])
     alpha = np.concatenate([np.asarray(part.alpha) for part in parts])[: len(small)]
     back = np.stack([way.to_file(mask) for way, mask in zip(ways, found, strict=False)])
@@ -129,11 +109,11 @@ def _projected(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> tu
 
 def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     """The mask of the nearest code that passes on the file's grid; `otherwise` if none of the bank does."""
-    code = np.asarray(prior.encode(jnp.asarray(mask, jnp.float32)[None]))
+    code = np.asarray(prior.encode(jnp.asarray(mask)[None]))
     order = np.argsort(np.square(np.asarray(prior.bank.codes) - code).sum(1), kind="stable")
     packed = np.asarray(prior.bank.masks)
     for start in range(0, len(order), TRIES):
-        some = np.unpackbits(packed[order[start : start + TRIES]], axis=-1, count=prior.size[1]).astype(bool)
+        some = np.asarray(unpack(jnp.asarray(packed[order[start : start + TRIES]]), prior.size[1]))
         for placed in (way.to_file, way.to_file_whole):
             there = np.stack([placed(one) for one in some])
             passed = np.flatnonzero(_passes(prior, there, way.pixel_mm))
@@ -143,11 +123,11 @@ def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarra
 
 
 class _Way:
-    """From a slice of the file to the prior's grid about the mask's centre, and back; linear, half a pixel counts."""
+    """From a slice of the file to the prior's grid about the core's centre, and back; linear, the most of it counts."""
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
-        self._centre: list[float] = np.argwhere(mask).mean(0).tolist()
+        self._centre: list[float] = np.argwhere(prior.structures.core(mask)).mean(0).tolist()
         self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
         self._middle = [(size - 1) / 2 for size in prior.size]
 
@@ -156,7 +136,7 @@ class _Way:
         for centre, middle, ratio, pixels in zip(self._centre, self._middle, self._ratio, self._shape, strict=True):
             onto = centre + (np.arange(2 * middle + 1) - middle) * ratio
             weights.append(resample.matrix(onto, pixels, ratio, cubic=False))
-        return (weights[1] @ (weights[0] @ mask.astype(np.float32)).T).T > 0.5
+        return _resampled(mask, *weights)
 
     def to_file(self, mask: np.ndarray) -> np.ndarray:
         return self._to_file(mask, self._centre)
@@ -175,16 +155,32 @@ class _Way:
         for centre, middle, ratio, pixels in zip(at, self._middle, self._ratio, self._shape, strict=True):
             onto = (np.arange(pixels) - centre) / ratio + middle
             weights.append(resample.matrix(onto, round(2 * middle + 1), 1 / ratio, cubic=False))
-        return (weights[1] @ (weights[0] @ mask.astype(np.float32)).T).T > 0.5
+        return _resampled(mask, *weights)
 
 
-def _blank(prior: Prior) -> np.ndarray:
-    return np.zeros(prior.size, bool)
+def _resampled(mask: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:
+    """Linear interpolation of every label's share; the largest is drawn, background of equals."""
+    labels = range(1, max(int(mask.max()), 1) + 1)
+    shares = [(columns @ (rows @ (mask == label).astype(np.float32)).T).T for label in labels]
+    return np.stack([1 - sum(shares), *shares]).argmax(0).astype(mask.dtype)
+
+
+def _on_grid(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
+    """Masks `[N, H, W]` on the prior's grid, each about its own centre."""
+    small = np.zeros((len(masks), *prior.size), masks.dtype)
+    for i in np.flatnonzero(masks.any((1, 2))):
+        small[i] = _Way(prior, masks[i], pixel_mm).to_grid(masks[i])
+    return small
+
+
+def _groups(masks: np.ndarray) -> list[np.ndarray]:
+    """`SLICES` masks each, the last filled up with empty ones."""
+    filled = np.concatenate([masks, np.zeros((-len(masks) % SLICES, *masks.shape[1:]), masks.dtype)])
+    return np.split(filled, len(filled) // SLICES)
 
 
 def _passes(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
     """Whether masks `[N, H, W]` pass on the file's grid, or, where the check cannot judge there, on the prior's."""
-    if unfit(*pixel_mm):
-        masks = np.stack([_Way(prior, mask, pixel_mm).to_grid(mask) if mask.any() else _blank(prior) for mask in masks])
-        pixel_mm = (prior.spacing_mm, prior.spacing_mm)
-    return np.asarray(~failures(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits).any(1))
+    if unfit(pixel_mm[0], pixel_mm[1], prior.structures.pixel_mm):
+        masks, pixel_mm = _on_grid(prior, masks, pixel_mm), (prior.spacing_mm, prior.spacing_mm)
+    return prior.structures.passes(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)

@@ -4,6 +4,9 @@ localisation    a ResU-Net finds the left ventricle, wall and pool, slice by sli
 prior           an autoencoder of the myocardium's masks; ends in a mixture of its codes and a bank of valid masks
 segmentation    a ResU-Net on the box about the ventricle: myocardium and enhancement, a sigmoid each
 
+The published system guarantees the myocardium. What else may stand for it, the whole heart, is a record of functions in
+`structures/`: then heart is found, maps of three structures are learnt, and each of them is segmented.
+
 Volumes are cases; networks see their slices. What the prior does to a label map is in `post/`.
 """
 
@@ -11,27 +14,24 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from cardiac_jax import anatomical, cascade
 from cardiac_jax.data.augment import Augment, augment_batch
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.loss import term, total
-from cardiac_jax.losses.overlap import IGNORE, Overlap, dice, mask_overlap, tversky
+from cardiac_jax.losses.overlap import IGNORE, mask_overlap, tversky
 from cardiac_jax.losses.pixelwise import balanced_cross_entropy
 from cardiac_jax.nets.anatomical import AnatomicalAutoencoder
 from cardiac_jax.nets.resunet import LEVELS, resunet
-from cardiac_jax.ops.cavity import cavity
 from cardiac_jax.ops.largest import largest
 from cardiac_jax.passes import by_slice, call, chain, pure, random
+from cardiac_jax.structures import Structures, structures
 from cardiac_jax.systems.parts import augment, phase, precision
 from cardiac_jax.train.parallel import AXIS
 from cardiac_jax.types import Array, Config, Loss, Net, Objective, Pass, Stage, System
 
 AUTOENCODER = "autoencoder"
-WALL = ("Myo", "oedema", "scar")
-VENTRICLE = (*WALL, "LV")
 ENHANCED = "scar"
 Groups = Sequence[Sequence[int]]
 """Structures as sets of classes."""
@@ -44,16 +44,17 @@ def build(config: Config, data: Description) -> System:
       InputError: classes, channels or sizes that do not fit.
     """
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
-    _refuse(data, size, window, box)
-    wall, ventricle = classes_of(data.classes, WALL), classes_of(data.classes, VENTRICLE)
-    groups: list[Sequence[int]] = [wall]
+    kind = structures(config.get("structures", "wall"))
+    _refuse(data, kind, size, window, box)
+    located = classes_of(data.classes, kind.located)
+    groups: list[Sequence[int]] = [classes_of(data.classes, names) for names in kind.sought]
     if ENHANCED in data.classes:
         groups.append(classes_of(data.classes, (ENHANCED,)))
     dtype, low = precision(config.model.dtype), tuple(s // w for s, w in zip(size, window, strict=True))
     settings = {"dropout": config.model.dropout, "momentum": config.model.momentum, "dtype": dtype, "axis_name": AXIS}
     localiser = Net("localiser", resunet(config.localiser.filters, 1, **settings), ((*low[1:], 1),))
     segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
-    autoencoder = _autoencoder(config)
+    autoencoder = _autoencoder(config, kind)
 
     look = chain(
         pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real"),
@@ -75,18 +76,18 @@ def build(config: Config, data: Description) -> System:
     share = config.data.real_share
     draws = {"draws": "real_case", "share": share} if share else {}
 
-    coarse = Objective(find, _loss("low_logits", "low_label", [ventricle], config.loss.beta_ventricle))
+    coarse = Objective(find, _loss("low_logits", "low_label", [located], config.loss.beta_ventricle))
     fine = Objective(segment, _loss("logits", "label", groups, config.loss.beta_wall))
     localise = phase("localise", ("localiser",), coarse, config.optim, config.localiser.steps)
-    autoencode = phase("autoencode", (AUTOENCODER,), _autoencoding(autoencoder), config.prior, config.prior.steps)
+    autoencode = phase("autoencode", (AUTOENCODER,), _autoencoding(autoencoder, kind), config.prior, config.prior.steps)
     segments = phase("segment", ("segmenter",), fine, config.optim, config.train.steps)
     masks = tuple(config.prior.size)
     shapes = Stage(
         "prior",
         config.prior.steps,
         (autoencode,),
-        _bent(masks, Augment(**config.prior.augment)),
-        examples=anatomical.shapes(wall, masks),
+        _bent(masks, Augment(**config.prior.augment), kind),
+        examples=anatomical.shapes(kind.values(data.classes), masks, kind),
         batch_size=config.prior.batch_size,
         fit=anatomical.fit(autoencoder, data.spacing_mm or 0.0, config.prior, config.seed),
     )
@@ -102,7 +103,7 @@ def build(config: Config, data: Description) -> System:
         ),
     )
     uncut = cascade.crop({"image": 0.0, "region": 0.0}, box)
-    draw = pure(lambda logits, region: _drawn(logits, region, data), ["logits", "region"], "probabilities")
+    draw = pure(lambda logits, region: _drawn(logits, region, kind, data), ["logits", "region"], "probabilities")
     predict = chain(look, find, locate, uncut, scale, segment, draw, cascade.paste(size))
     return System((localiser, autoencoder, segmenter), stages, predict)
 
@@ -112,12 +113,14 @@ def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
     return tuple(k for k, name in enumerate(classes) if name in names)
 
 
-def _refuse(data: Description, size: tuple[int, ...], window: tuple[int, ...], box: tuple[int, ...]) -> None:
+def _refuse(
+    data: Description, kind: Structures, size: tuple[int, ...], window: tuple[int, ...], box: tuple[int, ...]
+) -> None:
     if len(size) != 3:
         raise InputError("data.size", f"{size} is not a volume (Z, H, W)")
     if len(data.sequences) != 1 or not (data.clahe and data.beside):
         raise InputError("data.sequences", "one sequence is wanted, with data.clahe=True and data.beside=True")
-    for name in ("Myo", "LV"):
+    for name in kind.needed:
         if name not in data.classes:
             raise InputError("data.name", f"{data.dataset} has no class {name}")
     if not data.spacing_mm:
@@ -128,13 +131,14 @@ def _refuse(data: Description, size: tuple[int, ...], window: tuple[int, ...], b
         raise InputError("model.box", f"{box} must hold all {size[0]} slices, and be divisible by {2**LEVELS} in plane")
 
 
-def _autoencoder(config: Config) -> Net:
+def _autoencoder(config: Config, kind: Structures) -> Net:
     size = tuple(config.prior.size)
-    factor = 2 ** len(config.prior.features)
+    features = tuple(config.prior.features)
+    factor = 2 ** len(features)
     if any(s % factor for s in size):
         raise InputError("prior.size", f"{size} is not divisible by {factor}")
-    module = AnatomicalAutoencoder(size, config.prior.code, tuple(config.prior.features), config.prior.bank)
-    return Net(AUTOENCODER, module, ((*size, 1),))
+    module = AnatomicalAutoencoder(size, config.prior.code, features, config.prior.bank, structures=kind.name)
+    return Net(AUTOENCODER, module, ((*size, kind.channels),))
 
 
 def _by_slice_call(net: Net, image: str, logits: str) -> Pass:
@@ -158,31 +162,22 @@ def _loss(logits: str, label: str, groups: Groups, beta: float) -> Loss:
     return total(cross=term(pixels, **reads), tversky=term(overlaps, **reads))
 
 
-def _bent(size: tuple[int, int], settings: Augment) -> Pass:
+def _bent(size: tuple[int, int], settings: Augment, kind: Structures) -> Pass:
     """`shape [B, *size]` bent at random, and centred again."""
 
     def bend(keys: Array, shape: Array) -> tuple[Array]:
         _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
         assert bent is not None
-        return (anatomical.centred(bent.astype(jnp.float32), size),)
+        return (anatomical.centred(bent.astype(jnp.float32), size, kind.core),)
 
     return random(bend, ["shape"], ["shape"])
 
 
-def _autoencoding(net: Net) -> Objective:
+def _autoencoding(net: Net, kind: Structures) -> Objective:
     """Cross-entropy and Dice of the restored mask."""
-
-    def cross(logits: Array, shape: Array) -> Array:
-        return optax.sigmoid_binary_cross_entropy(logits[..., 0], shape).mean()
-
-    def overlaps(logits: Array, shape: Array) -> Array:
-        found = jax.nn.sigmoid(logits[..., 0])
-        return 1.0 - dice(Overlap(*(jnp.sum(v)[None] for v in (found * shape, found, shape))))[0]
-
-    masks = pure(lambda shape: shape[..., None], ["shape"], "masks")
-    forward = chain(masks, call(net, ["masks"], ["restored", "code"]))
+    forward = chain(pure(kind.encode, ["shape"], "masks"), call(net, ["masks"], ["restored", "code"]))
     reads = {"logits": "restored", "shape": "shape"}
-    loss = total(reconstruction_ce=term(cross, **reads), reconstruction_dice=term(overlaps, **reads))
+    loss = total(reconstruction_ce=term(kind.cross, **reads), reconstruction_dice=term(kind.overlap, **reads))
     return Objective(forward, loss)
 
 
@@ -215,14 +210,12 @@ def _normalised(image: Array, region: Array) -> Array:
     return jnp.clip((raw - bottom) / jnp.where(top > bottom, top - bottom, 1.0), 0.0, 1.0)[..., None]
 
 
-def _drawn(logits: Array, region: Array, data: Description) -> Array:
-    """`[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]`: wall, enhancement within it, and the pool it surrounds."""
-    wall = jax.nn.sigmoid(logits[..., 0])
-    flat = (-1, *wall.shape[2:])
-    pool = cavity((wall > 0.5).reshape(flat), (region > 0).reshape(flat)).reshape(wall.shape)
-    parts = {"Myo": wall, "LV": (1 - wall) * pool, "background": (1 - wall) * ~pool}
-    if logits.shape[-1] > 1:
-        enhanced = logits[..., 1] > 0
+def _drawn(logits: Array, region: Array, kind: Structures, data: Description) -> Array:
+    """`[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]`: the structures, and enhancement within the wall."""
+    number = len(kind.sought)
+    parts = dict(kind.divide(logits[..., :number], region))
+    if logits.shape[-1] > number:
+        wall, enhanced = parts["Myo"], logits[..., number] > 0
         parts |= {"Myo": wall * ~enhanced, ENHANCED: wall * enhanced}
-    none = jnp.zeros_like(wall)
+    none = jnp.zeros_like(logits[..., 0])
     return jnp.stack([parts.get(name, none) for name in data.classes], -1)
