@@ -28,7 +28,7 @@ def project_folder(
     name: str = "",
     console: Console,
 ) -> Tally:
-    """Writes `<output>/<case>.nii.gz` for every label map of `source`, with a valid myocardium in every slice.
+    """Writes `<output>/<case>.nii.gz` for every label map of `source`, valid as the prior guarantees it.
 
     Args:
       mode: which slices, one of `MODES`.
@@ -44,6 +44,9 @@ def project_folder(
     if trained.prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
     classes, raw = _coding(trained.description.classes, trained.description.raw_values, labels)
+    for structure in trained.prior.structures.drawn:
+        if structure not in classes:
+            raise InputError("--labels", f"names no value of {structure}")
     files = maps.files(source)
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
