@@ -123,7 +123,6 @@ def done(room: Room, folders: dict[str, Path]):
         "no folder": command(room.root / "nowhere"),
         "no run": command(own, run=room.root / "nowhere"),
         "no prior": command(own, run=room.plain),
-        "unknown structure": command(coded, "--labels=Myo=7,Atrium=9"),
         "no number": command(coded, "--labels=Myo=x"),
         "onto itself": command(own, to=own),
         "no output": tiny.command("project", f"--workdir={room.run}", f"--input={own}"),
@@ -227,7 +226,6 @@ def test_what_cannot_be_used_is_named(room: Room, folders, called, source: str, 
         ("no folder", "nowhere: no such folder"),
         ("no run", "nowhere: no checkpoints here"),
         ("no prior", "plain: a run of srscn, which learns no anatomical prior"),
-        ("unknown structure", "--labels: 'Atrium' is not one of Myo, LV"),
         ("no number", "--labels: 'Myo=x' is not written name=value"),
         ("onto itself", "--output: is the folder of the label maps"),
         ("no output", "--output: is required"),
@@ -240,3 +238,20 @@ def test_a_mistake_is_one_line_with_status_2_and_writes_nothing(room: Room, done
     assert lines[-1].startswith("error: ") and named in lines[-1]
     assert "Traceback" not in process.stderr
     assert not list((room.root / "new").rglob("*.nii.gz"))
+
+
+def test_structures_that_the_prior_does_not_know_stay_where_the_wall_is_not(room: Room, folders, called):
+    """The same maps with an RV beside, and where the new wall will be: coded 600, unknown to the prior."""
+    drawn = np.array([0, 7, 9])[stack()]
+    called(folders["coded"], "coded", labels={"Myo": 7, "LV": 9})
+    after = read(room.root / "out" / "coded" / "a.nii.gz")
+    free = (drawn == 0) & (after == 0)
+    rv = np.zeros_like(free)
+    rv[:4] = free[:4]
+    taken = (drawn == 0) & (after != 0)
+    with_rv = np.where(rv | taken, 600, drawn)
+    images.save(room.root / "extra" / "a.nii.gz", with_rv.astype(np.int16), GRID)
+    called(room.root / "extra", "extra", labels={"RV": 600, "LV": 9, "myo": 7})
+    found = read(room.root / "out" / "extra" / "a.nii.gz")
+    assert rv.any()
+    np.testing.assert_array_equal(found, np.where(rv, 600, after))

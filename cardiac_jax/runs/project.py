@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cardiac_jax.data import dataset, formats, maps
-from cardiac_jax.data.case import IGNORE, Case
+from cardiac_jax.data.case import IGNORE, Case, Dataset
 from cardiac_jax.data.files import write_label
 from cardiac_jax.data.load import canonical_labels, same_grid
 from cardiac_jax.errors import InputError
@@ -43,14 +43,14 @@ def project_folder(
     trained = run.restore(workdir, checkpoint)
     if trained.prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
-    classes, raw = _coding(trained.description.classes, trained.description.raw_values, labels)
+    classes, raw = _coding(dataset(trained.description.dataset), labels)
     for structure in trained.prior.structures.drawn:
         if structure not in classes:
             raise InputError("--labels", f"names no value of {structure}")
     files = maps.files(source)
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
-    golds = _golds(truth, name, classes)
+    golds = _golds(truth, name, classes, raw)
     strangers = sorted(files.keys() - golds.keys()) if golds else []
     if strangers:
         raise InputError(files[strangers[0]], f"has no gold standard of the same name in {truth}")
@@ -58,8 +58,6 @@ def project_folder(
     for case, path in shown(sorted(files.items()), "projecting", console):
         volume = formats.read(path)
         drawn = canonical_labels(volume.data, raw, path)
-        if (drawn == IGNORE).any():
-            raise InputError(path, "holds 255, not annotated: the shapes of such a map are not known")
         grid = Case(case, case, {"image": drawn}, None, volume.affine, volume.spacing_mm, None, None, None, path)
         valid, slices = make_valid(
             trained.prior, drawn, volume.affine, volume.spacing_mm, classes, trained.description.slice_order, mode
@@ -68,7 +66,7 @@ def project_folder(
         if golds:
             known = formats.read(golds[case][0])
             same_grid(path, volume, known, f"the gold standard {golds[case][0].name}")
-            gold = canonical_labels(known.data, golds[case][1] or raw, golds[case][0])
+            gold = canonical_labels(known.data, golds[case][1], golds[case][0])
         tally.add(slices, drawn, valid, gold)
         write_label(output / f"{case}.nii.gz", valid, grid, raw)
         before, after = int((~slices.before).sum()), int((~slices.after).sum())
@@ -77,33 +75,33 @@ def project_folder(
     return tally
 
 
-def _coding(
-    classes: tuple[str, ...], own: Mapping[int, int], labels: Mapping[str, int] | None
-) -> tuple[tuple[str, ...], dict[int, int]]:
+def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, ...], dict[int, int]]:
     """The classes that the files tell apart, background first, and value in the file -> class.
 
+    Structures that the prior does not know (RV) keep their voxels, but those that a new wall or pool takes.
+
     Raises:
-      InputError: a structure that is none of `classes`, no myocardium, a value that means two of them.
+      InputError: no myocardium, or a value that means two structures.
     """
     if not labels:
-        return classes, dict(own)
-    values = {name.casefold(): value for name, value in labels.items()}
-    for name in labels:
-        if name.casefold() not in {known.casefold() for known in classes[1:]}:
-            raise InputError("--labels", f"{name!r} is not one of {', '.join(classes[1:])}")
-    if "myo" not in values:
+        return own.classes, {raw: k for raw, k in own.labels.items() if k != IGNORE}
+    names = {name.casefold(): name for name in own.classes}
+    told = (own.classes[0], *(names.get(name.casefold(), name) for name in labels))
+    if "Myo" not in told:
         raise InputError("--labels", "names no value of Myo")
-    if len({0, *values.values()}) <= len(labels):
+    if len({0, *labels.values()}) <= len(labels):
         raise InputError("--labels", "gives two structures one value (0 is the background)")
-    told = (classes[0], *(name for name in classes[1:] if name.casefold() in values))
-    return told, {0: 0} | {values[name.casefold()]: k for k, name in enumerate(told) if k}
+    return told, {0: 0} | {value: k for k, value in enumerate(labels.values(), 1)}
 
 
-def _golds(truth: Path | None, name: str, classes: tuple[str, ...]) -> dict[str, tuple[Path, Mapping[int, int] | None]]:
-    """case -> gold standard and, of a data set, the meaning of its values."""
+def _golds(
+    truth: Path | None, name: str, classes: tuple[str, ...], raw: Mapping[int, int]
+) -> dict[str, tuple[Path, Mapping[int, int]]]:
+    """case -> gold standard, and what its values mean."""
     if truth is None:
         return {}
     if not name:
-        return {case: (path, None) for case, path in maps.files(truth).items()}
+        return {case: (path, raw) for case, path in maps.files(truth).items()}
     chosen = dataset(name, classes[1:])
-    return {r.id: (r.label, chosen.labels) for r in chosen.find(truth) if r.label is not None}
+    meant = {value: k if k == IGNORE else classes.index(chosen.classes[k]) for value, k in chosen.labels.items()}
+    return {r.id: (r.label, meant) for r in chosen.find(truth) if r.label is not None}
