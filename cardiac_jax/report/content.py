@@ -38,7 +38,8 @@ def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
         tables.append(table.comparison_table(wishes.paired))
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
     if not simulated and any(name in wishes.published.get("dice", {}) for name in rows):
-        tables.append(_beside(rows, structures, wishes.published))
+        given = [metric for metric in METRICS if metric in wishes.published]
+        tables += [_beside(rows, structures, metric, wishes.published) for metric in given]
     return Section("results", "Results", _warnings(entries), tables)
 
 
@@ -195,27 +196,23 @@ PARTS = (
 )
 
 
-def _beside(rows: Mapping[str, Rows], structures: Sequence[str], published: Published) -> Table:
-    """Our figures beside the paper's: a pair of columns for every measure and structure that it gives."""
-    columns = [
-        (metric, name)
-        for metric in METRICS
-        for name in (*structures, "mean")
-        if any(name in held for held in published.get(metric, {}).values())
-    ]
+def _beside(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
+    """Our figures beside the paper's: a pair of columns for every structure that it gives, and for the mean."""
+    named = published[metric]
+    columns = [name for name in (*structures, "mean") if any(name in held for held in named.values())]
     lines = []
     for method, held in rows.items():
         line = [Cell(method)]
-        for metric, name in columns:
+        for name in columns:
             values = mean_by_case(held, metric, structures) if name == "mean" else by_case(held, metric, name)
             summary = summarise(values.values())
-            theirs = published[metric].get(method, {}).get(name)
+            theirs = named.get(method, {}).get(name)
             line += [Cell(METRICS[metric].text(summary.mean) if summary.n else "-")]
             line += [Cell("-" if theirs is None else METRICS[metric].text(theirs))]
         lines.append(tuple(line))
-    heads = [f"{METRICS[metric].heading} {name}" for metric, name in columns]
-    header = ("method", *(f"{head}, {whose}" for head in heads for whose in ("ours", "paper")))
-    return Table("Beside the published figures", header, tuple(lines), (published["source"], published["differs"]))
+    header = ("method", *(f"{name}, {whose}" for name in columns for whose in ("ours", "paper")))
+    title = f"{METRICS[metric].heading} beside the published figures"
+    return Table(title, header, tuple(lines), (published["source"], published["differs"]))
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:
