@@ -225,5 +225,5 @@ def test_chosen_size_is_the_smallest_where_both_curves_are_low():
     # a standard error of 1, which size 4 (55) does not meet.
     assert chosen(Curves((2, 4, 6, 8), nll, aic)) == 6
     assert chosen(Curves((2, 4, 6, 8), nll, aic[[0, 2, 1, 3]])) == 4
-    # AIC is lowest where NLL is not low: nothing serves both.
-    assert chosen(Curves((2, 4, 6, 8), nll, aic[::-1] - [[20], [0], [0], [0]])) == 2
+    # AIC is lowest where NLL is not low: nothing serves both, and NLL decides.
+    assert chosen(Curves((2, 4, 6, 8), nll, aic[::-1] - [[20], [0], [0], [0]])) == 6

@@ -47,14 +47,15 @@ def cross_validate(
 def chosen(curves: Curves) -> int:
     """The smallest size at which both curves have come down to within one standard error of their lowest mean.
 
-    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest AIC.
+    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest NLL: AIC looks at
+    the fitted points, and goes on falling where few points make covariances nearly singular.
     """
     low = np.ones(len(curves.sizes), bool)
     for curve in (curves.nll, curves.aic):
         mean, lowest = curve.mean(1), curve[np.argmin(curve.mean(1))]
         low &= mean <= lowest.mean() + lowest.std(ddof=1) / np.sqrt(lowest.size)
     fitting = [size for size, enough in zip(curves.sizes, low, strict=True) if enough]
-    return min(fitting) if fitting else curves.sizes[int(np.argmin(curves.aic.mean(1)))]
+    return min(fitting) if fitting else curves.sizes[int(np.argmin(curves.nll.mean(1)))]
 
 
 def effective_parameters(mixture: Mixture) -> Array:
