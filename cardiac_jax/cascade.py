@@ -98,6 +98,13 @@ def enlarge(shape: Sequence[int]) -> Pass:
     return pure(whole, ["probabilities"], "probabilities")
 
 
+def repeated(heat: Array, window: Sequence[int]) -> Array:
+    """`[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated."""
+    for axis, factor in enumerate(window):
+        heat = jnp.repeat(heat, factor, axis + 1)
+    return heat
+
+
 def attend(image: str, features: str, write: str) -> Pass:
     """`write = image x features`, channel by channel (Vesal et al. 2020, section 3): `[B, *S, C * F]`."""
 

@@ -13,6 +13,7 @@ from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.data.pipeline import Examples, batch_of
 from cardiac_jax.errors import InputError
+from cardiac_jax.ops.intensity import scaled_to_region, unit_range
 from cardiac_jax.structures import WALL
 from cardiac_jax.system import init_state, predict_step, train_step
 from cardiac_jax.systems import acsnet
@@ -184,16 +185,16 @@ def test_intensities_by_the_region_found():
     values = np.array([0, 10, 20, 30, 40, 100.0]) - 7
     image = jnp.asarray(np.stack([values, values * 0], -1).reshape(1, 1, 2, 3, 2), jnp.float32)
     region = jnp.asarray([[[[0, 1, 1], [1, 0, 0]]]], jnp.float32)
-    found = acsnet._normalised(image, region)
+    found = scaled_to_region(image, region)
     np.testing.assert_allclose(found.reshape(-1), [0, 0, 0.5, 1, 1, 1], atol=1e-6)
-    nowhere = acsnet._normalised(image, region * 0)
+    nowhere = scaled_to_region(image, region * 0)
     np.testing.assert_allclose(nowhere.reshape(-1), [0, 0.1, 0.2, 0.3, 0.4, 1], atol=1e-6)
-    assert not np.asarray(acsnet._normalised(image * 0, region)).any()
+    assert not np.asarray(scaled_to_region(image * 0, region)).any()
 
 
 def test_every_slice_of_the_coarse_image_from_0_to_1():
     low = jnp.asarray(np.array([[3.0, 5, 4, 7], [2, 2, 2, 2]]).reshape(1, 2, 2, 2, 1), jnp.float32)
-    found = acsnet._unit_range(low)
+    found = unit_range(low)
     np.testing.assert_allclose(found.reshape(2, 4), [[0, 0.5, 0.25, 1], [0, 0, 0, 0]])
 
 

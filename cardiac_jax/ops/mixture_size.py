@@ -47,8 +47,8 @@ def cross_validate(
 def chosen(curves: Curves) -> int:
     """The smallest size at which both curves have come down to within one standard error of their lowest mean.
 
-    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest NLL: AIC looks at
-    the fitted points, and goes on falling where few points make covariances nearly singular.
+    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest NLL: AIC looks
+    at the fitted points, and goes on falling where few points make covariances nearly singular.
     """
     low = np.ones(len(curves.sizes), bool)
     for curve in (curves.nll, curves.aic):

@@ -24,6 +24,7 @@ from cardiac_jax.losses.overlap import IGNORE, mask_overlap, tversky
 from cardiac_jax.losses.pixelwise import balanced_cross_entropy
 from cardiac_jax.nets.anatomical import AnatomicalAutoencoder
 from cardiac_jax.nets.resunet import LEVELS, resunet
+from cardiac_jax.ops.intensity import scaled_to_region, unit_range
 from cardiac_jax.ops.largest import largest
 from cardiac_jax.passes import by_slice, call, chain, pure, random
 from cardiac_jax.structures import Structures, structures
@@ -60,15 +61,15 @@ def build(config: Config, data: Description) -> System:
         pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real"),
         pure(lambda image: image[..., 1:], ["image"], "equalised"),
         cascade.shrink(window, "equalised"),
-        pure(_unit_range, ["low"], "low"),
+        pure(unit_range, ["low"], "low"),
     )
     find = _by_slice_call(localiser, "low", "low_logits")
     locate = chain(
         pure(lambda logits: largest(logits[..., 0] > 0).astype(jnp.float32), ["low_logits"], "heat"),
         cascade.locate(box, size, config.localiser.floor),
-        pure(lambda heat: _enlarged(heat, window), ["heat"], "region"),
+        pure(lambda heat: cascade.repeated(heat, window), ["heat"], "region"),
     )
-    scale = pure(_normalised, ["image", "region"], "scaled")
+    scale = pure(scaled_to_region, ["image", "region"], "scaled")
     segment = _by_slice_call(segmenter, "scaled", "logits")
     augmentation = augment(Augment(**config.augment)) if config.augmentation else chain()
     low_label = cascade.shrink_label(window, data.classes_count)
@@ -179,35 +180,6 @@ def _autoencoding(net: Net, kind: Structures) -> Objective:
     reads = {"logits": "restored", "shape": "shape"}
     loss = total(reconstruction_ce=term(kind.cross, **reads), reconstruction_dice=term(kind.overlap, **reads))
     return Objective(forward, loss)
-
-
-def _unit_range(low: Array) -> Array:
-    """Every slice `[B, Z, H, W, 1]` from 0 to 1; a constant one becomes 0."""
-    bottom, top = low.min((2, 3, 4), keepdims=True), low.max((2, 3, 4), keepdims=True)
-    return (low - bottom) / jnp.where(top > bottom, top - bottom, 1.0)
-
-
-def _enlarged(heat: Array, window: Sequence[int]) -> Array:
-    """`[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated."""
-    for axis, factor in enumerate(window):
-        heat = jnp.repeat(heat, factor, axis + 1)
-    return heat
-
-
-def _normalised(image: Array, region: Array) -> Array:
-    """The first channel divided by twice its median in `region`, brought from that region's range to [0, 1], clipped.
-
-    `[B, Z, H, W, C], [B, Z, H, W] -> [B, Z, H, W, 1]`: the three maps of section "Stage 2", in their order; intensities
-    start at the lowest of the box, the region is the ventricle found (the whole box where none is).
-    """
-    raw = image[..., 0]
-    inside = jnp.where(jnp.any(region > 0, (1, 2, 3), keepdims=True), region > 0, True)
-    raw = raw - raw.min((1, 2, 3), keepdims=True)
-    median = jnp.nanmedian(jnp.where(inside, raw, jnp.nan).reshape(raw.shape[0], -1), 1)[:, None, None, None]
-    raw = raw / jnp.where(median > 0, 2 * median, 1.0)
-    bottom = jnp.where(inside, raw, jnp.inf).min((1, 2, 3), keepdims=True)
-    top = jnp.where(inside, raw, -jnp.inf).max((1, 2, 3), keepdims=True)
-    return jnp.clip((raw - bottom) / jnp.where(top > bottom, top - bottom, 1.0), 0.0, 1.0)[..., None]
 
 
 def _drawn(logits: Array, region: Array, kind: Structures, data: Description) -> Array:
