@@ -91,6 +91,7 @@ def get_config(arg: str | None = None) -> Config:
 
 def _acdc(config: Config, preset: str) -> None:
     config.data.sequences = ("cine",)
+    config.augment.quarter_turn_p = 0.3  # its files do not say how they lie, and some lie turned by 90 degrees
     if preset == "paper":
         config.data.update({"size": (16, 256, 256), "spacing_mm": 1.25})
         config.train.update({"steps": 20000, "eval_every": 200})
