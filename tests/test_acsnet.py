@@ -241,6 +241,7 @@ def test_the_wall_holds_what_is_drawn_in_it():
         ("model.box", {"model__box": (1, 16, 16)}, {}),
         ("model.box", {"model__box": (2, 16, 20)}, {}),
         ("model.dtype", {"model__dtype": "float8"}, {}),
+        ("post.project", {"post__project": "some"}, {}),
         ("prior.size", {"prior__size": (16, 20)}, {}),
         ("prior.size", {"prior__size": (24, 24), "prior__features": (2, 2, 2, 2)}, {}),
     ],

@@ -27,6 +27,7 @@ from cardiac_jax.nets.resunet import LEVELS, resunet
 from cardiac_jax.ops.intensity import scaled_to_region, unit_range
 from cardiac_jax.ops.largest import largest
 from cardiac_jax.passes import by_slice, call, chain, pure, random
+from cardiac_jax.post.valid import MODES
 from cardiac_jax.structures import Structures, structures
 from cardiac_jax.systems.parts import augment, phase, precision
 from cardiac_jax.train.parallel import AXIS
@@ -47,6 +48,8 @@ def build(config: Config, data: Description) -> System:
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
     kind = structures(config.get("structures", "wall"))
     _refuse(data, kind, size, window, box)
+    if config.post.project not in MODES:
+        raise InputError("post.project", f"{config.post.project!r} is not one of {', '.join(MODES)}")
     located = classes_of(data.classes, kind.located)
     groups: list[Sequence[int]] = [classes_of(data.classes, names) for names in kind.sought]
     if ENHANCED in data.classes:
