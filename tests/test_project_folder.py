@@ -254,4 +254,4 @@ def test_structures_that_the_prior_does_not_know_stay_where_the_wall_is_not(room
     called(room.root / "extra", "extra", labels={"RV": 600, "LV": 9, "myo": 7})
     found = read(room.root / "out" / "extra" / "a.nii.gz")
     assert rv.any()
-    np.testing.assert_array_equal(found, np.where(rv, 600, after))
+    np.testing.assert_array_equal(found, np.where(rv, 600, after.astype(np.int16)))

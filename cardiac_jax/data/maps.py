@@ -97,7 +97,7 @@ def load(pair: Pair, chosen: Dataset) -> tuple[np.ndarray, np.ndarray, volume.Vo
 def files(root: Path) -> dict[str, Path]:
     """case -> file; raises InputError where there is none."""
     if not root.is_dir():
-        raise InputError(root, "no such folder")
+        raise InputError(root, "is a file, its folder is wanted" if root.is_file() else "no such folder")
     found = [path for path in sorted(root.iterdir()) if volume.suffix(path) and not path.name.startswith(".")]
     if not found:
         raise InputError(root, f"holds no label map ({', '.join(volume.SUFFIXES)})")

@@ -51,6 +51,10 @@ def evaluate(
       InputError: checkpoint, data or split cannot be used.
     """
     trained = run.restore(workdir, checkpoint, say_lost(console))
+    if project and trained.prior is None:
+        raise InputError(
+            "--project", f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
+        )
     classes = trained.description.classes
     chosen = dataset(name or trained.description.dataset, classes[1:])
     measured, tally = results.Measured(), Tally(classes)

@@ -76,6 +76,10 @@ def predict_folder(
       InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
     """
     trained = run.restore(workdir, checkpoint, say_lost(console))
+    if project and trained.prior is None:
+        raise InputError(
+            "--project", f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
+        )
     raw = trained.description.raw_values
     found = folder.find(images)
     for record in found:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cardiac_jax.data import dataset, formats, maps
-from cardiac_jax.data.case import IGNORE, Case, Dataset
+from cardiac_jax.data.case import CLASSES, IGNORE, IN_WALL, Case, Dataset
 from cardiac_jax.data.files import write_label
 from cardiac_jax.data.load import canonical_labels, same_grid
 from cardiac_jax.errors import InputError
@@ -38,6 +38,8 @@ def project_folder(
     Raises:
       InputError: a checkpoint without a prior, a map that cannot be read, a value without meaning.
     """
+    if name and truth is None:
+        raise InputError("--data.name", "names the data set of --truth, which is not given")
     if mode not in MODES:
         raise InputError("--project", f"{mode!r} is not one of {', '.join(MODES)}")
     trained = run.restore(workdir, checkpoint)
@@ -86,6 +88,11 @@ def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, 
     if not labels:
         return own.classes, {raw: k for raw, k in own.labels.items() if k != IGNORE}
     names = {name.casefold(): name for name in own.classes}
+    names |= {name.casefold(): name for name in (*CLASSES[1:], *IN_WALL)}
+    for name in labels:
+        if name.casefold() not in names and not name.casefold().startswith("other"):
+            known = ", ".join((*list(names.values())[1:], "other..."))
+            raise InputError("--labels", f"{name!r} is not one of {known}")
     told = (own.classes[0], *(names.get(name.casefold(), name) for name in labels))
     if "Myo" not in told:
         raise InputError("--labels", "names no value of Myo")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy import ndimage
+from skimage.measure import label
 from skimage.morphology import convex_hull_image
 
 from cardiac_jax.data.case import IN_WALL
@@ -40,22 +41,31 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
 def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """A slice `[H, W]` whose myocardium is `mask`.
 
-    What was drawn in the wall (oedema, scar) stays where the wall still is. The blood pool is what the wall encloses
-    and, of an open or solid wall, what was pool within its convex hull. Nothing else lies within either.
+    What was drawn in the wall (oedema, scar) stays where the wall still is. The blood pool is what the wall encloses;
+    of an open wall, the one piece of what was ventricle within its convex hull, if that is larger, the dents of the
+    contour aside. Nothing else lies within either.
     """
     known = roles(classes)
     inside = wall(classes)
     out = np.where(np.isin(labels, inside) & ~mask, 0, labels)
     out[mask & ~np.isin(labels, inside)] = known["myo"]
     enclosed = ndimage.binary_fill_holes(mask) & ~mask
-    within = convex_hull_image(mask) & ~mask if mask.any() else enclosed
     if "lv" in known:
-        pool = enclosed | (within & np.isin(labels, (known["lv"], *inside)))
         out[out == known["lv"]] = 0
-        out[pool] = known["lv"]
+        out[enclosed | _open_pool(mask, enclosed, np.isin(labels, (known["lv"], *inside)))] = known["lv"]
     else:
         out[enclosed] = 0
     return out.astype(labels.dtype)
+
+
+def _open_pool(mask: np.ndarray, enclosed: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
+    """What of `ventricle` lies in an open wall's cavity; nothing of a closed or solid one."""
+    if not mask.any():
+        return mask
+    inside = ndimage.binary_opening(convex_hull_image(mask) & ~mask & ~enclosed & ventricle)
+    pieces = np.asarray(label(inside, connectivity=1))
+    sizes = np.bincount(pieces.ravel())[1:]
+    return pieces == 1 + sizes.argmax() if sizes.size and sizes.max() > enclosed.sum() else np.zeros_like(mask)
 
 
 def _take(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
