@@ -30,6 +30,8 @@ class Measured(NamedTuple):
     endo_concavity_mm: float
     epi_concavity_mm: float
     thickness_mm: float
+    mean_wall_mm: float
+    filled_mm2: float
     opening_mm: float
     is_c_shaped: bool
     has_cavity: bool
@@ -38,7 +40,7 @@ class Measured(NamedTuple):
 def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float) -> Measured:
     """Measures one mask `[H, W]`."""
     if not mask.any():
-        return Measured(0, 0, 0, 0, 0.0, 0.0, 0.0, np.inf, 0.0, False, False)
+        return Measured(0, 0, 0, 0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0, False, False)
     wall = np.pad(mask[ndimage.find_objects(mask.astype(np.uint8))[0]].astype(bool), 1)
     objects, count = ndimage.label(wall, CORNERS)
     sizes = np.bincount(objects.ravel())[1:]
@@ -84,6 +86,8 @@ def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float
         endo_px * spacing_mm,
         epi_px * spacing_mm,
         thickness_mm,
+        (np.sqrt(filled.sum() / np.pi) - np.sqrt(cavity.sum() / np.pi)) * spacing_mm,
+        filled.sum() * spacing_mm**2,
         opening_px * spacing_mm,
         bool(is_c),
         bool(cavity.any()),
@@ -140,6 +144,8 @@ def verdict(measured: Measured, limits: Limits) -> dict[str, bool]:
         "endocardium": m.endo_concavity_mm <= limits.endo_concavity_mm + slack,
         "epicardium": m.epi_concavity_mm <= limits.epi_concavity_mm + slack,
         "thickness": m.thickness_mm >= limits.thickness_mm - slack,
+        "mean_wall": m.mean_wall_mm <= limits.mean_wall_mm + slack,
+        "area": m.filled_mm2 <= limits.area_mm2,
     }
     passed = {"shape": shape} | {name: bool(empty or ok) for name, ok in checks.items()}
     return {"valid": all(passed.values())} | passed

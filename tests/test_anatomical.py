@@ -85,10 +85,17 @@ def test_limits_leave_one_per_cent_outside_each():
         endo_concavity_mm=np.linspace(0, 10, 101),
         epi_concavity_mm=np.linspace(10, 0, 101),
         thickness_mm=np.linspace(1, 3, 101),
+        mean_wall_mm=np.linspace(10, 30, 101),
+        filled_mm2=np.linspace(9000, 1000, 101),
     )
     found = tuned(gold, gold)
     expected = anatomy.DEFAULT._replace(
-        circularity=0.51, endo_concavity_mm=9.9, epi_concavity_mm=9.9, thickness_mm=1.02
+        circularity=0.51,
+        endo_concavity_mm=9.9,
+        epi_concavity_mm=9.9,
+        thickness_mm=1.02,
+        mean_wall_mm=29.8,
+        area_mm2=8920.0,
     )
     assert found._asdict() == pytest.approx(expected._asdict())
     for name, worse in (("circularity", np.less), ("endo_concavity_mm", np.greater), ("thickness_mm", np.less)):

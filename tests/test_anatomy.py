@@ -73,9 +73,10 @@ def test_agrees_with_the_reference_on_rings_of_every_defect():
         wall = rng.uniform(1.2, 4.0) - rng.choice([0, 1, 4]) * np.exp(-((angle / rng.uniform(0.05, 0.6)) ** 2))
         mask = np.abs(radius + bend - rng.uniform(7, 17)) < wall
         masks.append(mask ^ (rng.random(mask.shape) < rng.choice([0, 0, 0, 0.003])))
-    verdicts = [_check(masks[:BATCH]), _check(masks[BATCH:])]
+    limits = LIMITS._replace(mean_wall_mm=9.0, area_mm2=2000.0)
+    verdicts = [_check(masks[:BATCH], limits), _check(masks[BATCH:], limits)]
     for half, verdict in zip((masks[:BATCH], masks[BATCH:]), verdicts, strict=True):
-        _agree(np.stack(half), verdict)
+        _agree(np.stack(half), verdict, limits=limits)
     both = jax.tree.map(lambda *values: np.concatenate(values), *verdicts)
     for name in Verdict._fields[:-1]:  # a test in which everything passes, or fails, would say little
         if name != "circularity":
@@ -217,12 +218,25 @@ def test_a_ring_cut_by_the_edge_of_the_image_is_open():
 
 
 def test_solid_and_empty_masks_pass_by_flag():
-    masks = [_polar()[0] < 9, np.zeros((SIZE, SIZE), bool), np.ones((SIZE, SIZE), bool)]
-    np.testing.assert_array_equal(_check(masks).valid, [True, False, True])
+    masks = [_polar()[0] < 9, np.zeros((SIZE, SIZE), bool)]
+    np.testing.assert_array_equal(_check(masks).valid, [True, False])
     other = _check(masks, LIMITS._replace(solid=False, empty=True))
-    np.testing.assert_array_equal(other.valid, [False, True, False])
+    np.testing.assert_array_equal(other.valid, [False, True])
     assert np.isinf(other.measured.thickness_mm).all() and not other.measured.has_cavity.any()
     assert other.measured.area_px[1] == 0 and other.measured.circularity[1] == 0
+
+
+def test_what_is_too_thick_or_too_large_is_no_heart():
+    """A disc of radius r is a wall of r; a ring of radii r and R one of R - r; both are pi R^2 large."""
+    masks = [_polar()[0] < 17, _polar()[0] < 19, _ring(2, 19), _ring(2, 21), _ring(14, 21)]
+    verdict = _check(masks)
+    radii = np.array([[0, 17], [0, 19], [2, 19], [2, 21], [14, 21]]) * SPACING_MM
+    np.testing.assert_allclose(verdict.measured.mean_wall_mm, radii[:, 1] - radii[:, 0], rtol=0.02)
+    np.testing.assert_allclose(verdict.measured.filled_mm2, np.pi * radii[:, 1] ** 2, rtol=0.02)
+    np.testing.assert_array_equal(verdict.mean_wall, [True, False, True, False, True])
+    np.testing.assert_array_equal(verdict.valid, verdict.mean_wall)
+    limits = LIMITS._replace(area_mm2=2000.0)  # of radius 25.2 mm
+    np.testing.assert_array_equal(_check(masks, limits).area, [True, False, False, False, False])
 
 
 def test_judging_what_was_measured_under_other_limits():

@@ -15,6 +15,8 @@ at a corner still closes a ring, and the wall's thickness there (0.41 pixels) te
 - epicardial concavity: the greatest depth of a pixel of the hull that is not filled.
 - thickness: the smallest distance between the endocardium and what is not filled, less one pixel: pixels of wall.
 - circularity: 4 pi A / P^2 of the filled mask, perimeter by Crofton's formula in four directions (1 for a disc).
+- mean wall: the radius of a disc as large as the filled mask, less that of one as large as the cavity. A solid mask is
+  all wall: without this limit, as published, a disc of any size passes.
 
 Distances saturate at 16 pixels. Use pixels of 0.7 to 3 mm. Sizes that are equal to a limit pass.
 """
@@ -47,6 +49,8 @@ class Limits(NamedTuple):
       circularity: least 4 pi A / P^2 of the filled mask.
       endo_concavity_mm, epi_concavity_mm: greatest depths of the concavities of either contour.
       thickness_mm: least wall thickness, away from the open side of a C.
+      mean_wall_mm, area_mm2: greatest mean wall, and greatest area of the filled mask. (Of the annotated slices of ACDC
+        the largest are 23.7 mm, below the apex of the cavity, and 7200 mm2.)
       opening_mm: least width of the opening of a C; what opens less is a broken ring.
       c_shaped, solid, empty: whether a C, a mask without cavity (below the apex of the cavity), no mask passes.
       pocket_mm: least depth of the cavity of a C.
@@ -60,6 +64,8 @@ class Limits(NamedTuple):
     endo_concavity_mm: float | Array = 4.0
     epi_concavity_mm: float | Array = 4.0
     thickness_mm: float | Array = 2.0
+    mean_wall_mm: float | Array = 25.0
+    area_mm2: float | Array = 8000.0
     opening_mm: float | Array = 5.0
     c_shaped: bool | Array = True
     solid: bool | Array = True
@@ -78,6 +84,7 @@ class Measured(NamedTuple):
       area_px, objects, disconnected_px, holes_px: int32.
       circularity, endo_concavity_mm, epi_concavity_mm, opening_mm: float32; 0 where there is nothing to measure.
       thickness_mm: float32; infinite without an endocardium.
+      mean_wall_mm, filled_mm2: float32.
       is_c_shaped, has_cavity: bool.
     """
 
@@ -89,6 +96,8 @@ class Measured(NamedTuple):
     endo_concavity_mm: Array
     epi_concavity_mm: Array
     thickness_mm: Array
+    mean_wall_mm: Array
+    filled_mm2: Array
     opening_mm: Array
     is_c_shaped: Array
     has_cavity: Array
@@ -109,6 +118,8 @@ class Verdict(NamedTuple):
     endocardium: Array
     epicardium: Array
     thickness: Array
+    mean_wall: Array
+    area: Array
     measured: Measured
 
 
@@ -138,6 +149,8 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
         endocardium=empty | (m.endo_concavity_mm <= limits.endo_concavity_mm + _SLACK_MM),
         epicardium=empty | (m.epi_concavity_mm <= limits.epi_concavity_mm + _SLACK_MM),
         thickness=empty | (m.thickness_mm >= limits.thickness_mm - _SLACK_MM),
+        mean_wall=empty | (m.mean_wall_mm <= limits.mean_wall_mm + _SLACK_MM),
+        area=empty | (m.filled_mm2 <= limits.area_mm2),
         measured=m,
     )
     return passed._replace(valid=jnp.stack(passed[:-1]).all(0))
@@ -184,7 +197,7 @@ def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:
     endo_px2 = extreme_distance_px2(lax.max, ~inner, inner & ~cavity, 0)
     epi_px2 = extreme(lax.max, depth_px2, around & ~filled, 0)
     wall_px2 = extreme_distance_px2(lax.min, ~filled, endocardium, REACH_PX**2)
-    filled_px, opening_px, endo_area = count(filled, opening, endocardium)
+    filled_px, opening_px, endo_area, cavity_px = count(filled, opening, endocardium, cavity)
     perimeter = perimeter_px(filled)
     return Measured(
         area,
@@ -195,6 +208,8 @@ def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:
         _mm(endo_px2, spacing_mm),
         _mm(epi_px2, spacing_mm),
         jnp.where(endo_area > 0, _mm(wall_px2, spacing_mm) - spacing_mm, jnp.inf),
+        (jnp.sqrt(filled_px / jnp.pi) - jnp.sqrt(cavity_px / jnp.pi)) * spacing_mm,
+        filled_px * jnp.square(spacing_mm),
         opening_px * spacing_mm,
         is_c,
         is_c | (lumen_px > 0),

@@ -35,6 +35,8 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
         endo_concavity_mm=at_least(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
         epi_concavity_mm=at_least(float(DEFAULT.epi_concavity_mm), percentile(gold.epi_concavity_mm, 100 - TAIL)),
         thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
+        mean_wall_mm=at_least(float(DEFAULT.mean_wall_mm), percentile(gold.mean_wall_mm, 100 - TAIL)),
+        area_mm2=at_least(float(DEFAULT.area_mm2), percentile(gold.filled_mm2, 100 - TAIL)),
     )
 
 
