@@ -98,6 +98,9 @@ def test_a_prediction_keeps_header_codes_units_and_raw_values(tmp_path, codes):
     np.testing.assert_array_equal(_ras(itk[0]), _ras(itk[1]))
     files.write_label(tmp_path / "p.nii", labels, case)
     np.testing.assert_array_equal(formats.read(tmp_path / "p.nii").data, labels)
+    files.write_label(tmp_path / "empty.nii", 0 * labels, case, data.labels)
+    empty = nib.Nifti1Image.from_filename(tmp_path / "empty.nii")
+    assert empty.get_data_dtype() == np.int16, "the type of a file does not depend on what it holds"
 
 
 @pytest.mark.parametrize("source", NAMES)

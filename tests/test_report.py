@@ -82,6 +82,8 @@ def test_a_miss_is_named(made):
             ["method", "case", "structure", "status"],
             ["far", "patient5", "RV", "missed"],
         ]
+    said = (made / "tables" / "misses.md").read_text(encoding="utf-8")
+    assert "| far | patient5 | RV | missed |" in said and "- missed: only the gold standard holds it;" in said
 
 
 def test_the_published_figure_stands_beside_ours(made):

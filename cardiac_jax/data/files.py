@@ -66,7 +66,8 @@ def write_label(path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[
     missing = [c for c in present if c not in table]
     if missing:
         raise InputError(path, f"cannot hold class {missing[0]}, which has no raw value in the data set")
-    top = max(table[c] for c in present)
+    # Not of what happens to be present: all files of a data set have one type.
+    top = max(raw_values if raw_values is not None else present)
     out = np.zeros(shape, np.uint8 if top < 2**8 else np.int16 if top < 2**15 else np.int32)
     for c in present:
         out[labels == c] = table[c]

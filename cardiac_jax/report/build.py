@@ -2,6 +2,7 @@
 
 <out>/report.html           everything, in one file
 <out>/tables/<name>.csv     every table as printed
+<out>/tables/<name>.md      the same with its footnotes
 <out>/numbers.json          means, SDs, counts and paired tests in full precision
 <out>/cases.csv, .json      every case, structure and method
 """
@@ -17,7 +18,7 @@ from rich.console import Console
 from cardiac_jax.data.files import atomic_write
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import agreement, records
-from cardiac_jax.metrics.table import Table, to_rich
+from cardiac_jax.metrics.table import Table, to_markdown, to_rich
 from cardiac_jax.progress import shown
 from cardiac_jax.report import content
 from cardiac_jax.report.collect import Entry
@@ -64,7 +65,7 @@ def build(
     page = render(title, subtitle, made)
     for section in made:
         for table in section.tables:
-            _write_table(out / "tables" / f"{_slug(table.title)}.csv", table)
+            _write_table(out / "tables" / _slug(table.title), table)
     rows = [{"method": entry.results.name, **row} for entry in entries for row in entry.results.rows]
     records.write_csv(out / "cases.csv", rows)
     records.write_json(out / "cases.json", rows, {"reference": reference})
@@ -79,7 +80,8 @@ def _write_table(path: Path, table: Table) -> None:
         with to.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([table.header, *([cell.text for cell in row] for row in table.rows)])
 
-    atomic_write(path, write)
+    atomic_write(path.with_suffix(".csv"), write)
+    atomic_write(path.with_suffix(".md"), lambda to: to.write_text(to_markdown(table), encoding="utf-8"))
 
 
 def _write_numbers(path: Path, entries: Sequence[Entry], compared: Sequence[agreement.Comparison]) -> None:
