@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from cardiac_jax.losses.overlap import IGNORE
 from cardiac_jax.ops import roi
 from cardiac_jax.ops.gradcam import gradcam
-from cardiac_jax.passes import call, chain, pure, read
+from cardiac_jax.passes import call, chain, pure, random, read
 from cardiac_jax.types import Array, Net, Pass, Values, Variables
 
 
@@ -76,6 +76,23 @@ def crop(fills: Mapping[str, float], size: Sequence[int]) -> Pass:
         return {**values, **cut}, variables
 
     return apply
+
+
+def some_slices(number: int, names: Sequence[str]) -> Pass:
+    """Of every volume `number` slices at random, those annotated in full first, those of padding last.
+
+    Each value of `names [B, Z, ...]` becomes `[B, number, ...]`; `label` and `real [B, Z]` must be among them.
+    """
+
+    def choose(keys: Array, *arrays: Array) -> tuple[Array, ...]:
+        held = dict(zip(names, arrays, strict=True))
+        whole = jnp.all(held["label"] != IGNORE, tuple(range(2, held["label"].ndim)))
+        rank = held["real"] * (1.0 + whole)
+        order = rank + jax.vmap(lambda key: jax.random.uniform(key, rank.shape[1:]))(keys)
+        index = jax.lax.top_k(order, number)[1]
+        return tuple(jax.vmap(lambda array, at: array[at])(array, index) for array in arrays)
+
+    return random(choose, names, names)
 
 
 def paste(shape: Sequence[int]) -> Pass:

@@ -35,7 +35,8 @@ def data(**changes) -> Config:
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "clahe": False,  # contrast equalised slice by slice, before the z-score
             "beside": False,  # the equalised images as further channels, beside the images as they are
-            "lge_like": "",  # folder of ACDC whose end-diastole, made to look like LGE, joins the training
+            "lge_like": False,  # whether cine at end-diastole, made to look like LGE, joins the training
+            "cine_root": "",  # folder of ACDC, where that cine lies
             "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come
             "overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
             "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come

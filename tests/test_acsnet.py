@@ -27,6 +27,7 @@ SCARRED = ("background", "RV", "Myo", "LV", "oedema", "scar")
 PLAIN = ("background", "Myo", "LV")
 TINY = {
     "model.filters": 1,
+    "model.slices": 0,
     "model.box": (2, 16, 16),
     "localiser.filters": 1,
     "localiser.window": (1, 2, 2),
@@ -242,6 +243,9 @@ def test_the_wall_holds_what_is_drawn_in_it():
         ("model.box", {"model__box": (2, 16, 20)}, {}),
         ("model.dtype", {"model__dtype": "float8"}, {}),
         ("post.project", {"post__project": "some"}, {}),
+        ("model.slices", {"model__slices": 3}, {}),
+        ("data.real_share", {"data__lge_like": True, "data__real_share": 0.5, "train__batch_size": 1}, {}),
+        ("data.real_share", {"data__lge_like": True, "data__real_share": 0.9, "train__batch_size": 4}, {}),
         ("prior.size", {"prior__size": (16, 20)}, {}),
         ("prior.size", {"prior__size": (24, 24), "prior__features": (2, 2, 2, 2)}, {}),
     ],

@@ -88,3 +88,26 @@ def test_enlarged_probabilities_stay_probabilities():
     out = run(cascade.enlarge((2, 8, 12)), probabilities=probabilities)["probabilities"]
     assert out.shape == (1, 2, 8, 12, 3)
     np.testing.assert_allclose(out.sum(-1), 1, rtol=1e-5)
+
+
+def test_some_slices_are_those_annotated_in_full_then_others_and_padding_last():
+    """Six slices of two volumes: 0 and 3 in full, 1, 2 and 4 with strokes, 5 padding (which is labelled in full)."""
+    label = np.full((2, 6, 4, 4), 255)
+    label[:, [0, 3, 5]] = 0
+    label[:, :, 0, 0] = np.arange(6)
+    real = np.array([[1, 1, 1, 1, 1, 0]] * 2, np.float32)
+    values = {"label": jnp.asarray(label), "real": jnp.asarray(real), "index": jnp.arange(2)}
+    step = cascade.some_slices(3, ("label", "real"))
+    seen = []
+    for seed in range(20):
+        found, _ = step({}, values, key=jax.random.key(seed), train=frozenset())
+        assert found["label"].shape == (2, 3, 4, 4) and found["real"].tolist() == [[1, 1, 1]] * 2
+        seen.append(np.sort(found["label"][:, :, 0, 0], 1))
+    chosen = np.stack(seen)
+    assert all({0, 3} <= set(row) for row in chosen.reshape(-1, 3))
+    third = [set(row) - {0, 3} for row in chosen.reshape(-1, 3)]
+    assert {frozenset(t) for t in third} == {frozenset({k}) for k in (1, 2, 4)}, "each at times"
+    assert (chosen[:, 0] != chosen[:, 1]).any(), "volumes are drawn apart"
+    every, _ = cascade.some_slices(6, ("label", "real"))({}, values, key=KEY, train=frozenset())
+    np.testing.assert_array_equal(np.sort(every["label"][:, :, 0, 0], 1), [np.arange(6)] * 2)
+    assert (every["real"][:, -1] == 0).all(), "padding last"

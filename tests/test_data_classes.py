@@ -91,7 +91,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def chosen(folders: dict[str, Path], **keys):
     config = get_config("data=mscmr,lge_like=true,preset=smoke")
     with config.unlocked():
-        config.data.update({"root": str(folders["mscmr"]), "lge_like": str(folders["acdc"]), "size": (4, 32, 32)})
+        config.data.update({"root": str(folders["mscmr"]), "cine_root": str(folders["acdc"]), "size": (4, 32, 32)})
         config.data.update({"spacing_mm": 1.5, **keys})
     return config.data
 
@@ -113,7 +113,9 @@ def test_cine_joins_the_training_with_the_classes_of_the_real_cases(folders: dic
 
 
 def test_without_the_folder_no_cine_joins_and_other_sequences_are_refused(folders: dict[str, Path]):
-    plain = source.load(chosen(folders, lge_like=""), 0, QUIET)
+    plain = source.load(chosen(folders, lge_like=False), 0, QUIET)
     assert [case.synthetic for case in plain.cases["train"]] == [False]
     with pytest.raises(InputError, match=r"data\.lge_like"):
         source._lge_like([], plain.dataset, chosen(folders, sequences=("bSSFP",)), 0, QUIET)
+    with pytest.raises(InputError, match=r"data\.cine_root: is required"):
+        source.load(chosen(folders, cine_root=""), 0, QUIET)

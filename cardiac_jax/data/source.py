@@ -52,18 +52,27 @@ def load(config: Config, seed: int, console: Console) -> Source:
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
-    """Writes the phantom to `config.root` if that is what `config` names and the folder is not there: whole or not."""
-    root = Path(config.root)
-    if config.name != "phantom" or not config.root or root.exists():
+    """Writes the phantom, and its cine where that is asked for, if `config` names it and the folder is not there."""
+    if config.name != "phantom":
         return
-    console.print(f"data.name=phantom and {root} is not there: simulating {config.patients} patients in it")
+    _simulate(config.root, "mscmr", config.patients, seed, console)
+    if config.lge_like:
+        _simulate(config.cine_root, "acdc", config.patients, seed + 1, console)  # of other patients
+
+
+def _simulate(folder: str, layout: str, patients: int, seed: int, console: Console) -> None:
+    """Simulated patients in `folder`, whole or not at all; nothing where it exists."""
+    root = Path(folder)
+    if not folder or root.exists():
+        return
+    console.print(f"data.name=phantom and {root} is not there: simulating {patients} patients in it")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with progress(console) as bar:
-        task = bar.add_task("phantom", total=config.patients, note="")
-        phantom.write(partial, "mscmr", config.patients, seed, on_patient=lambda done: bar.update(task, completed=done))
+        task = bar.add_task("phantom", total=patients, note="")
+        phantom.write(partial, layout, patients, seed, on_patient=lambda done: bar.update(task, completed=done))
     partial.rename(root)
-    console.print(f"{config.patients} phantom patients written to {root}")
+    console.print(f"{patients} phantom patients written to {root}")
 
 
 def split_of(config: Config, seed: int, records: Sequence[Record]) -> folds.Split:
@@ -93,12 +102,14 @@ def _lge_like(
     """End-diastolic cine of ACDC, made to look like the training LGE of `records` (see `synthesis.py`)."""
     if tuple(config.sequences) != ("LGE",):
         raise InputError("data.lge_like", f"makes LGE, data.sequences are {tuple(config.sequences)}")
+    if not config.cine_root:
+        raise InputError("data.cine_root", "is required: the folder of ACDC whose cine is made LGE-like")
     cine = dataset("acdc")
     references = [load_case(record, chosen, ("LGE",)).images["LGE"] for record in records]
     known = (*cine.classes, "scar")
     table = np.arange(256, dtype=np.uint8)
     table[: len(known)] = [merged(name, chosen.classes) for name in known]
-    ends = [record for record in cine.find(Path(config.lge_like)) if record.phase == "ED"]
+    ends = [record for record in cine.find(Path(config.cine_root)) if record.phase == "ED"]
     found = []
     for record in shown(ends, "making LGE-like images", console):
         case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=known.index("scar"))

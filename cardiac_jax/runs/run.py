@@ -33,7 +33,7 @@ from cardiac_jax.train.checkpoint import Checkpoints
 from cardiac_jax.train.predict import validator
 from cardiac_jax.types import Config, Variables
 
-MOVABLE = ("data.root", "train.log_every", "train.tensorboard")
+MOVABLE = ("data.root", "data.cine_root", "train.log_every", "train.tensorboard")
 """Keys that may differ when a run goes on: they change nothing that is learnt."""
 
 
