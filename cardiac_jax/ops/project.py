@@ -27,7 +27,7 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] of any kind -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> masks [N, H, W]: bool, or labels 0 to 3, uint8
 Check = Callable[[Array], Array]  # masks [N, H, W] as decoded -> whether they pass [N]
 
-_FEW = 64  # slices: fewer search 4 at a time by 7 values each, which fills one word of the check; more, one by one
+_FEW, _MANY = 32, 64  # values tried at once, of fewer than _MANY slices (one word of the check) and of more
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
 _LABEL_BITS = 2
 
@@ -64,8 +64,9 @@ class Resampled(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where each of C slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
+    """Where each of N slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
 
+    going: Array
     step: Array  # grid values tried; then bisections made
     found: Array
     low: Array
@@ -80,97 +81,121 @@ def project(
 
     Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
     before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
-    end. All slices are decoded and checked at once; those that fail search together, a group at a time.
+    end. All slices are decoded and checked at once; those that fail search together.
     """
     number, _, width = masks.shape
     codes = encode(masks)
     neighbour, _ = nearest(codes, bank.codes)
     target = bank.codes[neighbour]
     stored = unpack(bank.masks[neighbour], width)
-    together, levels = (min(number, 4), 3) if number < _FEW else (_FEW, 1)
+    trials = _FEW if number < _MANY else _MANY
 
-    def search(result: Projection, failing: Array) -> Projection:
-        order = jnp.argsort(~failing)
-
-        def some(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
-            begin, result = state
-            index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
-            found = _search(codes[index], target[index], stored[index], decode, check, grid, bisections, levels)
-            moved = failing[index]
-            new = jnp.where(moved[:, None, None], found.masks, result.masks[index])
-            alpha = jnp.where(moved, found.high, result.alpha[index])
-            changed = result._replace(masks=result.masks.at[index].set(new), alpha=result.alpha.at[index].set(alpha))
-            return begin + together, changed
-
-        return lax.while_loop(lambda state: state[0] < failing.sum(), some, (jnp.int32(0), result))[1]
-
-    def turn(state: tuple[Array, Array, Projection]) -> tuple[Array, Array, Projection]:
-        begin, _, result = state
+    def first(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+        _, result = state
         passed = check(result.masks)
-        result = search(result, ~passed & begin)
-        refused = ~passed & ~begin & (result.alpha < 1)
+        start = jnp.where(passed[:, None, None], result.masks, stored)
+        found = _search(~passed, codes, target, start, decode, check, grid, bisections, trials)
+        alpha = jnp.where(passed, 0.0, found.high)
+        return jnp.asarray(False), result._replace(masks=found.masks, alpha=alpha, valid=passed)
+
+    def again(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+        """Checks what has moved, as it is; what fails takes the stored mask, and is checked once more."""
+        _, result = state
+        moved = result.alpha > 0
+        passed = _checked(result.masks, moved, check, min(number, _MANY)) | ~moved
+        refused = ~passed & (result.alpha < 1)
         masks = jnp.where(refused[:, None, None], stored, result.masks)
-        result = result._replace(masks=masks, alpha=jnp.where(refused, 1.0, result.alpha), valid=passed)
-        return jnp.asarray(False), begin | refused.any(), result
+        alpha = jnp.where(refused, 1.0, result.alpha)
+        return refused.any(), result._replace(masks=masks, alpha=alpha, valid=passed)
 
     none = jnp.zeros(number)
     start = Projection(decode(codes), none, neighbour, none > 0, none > 0)
-    begin = jnp.asarray(True)
-    result = lax.while_loop(lambda state: state[1], turn, (begin, begin, start))[2]
+    # Loops, even of one turn, hand on the array itself: what is checked is what is returned.
+    state = lax.while_loop(lambda state: state[0], first, (jnp.asarray(True), start))
+    result = lax.while_loop(lambda state: state[0], again, (jnp.asarray(True), state[1]))[1]
     return result._replace(changed=result.alpha > 0)
 
 
+def _checked(masks: Array, which: Array, check: Check, together: int) -> Array:
+    """What `check` says of those masks `[N, H, W]`, `together` at a time; false of the others."""
+    number, order = len(masks), jnp.argsort(~which)
+
+    def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        begin, passed = state
+        index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
+        return begin + together, passed.at[index].set(check(masks[index]))
+
+    start = jnp.int32(0), jnp.zeros(number, bool)
+    return lax.while_loop(lambda state: state[0] < which.sum(), some, start)[1] & which
+
+
 def _search(
+    failing: Array,
     codes: Array,
     target: Array,
-    stored: Array,
+    masks: Array,
     decode: Decode,
     check: Check,
     grid: int,
     bisections: int,
-    levels: int,
+    trials: int,
 ) -> _Search:
-    """The smallest passing alpha from `codes` to `target`, both `[C, d]`, whose own masks are `stored [C, H, W]`.
+    """The smallest passing alpha from `codes` to `target`, both `[N, d]`, of the `failing` slices.
 
-    2^levels - 1 values are tried at once: the next of the grid, or all that the next `levels` bisections may ask for.
+    `masks [N, H, W]` holds the targets' own masks there, and what is to stay elsewhere. In every round `trials` values
+    are tried, dealt evenly to the slices that are still searching: the next of the grid, or all that the next
+    bisections may ask for.
     """
-    number, parts = len(codes), 2**levels
-    ways, slices = jnp.arange(1, parts)[:, None], jnp.arange(number)
+    number, lane = len(codes), jnp.arange(trials)
+    deepest = (trials + 1).bit_length() - 1
 
     def advance(state: _Search) -> _Search:
-        on_grid = ~state.found
-        from_grid = jnp.minimum(state.step[None] + ways, grid - 1) / grid
-        halved = state.low[None] + (state.high - state.low)[None] * ways / parts
-        alpha = jnp.where(on_grid[None], from_grid, halved)
-        moved = codes[None] + alpha[..., None] * (target - codes)[None]
-        decoded = decode(moved.reshape(-1, codes.shape[1]))
-        passed = check(decoded).reshape(parts - 1, number)
+        order = jnp.argsort(~state.going)
+        rank = jnp.zeros(number, jnp.int32).at[order].set(jnp.arange(number, dtype=jnp.int32))
+        rows = jnp.minimum(state.going.sum(), trials)  # slices that take part in this round
+        share = trials // rows  # values of each
+        which, turn = order[lane % rows], lane // rows
+        levels = jnp.minimum(31 - lax.clz(share + 1), bisections - state.step)  # of bisection
+        parts = 1 << jnp.maximum(levels, 0)
+        on_grid, width = ~state.found, state.high - state.low
 
-        low, high = jnp.zeros(number, jnp.int32), jnp.full(number, parts, jnp.int32)
-        for level in range(levels):
-            middle, more = (low + high) // 2, state.step + level < bisections
-            below = passed[middle - 1, slices]
-            low, high = jnp.where(more & ~below, middle, low), jnp.where(more & below, middle, high)
-        best = jnp.where(on_grid, passed.argmax(0), jnp.minimum(high, parts - 1) - 1)
-        better = jnp.where(on_grid, passed.any(0), high < parts)
-        ended = on_grid & (passed.any(0) | (state.step + parts > grid - 1))
-        top = jnp.where(better, alpha[best, slices], state.high)
-        bottom = state.low + (state.high - state.low) * low / parts
-        decoded = decoded.reshape(parts - 1, *stored.shape)[best, slices]
+        value = state.step[which] + turn + 1
+        halved = state.low[which] + width[which] * (turn + 1) / parts[which]
+        alpha = jnp.where(on_grid[which], jnp.minimum(value, grid - 1) / grid, halved)
+        asked = (turn < share) & jnp.where(on_grid[which], value < grid, turn + 1 < parts[which])
+        decoded = decode(codes[which] + alpha[:, None] * (target - codes)[which])
+        passes = check(decoded) & asked
+
+        here = rank < rows
+        column = jnp.minimum(lane[None] * rows + rank[:, None], trials - 1)  # [N, trials]: where each value was tried
+        passed = passes[column] & here[:, None] & (lane < share)[None]
+        low, high = jnp.zeros(number, jnp.int32), parts
+        for level in range(deepest):
+            middle = (low + high) // 2
+            below = jnp.take_along_axis(passed, jnp.maximum(middle - 1, 0)[:, None], 1)[:, 0]
+            low = jnp.where((level < levels) & ~below, middle, low)
+            high = jnp.where((level < levels) & below, middle, high)
+        best = jnp.where(on_grid, passed.argmax(1), high - 1)
+        better = here & jnp.where(on_grid, passed.any(1), high < parts)
+        wins = better[which] & (turn == best[which]) & (turn < share)
+        tried = jnp.minimum(best * rows + rank, trials - 1)
+        top = jnp.where(better, alpha[tried], state.high)
+        ended = here & on_grid & (better | (state.step + share >= grid - 1))
+        step = state.step + jnp.where(here, jnp.where(on_grid, share, levels), 0)
+        step, found = jnp.where(ended, 0, step), state.found | ended
+        bottom = jnp.where(on_grid, top - 1 / grid, state.low + width * low / parts)
         return _Search(
-            step=jnp.where(ended, 0, state.step + jnp.where(on_grid, parts - 1, levels)),
-            found=state.found | ended,
-            low=jnp.where(on_grid, top - 1 / grid, bottom),
+            going=state.going & (~found | (step < bisections)),
+            step=step,
+            found=found,
+            low=jnp.where(here, bottom, state.low),
             high=top,
-            masks=jnp.where(better[:, None, None], decoded, state.masks),
+            masks=state.masks.at[jnp.where(wins, which, number)].set(decoded, mode="drop"),
         )
 
-    def going(state: _Search) -> Array:
-        return jnp.any(~state.found | (state.step < bisections))
-
     none = jnp.zeros(number)
-    start = _Search(none.astype(jnp.int32), none.astype(bool), none, none + 1, stored)
-    return lax.while_loop(going, advance, start)
+    start = _Search(failing, none.astype(jnp.int32), none.astype(bool), none, none + 1, masks)
+    return lax.while_loop(lambda state: state.going.any(), advance, start)
 
 
 def pack(masks: Array) -> Array:
