@@ -32,6 +32,7 @@ class Prior(NamedTuple):
       limits: of the check under which the bank was drawn.
       about: curves of the size of the mixture, accept rate and limits, as JSON can hold them.
       encode: masks `[N, *size]` -> codes `[N, d]`.
+      restore: masks `[N, *size]` -> as the autoencoder restores them, valid or not.
       project: masks `[N, *size]` -> `Projection`; compiled once per N.
     """
 
@@ -42,6 +43,7 @@ class Prior(NamedTuple):
     about: dict[str, Any]
     bank: project.Bank
     encode: Callable[[Array], Array]
+    restore: Callable[[Array], Array]
     project: Callable[[Array], project.Projection]
 
 
@@ -78,6 +80,7 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
         _about(bank, limits),
         stored,
         jax.jit(encode),
+        jax.jit(lambda masks: decode(encode(masks))),
         lambda masks: projected(masks, stored),
     )
 
@@ -91,25 +94,33 @@ def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = 
 def shapes(
     values: Sequence[Any], size: Sequence[int], held: Structures = WALL
 ) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-    """The prior's own examples of volumes `label [N, Z, H, W]`: slices annotated in full that have any of `values`.
+    """The prior's own examples: what `shapes_of` finds; raises InputError if that is of fewer than two volumes."""
+
+    def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        found = shapes_of(arrays["label"], values, size, held)
+        if len(set(found["volume"])) < 2:
+            raise InputError("training set", "myocardium in whole slices of fewer than two cases: no shapes to learn")
+        return found
+
+    return made
+
+
+def shapes_of(
+    labels: Sequence[np.ndarray] | np.ndarray, values: Sequence[Any], size: Sequence[int], held: Structures = WALL
+) -> dict[str, np.ndarray]:
+    """Of volumes `[N, Z, H, W]` the slices annotated in full that have any of `values`.
 
     `values` are those of the structures `held`, as its own `values` gives them: of the wall the numbers of its classes.
     `shape [M, *size]` uint8, centred, and `volume [M]`, which of the volumes each comes from.
     """
     cut = jax.jit(lambda masks: centred(masks, size, held.core))
-
-    def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        found, volumes = [], []
-        for i, label in enumerate(arrays["label"]):
-            masks = held.take(label, values)
-            whole = (label != IGNORE).all((1, 2)) & masks.any((1, 2))
-            found.append(np.asarray(cut(jnp.asarray(masks, jnp.uint8)))[whole])
-            volumes += [i] * int(whole.sum())
-        if len(set(volumes)) < 2:
-            raise InputError("training set", "myocardium in whole slices of fewer than two cases: no shapes to learn")
-        return {"shape": np.concatenate(found), "volume": np.array(volumes)}
-
-    return made
+    found, volumes = [np.zeros((0, *size), np.uint8)], []
+    for i, label in enumerate(labels):
+        masks = held.take(label, values)
+        whole = (label != IGNORE).all((1, 2)) & masks.any((1, 2))
+        found.append(np.asarray(cut(jnp.asarray(masks, jnp.uint8)))[whole])
+        volumes += [i] * int(whole.sum())
+    return {"shape": np.concatenate(found), "volume": np.array(volumes)}
 
 
 def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
@@ -124,8 +135,8 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
     def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
         masks, volume = examples["shape"], examples["volume"]
         encode, decode = _functions(net, variables[net.name])
-        codes = _batched(jax.jit(encode), masks)
-        restored = _batched(jax.jit(decode), codes)
+        codes = batched(jax.jit(encode), masks)
+        restored = batched(jax.jit(decode), codes)
         gold, again = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
         limits = kind.tune(gold, again)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
@@ -160,21 +171,21 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             "accept_rate": rate,
             "valid_gold_standards": float(np.mean(np.asarray(kind.judge(gold, limits)))),
             "valid_restored": float(np.mean(np.asarray(kind.judge(again, limits)))),
-            "dice_restored": _dice(masks, restored),
+            "dice_restored": float(dice_of_maps(masks, restored).mean()),
         }
         return {**variables, net.name: held}, figures
 
     return fitted
 
 
-def _dice(masks: np.ndarray, restored: np.ndarray) -> float:
-    """Mean Dice over the structures of all masks `[N, H, W]`, of those that either has."""
+def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Dice of every structure of every mask `[N, H, W]`, of those that either has, in one row."""
     found = []
     for label in range(1, int(masks.max()) + 1):
         one, other = masks == label, restored == label
         mass = one.sum((1, 2)) + other.sum((1, 2))
         found.append(2 * (one & other).sum((1, 2))[mass > 0] / mass[mass > 0])
-    return float(np.concatenate(found).mean())
+    return np.concatenate(found)
 
 
 def _about(bank: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
@@ -205,7 +216,8 @@ def _functions(net: Net, held: Mapping[str, Any]) -> tuple[project.Encode, proje
     return encode, decode
 
 
-def _batched(fn: Any, x: np.ndarray) -> np.ndarray:
+def batched(fn: Callable[[Array], Array], x: np.ndarray) -> np.ndarray:
+    """`fn(x)` for any number of masks or codes, `CHUNK` at a time: compiled once."""
     filled = np.concatenate([x, np.zeros((-len(x) % CHUNK, *x.shape[1:]), x.dtype)])
     return np.concatenate([np.asarray(fn(jnp.asarray(part))) for part in np.split(filled, len(filled) // CHUNK)])[
         : len(x)

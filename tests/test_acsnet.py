@@ -243,7 +243,7 @@ def test_the_wall_holds_what_is_drawn_in_it():
         ("model.box", {"model__box": (2, 16, 20)}, {}),
         ("model.dtype", {"model__dtype": "float8"}, {}),
         ("post.project", {"post__project": "some"}, {}),
-        ("model.slices", {"model__slices": 3}, {}),
+        ("model.slices", {"model__slices": -1}, {}),
         ("data.real_share", {"data__lge_like": True, "data__real_share": 0.5, "train__batch_size": 1}, {}),
         ("data.real_share", {"data__lge_like": True, "data__real_share": 0.9, "train__batch_size": 4}, {}),
         ("prior.size", {"prior__size": (16, 20)}, {}),

@@ -28,7 +28,7 @@ def test_error_plots_have_a_point_per_case_and_their_mean():
 
 def test_curves_show_mean_folds_and_the_size_taken():
     nll = np.array([[5.0, 7.0], [2.0, 4.0], [2.5, 3.5]])
-    figure = cohort_charts.curves_figure(Curves((1, 2, 4), nll, 10 * nll), 2)
+    figure = cohort_charts.curves_figure({"": (Curves((1, 2, 4), nll, 10 * nll), 2)})
     for ax, values in zip(figure.axes, (nll, 10 * nll), strict=True):
         folds, mean, taken = (line for line in ax.lines if line.get_marker() in (".", "o"))
         np.testing.assert_allclose(
@@ -45,6 +45,7 @@ def test_curves_show_mean_folds_and_the_size_taken():
         assert high[1] - low[1] == pytest.approx(2 * np.ptp(values[0]) / math.sqrt(2) / math.sqrt(2))
     assert "2-fold" in figure.axes[0].get_title() and "2 components in use" in figure.axes[0].get_title()
     assert figure.axes[1].get_xticks().tolist() == [1, 2, 4]
-    # Both curves are within one standard error of their lowest mean at 2 already.
-    (again, _) = cohort_charts.curves_figure(Curves((1, 2, 4), nll, 10 * nll)).axes
-    assert "2 components in use" in again.get_title()
+    four = Curves((1, 2, 3, 4), np.tile(nll[0], (4, 1)), np.tile(nll[1], (4, 1)))
+    pair = cohort_charts.curves_figure({"8": (Curves((1, 2, 4), nll, 10 * nll), 1), "16": (four, 3)}).axes
+    assert [ax.get_title().split("\n")[0] for ax in pair] == ["8", "16", "", ""]
+    assert [len(ax.get_xticks()) for ax in pair] == [3, 4, 3, 4]

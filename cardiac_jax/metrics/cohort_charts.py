@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from cardiac_jax.metrics.charts import COLOURS, Pairs, grid
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.volumes import relative_errors
-from cardiac_jax.ops import mixture_size
 from cardiac_jax.ops.mixture_size import Curves
 
 
@@ -45,25 +44,26 @@ def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     return figure
 
 
-def curves_figure(curves: Curves, chosen: int | None = None) -> Figure:
+def curves_figure(held: Mapping[str, tuple[Curves, int]]) -> Figure:
     """Likelihood and adjusted Akaike criterion against the number of components (Fig. 5).
 
     A dot is a fold, the line their mean, its bars one standard error; the size in use is drawn blue.
 
     Args:
-      chosen: that size; by default `mixture_size.chosen`.
+      held: a column each: title ("" is none) -> curves, and the size in use.
     """
-    taken = mixture_size.chosen(curves) if chosen is None else chosen
-    folds = curves.nll.shape[1]
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    _curve(top, curves, curves.nll, taken)
-    top.set_ylabel("negative log-likelihood\nper held-out code (nats)")
-    top.set_title(f"{folds}-fold cross-validation; {taken} components in use", fontsize=10)
-    _curve(bottom, curves, curves.aic, taken)
-    bottom.set_ylabel("adjusted AIC of the\nfitted codes (no unit)")
-    bottom.set_xlabel("components")
-    bottom.set_xticks(curves.sizes)
+    figure = Figure(figsize=(3.4 + 3.0 * len(held), 5.6), layout="constrained")
+    panels = figure.subplots(2, len(held), sharex="col", squeeze=False)
+    for column, (title, (curves, taken)) in zip(panels.T, held.items(), strict=True):
+        top, bottom = column
+        _curve(top, curves, curves.nll, taken)
+        said = f"{curves.nll.shape[1]}-fold cross-validation; {taken} components in use"
+        top.set_title(f"{title}\n{said}" if title else said, fontsize=10)
+        _curve(bottom, curves, curves.aic, taken)
+        bottom.set_xlabel("components")
+        bottom.set_xticks(curves.sizes)
+    panels[0, 0].set_ylabel("negative log-likelihood\nper held-out code (nats)")
+    panels[1, 0].set_ylabel("adjusted AIC of the\nfitted codes (no unit)")
     handles = [
         Line2D([], [], color="0.3", marker="o", label="mean of the folds ± standard error"),
         Line2D([], [], color="0.6", marker=".", linestyle="none", label="a fold"),

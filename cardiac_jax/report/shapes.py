@@ -61,7 +61,7 @@ def latent(entries: Sequence[Entry], wishes: Wishes) -> Section:
         lines.append(tuple(map(Cell, values)))
         notes.append(f"{name}: limits of the check: {limits_text(held.limits)}.")
         said = f"{name}: likelihood and adjusted Akaike criterion of the latent codes by components of the mixture."
-        pictures.append(Picture(cohort_charts.curves_figure(held.curves, held.used), said))
+        pictures.append(Picture(cohort_charts.curves_figure({"": (held.curves, held.used)}), said))
     header = ("method", "components tried", "folds", "chosen", "in use", "draws accepted")
     tables = [Table("Mixture of the latent codes", header, tuple(lines), tuple(notes))] if lines else []
     return Section("latent", "Latent space", (), tables, pictures)

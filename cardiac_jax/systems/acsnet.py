@@ -48,8 +48,8 @@ def build(config: Config, data: Description) -> System:
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
     kind = structures(config.get("structures", "wall"))
     _refuse(data, kind, size, window, box)
-    if not 0 <= config.model.slices <= size[0]:
-        raise InputError("model.slices", f"{config.model.slices} of {size[0]} slices cannot be chosen (0: all)")
+    if config.model.slices < 0:
+        raise InputError("model.slices", f"{config.model.slices} is less than 0 (0: all)")
     share, batch = config.data.real_share, config.train.batch_size
     if config.data.lge_like and share and not 0 < round(share * batch) < batch:
         raise InputError("data.real_share", f"{share:g} of train.batch_size={batch} leaves one kind of images out")
@@ -82,7 +82,7 @@ def build(config: Config, data: Description) -> System:
     augmentation = augment(Augment(**config.augment)) if config.augmentation else chain()
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
-    few = cascade.some_slices(config.model.slices or size[0], ("scaled", "label", "real"))
+    few = cascade.some_slices(min(config.model.slices or size[0], size[0]), ("scaled", "label", "real"))
     draws = {"draws": "real_case", "share": share} if config.data.lge_like and share else {}
 
     coarse = Objective(find, _loss("low_logits", "low_label", [located], config.loss.beta_ventricle))
