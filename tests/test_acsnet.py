@@ -199,6 +199,27 @@ def test_every_slice_of_the_coarse_image_from_0_to_1():
     np.testing.assert_allclose(found.reshape(2, 4), [[0, 0.5, 0.25, 1], [0, 0, 0, 0]])
 
 
+def test_padding_stays_padding_under_augmentation():
+    """Noise and brightness reach the padding too, but it takes no part in statistics, and no box is put about it."""
+    system = build(PLAIN, augmentation=True, augment__noise_p=1.0, augment__brightness_p=1.0)
+    held = examples(PLAIN).arrays
+    image = held["image"] * np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
+    values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
+    found, _ = system.stages[0].prepare({}, values, key=jax.random.key(0), train=frozenset())
+    assert (np.asarray(found["image"])[:, 1] != 0).any()
+    np.testing.assert_array_equal(found["real"], [[1, 0], [1, 0]])
+
+
+def test_nothing_is_found_in_slices_of_padding():
+    logits = -np.ones((2, 3, 4, 4, 1), np.float32)
+    logits[:, 1, 1:3, 1:3] = 1
+    logits[:, 2] = 1  # padding, all of it called ventricle
+    real = np.array([[1, 1, 0], [1, 1, 1]], np.float32)
+    found = np.asarray(acsnet.found_ventricle(jnp.asarray(logits), jnp.asarray(real)))
+    np.testing.assert_array_equal(found[0], logits[0, ..., 0] * [[[0]], [[1]], [[0]]] > 0)
+    np.testing.assert_array_equal(found[1], logits[1, ..., 0] > 0)
+
+
 def test_the_losses_are_of_wall_and_enhancement_and_of_the_whole_ventricle():
     """By their formulas, in numpy: scar is wall too, 255 takes no part, false positives weigh beta."""
     system = build()

@@ -65,15 +65,16 @@ def build(config: Config, data: Description) -> System:
     segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
     autoencoder = _autoencoder(config, kind)
 
+    # Before augmentation, which would add noise to padding.
+    real = pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real")
     look = chain(
-        pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real"),
         pure(lambda image: image[..., 1:], ["image"], "equalised"),
         cascade.shrink(window, "equalised"),
         pure(unit_range, ["low"], "low"),
     )
     find = _by_slice_call(localiser, "low", "low_logits")
     locate = chain(
-        pure(lambda logits: largest(logits[..., 0] > 0).astype(jnp.float32), ["low_logits"], "heat"),
+        pure(found_ventricle, ["low_logits", "real"], "heat"),
         cascade.locate(box, size, config.localiser.floor),
         pure(lambda heat: cascade.repeated(heat, window), ["heat"], "region"),
     )
@@ -101,25 +102,33 @@ def build(config: Config, data: Description) -> System:
         fit=anatomical.fit(autoencoder, data.spacing_mm or 0.0, config.prior, config.seed),
     )
     stages = (
-        Stage("localisation", config.localiser.steps, (localise,), chain(augmentation, look, low_label), **draws),
+        Stage("localisation", config.localiser.steps, (localise,), chain(real, augmentation, look, low_label), **draws),
         shapes,
         Stage(
             "segmentation",
             config.train.steps,
             (segments,),
-            chain(augmentation, look, find, locate, cut, scale, few),
+            chain(real, augmentation, look, find, locate, cut, scale, few),
             **draws,
         ),
     )
     uncut = cascade.crop({"image": 0.0, "region": 0.0}, box)
     draw = pure(lambda logits, region: _drawn(logits, region, kind, data), ["logits", "region"], "probabilities")
-    predict = chain(look, find, locate, uncut, scale, segment, draw, cascade.paste(size))
+    predict = chain(real, look, find, locate, uncut, scale, segment, draw, cascade.paste(size))
     return System((localiser, autoencoder, segmenter), stages, predict)
 
 
 def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
     """The numbers of those `names` that a data set has."""
     return tuple(k for k, name in enumerate(classes) if name in names)
+
+
+def found_ventricle(logits: Array, real: Array) -> Array:
+    """Logits `[B, Z, h, w, 1]`, slices that are no padding `[B, Z]` -> the largest piece found, float32 `[B, Z, h, w]`.
+
+    No loss teaches the localiser about slices of padding: whatever it finds there is nothing.
+    """
+    return largest((logits[..., 0] > 0) & (real > 0)[..., None, None]).astype(jnp.float32)
 
 
 def _refuse(
