@@ -22,7 +22,7 @@ from cardiac_jax.metrics import cohort_charts, figures, records
 from cardiac_jax.metrics.table import Cell, Table, to_markdown, to_rich
 from cardiac_jax.ops.mixture_size import Curves
 from cardiac_jax.runs import run
-from cardiac_jax.systems.acsnet import AUTOENCODER
+from cardiac_jax.systems.prior import AUTOENCODER
 from cardiac_jax.types import Config
 
 BANK = 1000  # codes are drawn for the share of valid ones only

@@ -15,25 +15,24 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from cardiac_jax import anatomical, cascade
-from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax import cascade
+from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.loss import term, total
 from cardiac_jax.losses.overlap import IGNORE, mask_overlap, tversky
 from cardiac_jax.losses.pixelwise import balanced_cross_entropy
-from cardiac_jax.nets.anatomical import AnatomicalAutoencoder
 from cardiac_jax.nets.resunet import LEVELS, resunet
 from cardiac_jax.ops.intensity import scaled_to_region, unit_range
 from cardiac_jax.ops.largest import largest
-from cardiac_jax.passes import by_slice, call, chain, pure, random
+from cardiac_jax.passes import by_slice, call, chain, pure
 from cardiac_jax.post.valid import MODES
 from cardiac_jax.structures import Structures, structures
 from cardiac_jax.systems.parts import augment, phase, precision
+from cardiac_jax.systems.prior import prior
 from cardiac_jax.train.parallel import AXIS
 from cardiac_jax.types import Array, Config, Loss, Net, Objective, Pass, Stage, System
 
-AUTOENCODER = "autoencoder"
 ENHANCED = "scar"
 Groups = Sequence[Sequence[int]]
 """Structures as sets of classes."""
@@ -47,14 +46,7 @@ def build(config: Config, data: Description) -> System:
     """
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
     kind = structures(config.get("structures", "wall"))
-    _refuse(data, kind, size, window, box)
-    if config.model.slices < 0:
-        raise InputError("model.slices", f"{config.model.slices} is less than 0 (0: all)")
-    share, batch = config.data.real_share, config.train.batch_size
-    if config.data.lge_like and share and not 0 < round(share * batch) < batch:
-        raise InputError("data.real_share", f"{share:g} of train.batch_size={batch} leaves one kind of images out")
-    if config.post.project not in MODES:
-        raise InputError("post.project", f"{config.post.project!r} is not one of {', '.join(MODES)}")
+    _refuse(config, data, kind)
     located = classes_of(data.classes, kind.located)
     groups: list[Sequence[int]] = [classes_of(data.classes, names) for names in kind.sought]
     if ENHANCED in data.classes:
@@ -63,7 +55,7 @@ def build(config: Config, data: Description) -> System:
     settings = {"dropout": config.model.dropout, "momentum": config.model.momentum, "dtype": dtype, "axis_name": AXIS}
     localiser = Net("localiser", resunet(config.localiser.filters, 1, **settings), ((*low[1:], 1),))
     segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
-    autoencoder = _autoencoder(config, kind)
+    autoencoder, shapes = prior(config, data, kind)
 
     # Before augmentation, which would add noise to padding.
     real = pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real")
@@ -84,23 +76,13 @@ def build(config: Config, data: Description) -> System:
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
     few = cascade.some_slices(min(config.model.slices or size[0], size[0]), ("scaled", "label", "real"))
+    share = config.data.real_share
     draws = {"draws": "real_case", "share": share} if config.data.lge_like and share else {}
 
     coarse = Objective(find, _loss("low_logits", "low_label", [located], config.loss.beta_ventricle))
     fine = Objective(segment, _loss("logits", "label", groups, config.loss.beta_wall))
     localise = phase("localise", ("localiser",), coarse, config.optim, config.localiser.steps)
-    autoencode = phase("autoencode", (AUTOENCODER,), _autoencoding(autoencoder, kind), config.prior, config.prior.steps)
     segments = phase("segment", ("segmenter",), fine, config.optim, config.train.steps)
-    masks = tuple(config.prior.size)
-    shapes = Stage(
-        "prior",
-        config.prior.steps,
-        (autoencode,),
-        _bent(masks, Augment(**config.prior.augment), kind),
-        examples=anatomical.shapes(kind.values(data.classes), masks, kind),
-        batch_size=config.prior.batch_size,
-        fit=anatomical.fit(autoencoder, data.spacing_mm or 0.0, config.prior, config.seed),
-    )
     stages = (
         Stage("localisation", config.localiser.steps, (localise,), chain(real, augmentation, look, low_label), **draws),
         shapes,
@@ -131,9 +113,8 @@ def found_ventricle(logits: Array, real: Array) -> Array:
     return largest((logits[..., 0] > 0) & (real > 0)[..., None, None]).astype(jnp.float32)
 
 
-def _refuse(
-    data: Description, kind: Structures, size: tuple[int, ...], window: tuple[int, ...], box: tuple[int, ...]
-) -> None:
+def _refuse(config: Config, data: Description, kind: Structures) -> None:
+    size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
     if len(size) != 3:
         raise InputError("data.size", f"{size} is not a volume (Z, H, W)")
     if len(data.sequences) != 1 or not (data.clahe and data.beside):
@@ -147,16 +128,13 @@ def _refuse(
         raise InputError("localiser.window", f"{window} and four poolings do not divide {size}, or it joins slices")
     if box[0] != size[0] or any(b % 2**LEVELS for b in box[1:]):
         raise InputError("model.box", f"{box} must hold all {size[0]} slices, and be divisible by {2**LEVELS} in plane")
-
-
-def _autoencoder(config: Config, kind: Structures) -> Net:
-    size = tuple(config.prior.size)
-    features = tuple(config.prior.features)
-    factor = 2 ** len(features)
-    if any(s % factor for s in size):
-        raise InputError("prior.size", f"{size} is not divisible by {factor}")
-    module = AnatomicalAutoencoder(size, config.prior.code, features, config.prior.bank, structures=kind.name)
-    return Net(AUTOENCODER, module, ((*size, kind.channels),))
+    if config.model.slices < 0:
+        raise InputError("model.slices", f"{config.model.slices} is less than 0 (0: all)")
+    share, batch = config.data.real_share, config.train.batch_size
+    if config.data.lge_like and share and not 0 < round(share * batch) < batch:
+        raise InputError("data.real_share", f"{share:g} of train.batch_size={batch} leaves one kind of images out")
+    if config.post.project not in MODES:
+        raise InputError("post.project", f"{config.post.project!r} is not one of {', '.join(MODES)}")
 
 
 def _by_slice_call(net: Net, image: str, logits: str) -> Pass:
@@ -178,25 +156,6 @@ def _loss(logits: str, label: str, groups: Groups, beta: float) -> Loss:
 
     reads = {"logits": logits, "label": label}
     return total(cross=term(pixels, **reads), tversky=term(overlaps, **reads))
-
-
-def _bent(size: tuple[int, int], settings: Augment, kind: Structures) -> Pass:
-    """`shape [B, *size]` bent at random, and centred again."""
-
-    def bend(keys: Array, shape: Array) -> tuple[Array]:
-        _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
-        assert bent is not None
-        return (anatomical.centred(bent.astype(jnp.float32), size, kind.core),)
-
-    return random(bend, ["shape"], ["shape"])
-
-
-def _autoencoding(net: Net, kind: Structures) -> Objective:
-    """Cross-entropy and Dice of the restored mask."""
-    forward = chain(pure(kind.encode, ["shape"], "masks"), call(net, ["masks"], ["restored", "code"]))
-    reads = {"logits": "restored", "shape": "shape"}
-    loss = total(reconstruction_ce=term(kind.cross, **reads), reconstruction_dice=term(kind.overlap, **reads))
-    return Objective(forward, loss)
 
 
 def _drawn(logits: Array, region: Array, kind: Structures, data: Description) -> Array:
