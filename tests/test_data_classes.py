@@ -119,3 +119,24 @@ def test_without_the_folder_no_cine_joins_and_other_sequences_are_refused(folder
         source._lge_like([], plain.dataset, chosen(folders, sequences=("bSSFP",)), 0, QUIET)
     with pytest.raises(InputError, match=r"data\.cine_root: is required"):
         source.load(chosen(folders, cine_root=""), 0, QUIET)
+
+
+def test_phantom_cine_is_simulated_once_and_only_where_it_is_asked_for(tmp_path: Path, monkeypatch):
+    made = []
+
+    def write(root: Path, layout: str, number: int, seed: int, on_patient) -> None:
+        root.mkdir(parents=True)
+        made.append((layout, number, seed))
+
+    monkeypatch.setattr(source.phantom, "write", write)
+    for words, expected in (("false", ["mscmr"]), ("true", ["mscmr", "acdc"])):
+        config = get_config(f"lge_like={words},preset=smoke").data
+        with config.unlocked():
+            config.update({"root": str(tmp_path / words / "lge"), "patients": 12})
+            config.cine_root = str(tmp_path / words / "cine") if config.cine_root else ""
+        for _ in range(2):
+            source.make_phantom(config, 3, QUIET)
+        assert [layout for layout, _, _ in made] == expected
+        made.clear()
+    source.make_phantom(get_config("lge_like=true,preset=smoke,data=mscmr").data, 3, QUIET)
+    assert not made

@@ -21,6 +21,8 @@ from cardiac_jax.types import Config
 
 PHANTOM = "runs/phantom"
 """Where the phantom lies by default."""
+BEATING = 10
+"""Phantom patients with cine: a whole beat takes longer to simulate than a stack."""
 
 
 class Source(NamedTuple):
@@ -57,7 +59,7 @@ def make_phantom(config: Config, seed: int, console: Console) -> None:
         return
     _simulate(config.root, "mscmr", config.patients, seed, console)
     if config.lge_like:
-        _simulate(config.cine_root, "acdc", config.patients, seed + 1, console)  # of other patients
+        _simulate(config.cine_root, "acdc", min(BEATING, config.patients), seed + 1, console)  # other patients
 
 
 def _simulate(folder: str, layout: str, patients: int, seed: int, console: Console) -> None:
