@@ -90,7 +90,8 @@ def get_config(arg: str | None = None) -> Config:
 def _short(config: Config, preset: str) -> None:
     """Hundreds of steps, without dropout (see README.md, SRSCN), rates that fall to zero, averaged weights."""
     config.model.update({"filters": 16, "dropout": 0.0, "momentum": 0.9, "box": (*config.data.size[:1], 96, 96)})
-    config.model.slices = 6  # of a stack that is annotated in part, those annotated in full
+    # Of whole stacks that are annotated in part, those annotated in full; of 2 to 6 slices, few of padding.
+    config.model.slices = 4 if config.data.size[0] < 10 else 6
     config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 100})
     config.prior.update({"size": (96, 96), "steps": 1000, "batch_size": 16, "schedule": "cosine", "lr": 2e-3})
     config.prior.update({"bank": 10_000, "restarts": 4})
