@@ -179,13 +179,13 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
 
 
 def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Dice of every structure of every mask `[N, H, W]`, of those that either has, in one row."""
-    found = []
-    for label in range(1, int(masks.max()) + 1):
+    """Dice of every mask `[N, H, W]`, the mean over the structures that it or its restored self has: `[N]`."""
+    found = np.full((max(int(masks.max(initial=0)), 1), len(masks)), np.nan)
+    for label, row in enumerate(found, 1):
         one, other = masks == label, restored == label
         mass = one.sum((1, 2)) + other.sum((1, 2))
-        found.append(2 * (one & other).sum((1, 2))[mass > 0] / mass[mass > 0])
-    return np.concatenate(found)
+        np.divide(2 * (one & other).sum((1, 2)), mass, out=row, where=mass > 0)
+    return np.nanmean(found, 0)
 
 
 def _about(bank: Mapping[str, Any], limits: Limits) -> dict[str, Any]:

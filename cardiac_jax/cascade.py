@@ -81,18 +81,17 @@ def crop(fills: Mapping[str, float], size: Sequence[int]) -> Pass:
 def some_slices(number: int, names: Sequence[str]) -> Pass:
     """Of every volume `number` slices at random, those annotated in full first, those of padding last.
 
-    Each value of `names [B, Z, ...]` becomes `[B, number, ...]`; `label` and `real [B, Z]` must be among them.
+    Each value of `names [B, Z, ...]` becomes `[B, number, ...]`. Reads `whole [B, Z]`, whether all of a slice is
+    annotated, and `real [B, Z]`, whether it is no padding.
     """
 
-    def choose(keys: Array, *arrays: Array) -> tuple[Array, ...]:
-        held = dict(zip(names, arrays, strict=True))
-        whole = jnp.all(held["label"] != IGNORE, tuple(range(2, held["label"].ndim)))
-        rank = held["real"] * (1.0 + whole)
+    def choose(keys: Array, whole: Array, real: Array, *arrays: Array) -> tuple[Array, ...]:
+        rank = real * (1.0 + whole)
         order = rank + jax.vmap(lambda key: jax.random.uniform(key, rank.shape[1:]))(keys)
         index = jax.lax.top_k(order, number)[1]
         return tuple(jax.vmap(lambda array, at: array[at])(array, index) for array in arrays)
 
-    return random(choose, names, names)
+    return random(choose, ["whole", "real", *names], names)
 
 
 def paste(shape: Sequence[int]) -> Pass:

@@ -102,7 +102,7 @@ def _short(config: Config, preset: str) -> None:
         config.model.update({"filters": 4, "box": (12, 48, 48)})
         config.localiser.update({"filters": 4, "window": (1, 1, 1), "steps": 10})
         config.prior.update({"size": (48, 48), "steps": 300, "bank": 500, "restarts": 2, "features": (8, 16, 16)})
-        config.train.update({"steps": 10, "eval_every": 5, "batch_size": 4})
+        config.train.update({"steps": 10, "eval_every": 5})
 
 
 def _wide(config: Config) -> None:

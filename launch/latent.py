@@ -4,7 +4,8 @@
         --codes=4,8,16,32 --workdir=DIR
 
 For each length: how well shapes of the validation part are restored, how many components 10-fold cross-validation of
-likelihood and adjusted AIC asks for, and how many draws are valid. What is done is not done again.
+likelihood and adjusted AIC asks for, and how many draws are valid. The table is written after every length; what is
+done is not done again, so the same command goes on where it was stopped.
 """
 
 from pathlib import Path
@@ -20,18 +21,29 @@ CODES = flags.DEFINE_list("codes", ["4", "8", "16", "32"], "lengths of the code"
 
 
 def main() -> int:
-    """0, or 128 + n when stopped by signal n."""
-    from cardiac_jax.data.files import lock
+    """0, or the exit status of the training that failed or was stopped."""
     from cardiac_jax.errors import InputError
-    from cardiac_jax.runs.latent import sweep
+    from cardiac_jax.runs import latent
 
     config, workdir = cli.required(CONFIG.value, "--config"), Path(cli.required(WORKDIR.value, "--workdir"))
     wrong = [code for code in CODES.value if not code.isdecimal()]
     if wrong:
         raise InputError("--codes", f"{wrong[0]!r} is not a whole number")
-    with lock(workdir):
-        stopped = sweep(config, workdir, [int(code) for code in CODES.value], cli.console)
-    return 128 + stopped if stopped else 0
+    keys = {code: latent.alone(config, code) for code in sorted({int(code) for code in CODES.value})}
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    labels = latent.held_out_labels(config, cli.console)
+    found = []
+    for code, own in keys.items():
+        cli.console.rule(f"code of {code}")
+        overrides = [f"--config.{name}={value}" for name, value in {**given, **own}.items()]
+        run = workdir / f"code{code}"
+        if status := cli.call("launch.train", f"--config={file}", f"--workdir={run}", *overrides):
+            return status
+        found.append(latent.measure(run, labels))
+        latent.write(found, workdir, cli.console)
+    cli.console.print(f"written to {workdir}: latent.csv, latent.json, latent.md, latent.png")
+    return 0
 
 
 if __name__ == "__main__":

@@ -210,6 +210,16 @@ def test_padding_stays_padding_under_augmentation():
     np.testing.assert_array_equal(found["real"], [[1, 0], [1, 0]])
 
 
+def test_a_step_sees_as_many_slices_of_each_volume_as_asked_for():
+    """Of two slices the one that is no padding."""
+    system, held = build(PLAIN, model__slices=1), examples(PLAIN).arrays
+    image = held["image"] * np.array([[0, 1], [1, 0]], np.float32).reshape(2, 2, 1, 1, 1)
+    values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
+    found, _ = system.stages[2].prepare(initial(system).variables, values, key=jax.random.key(0), train=frozenset())
+    assert found["scaled"].shape == (2, 1, 16, 16, 1) and found["label"].shape == (2, 1, 16, 16)
+    np.testing.assert_array_equal(found["real"], [[1], [1]])
+
+
 def test_nothing_is_found_in_slices_of_padding():
     logits = -np.ones((2, 3, 4, 4, 1), np.float32)
     logits[:, 1, 1:3, 1:3] = 1

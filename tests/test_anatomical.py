@@ -100,6 +100,7 @@ def test_limits_leave_one_per_cent_outside_each():
     assert found._asdict() == pytest.approx(expected._asdict())
     for name, worse in (("circularity", np.less), ("endo_concavity_mm", np.greater), ("thickness_mm", np.less)):
         assert worse(getattr(gold, name), getattr(found, name)).sum() == 1
+    assert (gold.mean_wall_mm > found.mean_wall_mm).sum() == (gold.filled_mm2 > found.area_mm2).sum() == 1
 
 
 def test_only_circularity_is_tuned_to_be_stricter_and_only_as_far_as_restored_masks_go():

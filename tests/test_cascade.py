@@ -96,7 +96,8 @@ def test_some_slices_are_those_annotated_in_full_then_others_and_padding_last():
     label[:, [0, 3, 5]] = 0
     label[:, :, 0, 0] = np.arange(6)
     real = np.array([[1, 1, 1, 1, 1, 0]] * 2, np.float32)
-    values = {"label": jnp.asarray(label), "real": jnp.asarray(real), "index": jnp.arange(2)}
+    whole = jnp.asarray([[1, 0, 0, 1, 0, 1]] * 2, jnp.float32)
+    values = {"label": jnp.asarray(label), "real": jnp.asarray(real), "whole": whole, "index": jnp.arange(2)}
     step = cascade.some_slices(3, ("label", "real"))
     seen = []
     for seed in range(20):

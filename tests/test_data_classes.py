@@ -116,7 +116,7 @@ def test_without_the_folder_no_cine_joins_and_other_sequences_are_refused(folder
     plain = source.load(chosen(folders, lge_like=False), 0, QUIET)
     assert [case.synthetic for case in plain.cases["train"]] == [False]
     with pytest.raises(InputError, match=r"data\.lge_like"):
-        source._lge_like([], plain.dataset, chosen(folders, sequences=("bSSFP",)), 0, QUIET)
+        source.load(chosen(folders, sequences=("bSSFP",)), 0, QUIET)
     with pytest.raises(InputError, match=r"data\.cine_root: is required"):
         source.load(chosen(folders, cine_root=""), 0, QUIET)
 

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from cardiac_jax import anatomical
-from cardiac_jax.data import source
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops import project
 from cardiac_jax.ops.mixture_size import Curves
@@ -17,6 +16,7 @@ from cardiac_jax.runs import latent, run
 from experiments.acsnet import get_config
 from tests import tiny
 
+QUIET = Console(quiet=True)
 CURVES = Curves((1, 2), np.ones((2, 3)), np.ones((2, 3)))
 
 
@@ -52,35 +52,49 @@ def config(tmp_path, monkeypatch):
     return held.lock()
 
 
-def test_each_length_is_a_run_of_the_prior_alone_and_is_not_trained_twice(tmp_path, config):
-    out = tmp_path / "sizes"
-    with (tmp_path / "said.txt").open("w+") as said:
-        console = Console(file=said, width=200)
-        assert latent.sweep(config, out, (3,), console) == 0
-        assert latent.sweep(config, out, (3, 3), console) == 0
-        said.seek(0)
-        text = said.read()
-    assert text.count("trained already: 4 steps") == 1
-    rows = list(csv.DictReader((out / "latent.csv").read_text(encoding="utf-8").splitlines()))
-    assert [int(row["code"]) for row in rows] == [3]
-    cases = source.load(config.data, 0, Console(quiet=True)).cases["val"]
-    assert len(cases) == 1
-    for row in rows:
-        trained = run.restore(out / f"code{row['code']}", "latest")
-        assert trained.step == 4 and trained.prior is not None
-        assert trained.config.localiser.steps == trained.config.train.steps == 0
-        shapes = anatomical.shapes_of([cases[0].label], (2,), (32, 32))["shape"]
-        assert int(row["shapes"]) == len(shapes) > 1
-        again = np.asarray(trained.prior.restore(jnp.asarray(shapes)))
-        both = 2 * (again & (shapes > 0)).sum((1, 2)) / (again.sum((1, 2)) + (shapes > 0).sum((1, 2)))
-        assert float(row["dice_restored"]) == pytest.approx(both.mean())
-    about = json.loads((out / "latent.json").read_text())["about"]
-    assert about["code"] == 3 and (out / "latent.png").stat().st_size > 1000
-    assert "Chosen: a code of 3" in (out / "latent.md").read_text()
+def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp_path, config):
+    keys = latent.alone(config, 3)
+    with config.unlocked():
+        config.update_from_flattened_dict(keys)
+    assert run.train(config, tmp_path / "code3", QUIET) == 0
+    labels = latent.held_out_labels(config, QUIET)
+    assert len(labels) == 1
+    found = latent.measure(tmp_path / "code3", labels)
+    latent.write([found], tmp_path, QUIET)
+    trained = run.restore(tmp_path / "code3", "latest")
+    assert trained.step == 4 and trained.prior is not None
+    assert found.components == trained.prior.about["used"] == trained.prior.about["chosen"]
+    shapes = anatomical.shapes_of(labels, (2,), (32, 32))["shape"]
+    again = np.asarray(trained.prior.restore(jnp.asarray(shapes)))
+    both = 2 * (again & (shapes > 0)).sum((1, 2)) / (again.sum((1, 2)) + (shapes > 0).sum((1, 2)))
+    np.testing.assert_allclose(found.held_out, both)
+    (row,) = csv.DictReader((tmp_path / "latent.csv").read_text(encoding="utf-8").splitlines())
+    assert int(row["code"]) == 3 and int(row["shapes"]) == len(shapes) > 1
+    assert float(row["dice_restored"]) == pytest.approx(both.mean())
+    assert json.loads((tmp_path / "latent.json").read_text())["about"]["code"] == 3
+    assert "Chosen: a code of 3" in (tmp_path / "latent.md").read_text()
+    assert (tmp_path / "latent.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="validation part: 0 shapes"):
+        latent.measure(tmp_path / "code3", [np.full((4, 48, 48), 255, np.uint8)])
 
 
-def test_what_cannot_be_swept_is_refused(tmp_path, config):
-    with pytest.raises(InputError, match=r"^--codes: wants lengths"):
-        latent.sweep(config, tmp_path, (0, 4), Console(quiet=True))
+def test_dice_of_a_map_is_the_mean_over_its_structures():
+    masks = np.zeros((2, 4, 4), np.uint8)
+    masks[0, :2], masks[0, 2], masks[1, 0] = 1, 2, 2
+    again = masks.copy()
+    again[0, 2], again[1, 1] = 0, 1
+    # The first lost its second structure; the second gained one that is not there.
+    np.testing.assert_allclose(anatomical.dice_of_maps(masks, again), [0.5, 0.5])
+    np.testing.assert_allclose(anatomical.dice_of_maps(masks, masks), [1, 1])
+
+
+def test_what_cannot_be_swept_is_refused(config, tmp_path):
+    with pytest.raises(InputError, match=r"^--codes: 0 is less than 1"):
+        latent.alone(config, 0)
     with pytest.raises(InputError, match=r"^--config: srscn learns no anatomical prior"):
-        latent.sweep(tiny.config("unet"), tmp_path, (4,), Console(quiet=True))
+        latent.alone(tiny.config("unet"), 4)
+    given = ["--config=experiments/acsnet.py:preset=smoke", f"--workdir={tmp_path}"]
+    wrong = ("--codes=4,x", "'x' is not a whole number"), ("--codes=0", "0 is less than 1")
+    commands = [tiny.command("latent", *given, word) for word, _ in wrong]
+    for done, (_, said) in zip(tiny.run_all(commands, tiny.environment(1, tmp_path)), wrong, strict=True):
+        assert done.returncode == 2 and done.stderr.strip() == f"error: --codes: {said}"

@@ -156,9 +156,9 @@ def test_more_slices_than_search_together_and_one_alone(plain_setting: Setting):
     masks = _hostile(4, 150)
     many = plain_setting.project(masks, plain_setting.bank)
     changed = np.flatnonzero(many.changed)
-    assert len(changed) > 3 * 4
+    assert len(changed) > 64, "some wait for their turn"
     assert np.asarray(plain(many.masks)).all()
-    for i in (0, 149, *changed[[0, 3, 4, -1]]):
+    for i in (0, 149, *changed[[0, 63, 64, -1]]):
         alone = plain_setting.project(masks[i : i + 1], plain_setting.bank)
         np.testing.assert_array_equal(alone.masks[0], many.masks[i])
         assert alone.alpha[0] == many.alpha[i]

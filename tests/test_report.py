@@ -86,6 +86,17 @@ def test_a_miss_is_named(made):
     assert "| far | patient5 | RV | missed |" in said and "- missed: only the gold standard holds it;" in said
 
 
+def test_an_evaluation_under_other_anatomical_checks_is_refused(evaluations, tmp_path):
+    shutil.copytree(evaluations / "out" / "near", tmp_path / "near")
+    path = tmp_path / "near" / "validity.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    for row in held["rows"]:
+        del row["area"]
+    path.write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(InputError, match=r"validity\.json: was written by an older version"):
+        collect.collect([tmp_path / "near"], "val")
+
+
 def test_the_published_figure_stands_beside_ours(made):
     with (made / "tables" / "dice-beside-the-published-figures.csv").open() as file:
         header, near, far = list(csv.reader(file))

@@ -33,8 +33,8 @@ class Source(NamedTuple):
     cases: dict[str, list[Prepared]]
 
 
-def load(config: Config, seed: int, console: Console) -> Source:
-    """The training and validation cases of `config.data`.
+def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("train", "val")) -> Source:
+    """The training and validation cases of `config.data`, or only one of them.
 
     Raises:
       InputError: the first problem found; `launch.prepare --check` lists them all.
@@ -42,10 +42,14 @@ def load(config: Config, seed: int, console: Console) -> Source:
     chosen, root = dataset(config.name, config.classes), Path(config.root)
     if not config.root or (config.name != "phantom" and config.root == PHANTOM and not root.exists()):
         raise InputError("data.root", f"is required: the folder of the data set {config.name}")
+    if config.lge_like and tuple(config.sequences) != ("LGE",):
+        raise InputError("data.lge_like", f"makes LGE, data.sequences are {tuple(config.sequences)}")
+    if config.lge_like and not config.cine_root:
+        raise InputError("data.cine_root", "is required: the folder of ACDC whose cine is made LGE-like")
     records = chosen.find(root)
     split = split_of(config, seed, records)
     cases = {}
-    for side in ("train", "val"):
+    for side in sides:
         named = [record for record in records if record.patient in getattr(split, side)]
         cases[side] = prepared(named, chosen, config, console, side)
         if side == "train" and config.lge_like:
@@ -102,10 +106,6 @@ def _lge_like(
     records: Sequence[Record], chosen: Dataset, config: Config, seed: int, console: Console
 ) -> list[Prepared]:
     """End-diastolic cine of ACDC, made to look like the training LGE of `records` (see `synthesis.py`)."""
-    if tuple(config.sequences) != ("LGE",):
-        raise InputError("data.lge_like", f"makes LGE, data.sequences are {tuple(config.sequences)}")
-    if not config.cine_root:
-        raise InputError("data.cine_root", "is required: the folder of ACDC whose cine is made LGE-like")
     cine = dataset("acdc")
     references = [load_case(record, chosen, ("LGE",)).images["LGE"] for record in records]
     known = (*cine.classes, "scar")

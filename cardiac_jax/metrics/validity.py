@@ -98,7 +98,8 @@ def limits_text(limits: Mapping[str, Any]) -> str:
     """Limits of a check as printed: "holes 0 px, c shaped yes"."""
     said = []
     for name, value in limits.items():
-        words, unit = (name[:-3], f" {name[-2:]}") if name.endswith(("_px", "_mm")) else (name, "")
+        stem, _, last = name.rpartition("_")
+        words, unit = (stem, f" {last}") if last in ("px", "mm", "mm2") else (name, "")
         permits = isinstance(getattr(anatomy.DEFAULT, name, value), bool)
         held = ("no", "yes")[bool(value)] if permits else f"{value:g}{unit}"
         said.append(f"{words.replace('_', ' ')} {held}")

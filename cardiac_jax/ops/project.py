@@ -2,9 +2,9 @@
 
 A mask is encoded to z. If its decoded mask passes, that is the answer; else z* = z + a (z_NN - z), with z_NN the
 nearest code of a bank of codes that pass, and a the smallest in [0, 1] that passes. (The paper prints z - z_NN, which
-would lead away from the valid neighbour.) Every mask returned is checked last of all, as the array that is returned:
-a compiler may evaluate a decoder twice and round differently. What failed then, and a = 1, take the mask that was
-stored with the neighbour's code when it passed.
+would lead away from the valid neighbour.) Every mask is checked once it is the array that is returned: a compiler may
+evaluate a decoder twice and round differently. What fails then, and a = 1, take the mask that was stored with the
+neighbour's code when it passed.
 
 A mask may be a label map as well: what is decoded is packed, stored, checked and returned as it is.
 """
@@ -27,7 +27,7 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] of any kind -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> masks [N, H, W]: bool, or labels 0 to 3, uint8
 Check = Callable[[Array], Array]  # masks [N, H, W] as decoded -> whether they pass [N]
 
-_FEW, _MANY = 32, 64  # values tried at once, of fewer than _MANY slices (one word of the check) and of more
+_WORD, _GROUP = 32, 64  # values tried at once: one word of the check; two where there are as many slices
 _PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
 _LABEL_BITS = 2
 
@@ -88,7 +88,7 @@ def project(
     neighbour, _ = nearest(codes, bank.codes)
     target = bank.codes[neighbour]
     stored = unpack(bank.masks[neighbour], width)
-    trials = _FEW if number < _MANY else _MANY
+    trials = _WORD if number < _GROUP else _GROUP
 
     def first(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
         _, result = state
@@ -102,7 +102,7 @@ def project(
         """Checks what has moved, as it is; what fails takes the stored mask, and is checked once more."""
         _, result = state
         moved = result.alpha > 0
-        passed = _checked(result.masks, moved, check, min(number, _MANY)) | ~moved
+        passed = _checked(result.masks, moved, check, min(number, _GROUP)) | ~moved
         refused = ~passed & (result.alpha < 1)
         masks = jnp.where(refused[:, None, None], stored, result.masks)
         alpha = jnp.where(refused, 1.0, result.alpha)

@@ -8,7 +8,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ from cardiac_jax.systems.prior import AUTOENCODER
 from cardiac_jax.types import Config
 
 BANK = 1000  # codes are drawn for the share of valid ones only
+FEWEST = 2  # shapes whose restoration has a standard error
 
 
 class Size(NamedTuple):
@@ -33,8 +34,8 @@ class Size(NamedTuple):
 
     Attributes:
       held_out: `[M]`, Dice of shapes of the validation part and their restored selves.
-      components: of the mixture, by cross-validation.
-      accept_rate: of the codes drawn, the share that decodes to valid shapes.
+      components: of the mixture, by cross-validation, and in use.
+      accept_rate: of the codes drawn from it, the share that decodes to valid shapes.
     """
 
     code: int
@@ -50,28 +51,45 @@ class Size(NamedTuple):
         return float(self.held_out.std(ddof=1) / math.sqrt(len(self.held_out)))
 
 
-def sweep(config: Config, workdir: Path, codes: Sequence[int], console: Console) -> int:
-    """Trains and compares priors of every length of `codes`; goes on where it was stopped.
-
-    Returns:
-      0, or the number of the signal that stopped it.
+def alone(config: Config, code: int) -> dict[str, Any]:
+    """The keys that make of an experiment the training of its prior, with a code of that length.
 
     Raises:
-      InputError: a system without prior, a length below 1, or data that cannot be used.
+      InputError: a system without prior, a length below 1.
     """
     if config.system != "acsnet":
         raise InputError("--config", f"{config.system} learns no anatomical prior")
-    if not codes or min(codes) < 1:
-        raise InputError("--codes", "wants lengths of 1 or more")
-    found = []
-    for code in sorted(set(codes)):
-        own, folder = _alone(config, code), workdir / f"code{code}"
-        console.rule(f"code of {code}")
-        if stopped := run.train(own, folder, console):
-            return stopped
-        found.append(_size(own, folder, code, console))
-    _write(found, workdir, console)
-    return 0
+    if code < 1:
+        raise InputError("--codes", f"{code} is less than 1")
+    prior = {"prior.code": code, "prior.bank": min(BANK, config.prior.bank), "prior.components": 0}
+    return {**prior, "localiser.steps": 0, "train.steps": 0}
+
+
+def held_out_labels(config: Config, console: Console) -> list[np.ndarray]:
+    """Labels `[Z, H, W]` of the validation part."""
+    source.make_phantom(config.data, config.seed, console)
+    cases = source.load(config.data, config.seed, console, ("val",)).cases["val"]
+    return [case.label for case in cases if case.label is not None]
+
+
+def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
+    """The prior of a trained run, measured on `labels`.
+
+    Raises:
+      InputError: nothing to measure it on.
+    """
+    trained = run.restore(folder, "latest")
+    prior, data = trained.prior, trained.description
+    assert prior is not None
+    values = prior.structures.values(data.classes)
+    shapes = anatomical.shapes_of(labels, values, prior.size, prior.structures)["shape"]
+    if len(shapes) < FEWEST:
+        raise InputError("validation part", f"{len(shapes)} shapes in slices annotated in full: nothing to measure on")
+    held_out = anatomical.dice_of_maps(shapes, anatomical.batched(prior.restore, shapes))
+    about = prior.about
+    curves = Curves(tuple(about["sizes"]), np.asarray(about["nll"]), np.asarray(about["aic"]))
+    counts = sum(leaf.size for leaf in jax.tree.leaves(trained.variables[AUTOENCODER]["params"]))
+    return Size(trained.config.prior.code, counts, held_out, about["used"], about["accept_rate"], curves)
 
 
 def chosen(found: Sequence[Size]) -> Size:
@@ -81,31 +99,8 @@ def chosen(found: Sequence[Size]) -> Size:
     return min((size for size in found if size.held_out.mean() >= least), key=lambda size: size.code)
 
 
-def _alone(config: Config, code: int) -> Config:
-    """The same experiment, whose only stage of any length is the prior's."""
-    own = config.copy_and_resolve_references()
-    with own.unlocked():
-        own.prior.update({"code": code, "bank": min(BANK, config.prior.bank)})
-        own.localiser.steps = own.train.steps = 0
-    return own.lock()
-
-
-def _size(config: Config, folder: Path, code: int, console: Console) -> Size:
-    trained = run.restore(folder, "latest")
-    prior, data = trained.prior, trained.description
-    assert prior is not None
-    cases = source.load(config.data, config.seed, console).cases["val"]
-    labels = [case.label for case in cases if case.label is not None]
-    values = prior.structures.values(data.classes)
-    shapes = anatomical.shapes_of(labels, values, prior.size, prior.structures)["shape"]
-    held_out = anatomical.dice_of_maps(shapes, anatomical.batched(prior.restore, shapes))
-    about = prior.about
-    curves = Curves(tuple(about["sizes"]), np.asarray(about["nll"]), np.asarray(about["aic"]))
-    counts = sum(leaf.size for leaf in jax.tree.leaves(trained.variables[AUTOENCODER]["params"]))
-    return Size(code, counts, held_out, about["chosen"], about["accept_rate"], curves)
-
-
-def _write(found: Sequence[Size], workdir: Path, console: Console) -> None:
+def write(found: Sequence[Size], workdir: Path, console: Console) -> None:
+    """Table, figure and rows of what was found so far."""
     best = chosen(found)
     rows = [
         {
@@ -131,8 +126,9 @@ def _write(found: Sequence[Size], workdir: Path, console: Console) -> None:
     ]
     notes = (
         f"Dice of {len(best.held_out)} shapes of the validation part and their restored selves, mean ± standard error.",
-        f"Chosen: a code of {best.code}, the shortest within one standard error of the best; {best.components} "
-        "components, the fewest at which both curves are down.",
+        f"Chosen: a code of {best.code}, the shortest within one standard error of the best.",
+        f"Components by {best.curves.nll.shape[1]}-fold cross-validation: the fewest at which both curves are down, "
+        "or, where no number serves both, those of the best likelihood. Draws are of that mixture.",
     )
     header = ("code", "parameters", "Dice restored", "components", "draws valid")
     table = Table("Size of the latent space", header, tuple(lines), notes)
@@ -142,4 +138,3 @@ def _write(found: Sequence[Size], workdir: Path, console: Console) -> None:
     atomic_write(workdir / "latent.md", lambda to: to.write_text(to_markdown(table), encoding="utf-8"))
     figures.save(figure, workdir / "latent.png")
     console.print(to_rich(table))
-    console.print(f"written to {workdir}: latent.csv, latent.json, latent.md, latent.png")

@@ -28,7 +28,7 @@ from cardiac_jax.metrics.evaluate import Row, evaluate_case
 from cardiac_jax.metrics.measures import measure_case
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows, mean_by_case
-from cardiac_jax.metrics.validity import validity_rows
+from cardiac_jax.metrics.validity import CHECKS, validity_rows
 
 MIXTURE = "mixture.json"
 """In a run's folder: how many components its mixture of codes should have, and what was drawn from it."""
@@ -169,7 +169,10 @@ def read_results(folder: Path) -> Results:
     if "files" not in about:
         raise InputError(folder / "cases.json", "was written by an older version: evaluate again")
     kinds = [_rows(folder / f"{kind}.json") for kind in Measured._fields]
-    return Results(about["name"], Measured(*kinds), about, folder)
+    measured = Measured(*kinds)
+    if any(not set(CHECKS) <= set(row) for row in measured.validity):
+        raise InputError(folder / "validity.json", "was written by an older version, with other checks: evaluate again")
+    return Results(about["name"], measured, about, folder)
 
 
 def _rows(path: Path) -> tuple[Row, ...]:

@@ -57,8 +57,9 @@ def build(config: Config, data: Description) -> System:
     segmenter = Net("segmenter", resunet(config.model.filters, len(groups), **settings), ((*box[1:], 1),))
     autoencoder, shapes = prior(config, data, kind)
 
-    # Before augmentation, which would add noise to padding.
+    # Before augmentation, which adds noise to padding and may move what is not annotated into a slice.
     real = pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real")
+    whole = pure(lambda label: jnp.all(label != IGNORE, (2, 3)).astype(jnp.float32), ["label"], "whole")
     look = chain(
         pure(lambda image: image[..., 1:], ["image"], "equalised"),
         cascade.shrink(window, "equalised"),
@@ -75,7 +76,8 @@ def build(config: Config, data: Description) -> System:
     augmentation = augment(Augment(**config.augment)) if config.augmentation else chain()
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
-    few = cascade.some_slices(min(config.model.slices or size[0], size[0]), ("scaled", "label", "real"))
+    number, held = config.model.slices, ("scaled", "label", "real")
+    few = chain(cut, scale, cascade.some_slices(number, held) if 0 < number < size[0] else chain())
     share = config.data.real_share
     draws = {"draws": "real_case", "share": share} if config.data.lge_like and share else {}
 
@@ -90,7 +92,7 @@ def build(config: Config, data: Description) -> System:
             "segmentation",
             config.train.steps,
             (segments,),
-            chain(real, augmentation, look, find, locate, cut, scale, few),
+            chain(real, whole, augmentation, look, find, locate, few),
             **draws,
         ),
     )
