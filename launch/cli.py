@@ -106,6 +106,11 @@ def call(*command: str) -> int:
     return status if status >= 0 else 128 - status
 
 
+def given(**values: T | None) -> dict[str, T]:
+    """Those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def required(value: T | None, flag: str) -> T:
     """`value`, or the error that says which flag is missing."""
     if value is None or value == "":

@@ -21,6 +21,7 @@ NAME = flags.DEFINE_string("data.name", None, "data set; default: the one traine
 ROOT = flags.DEFINE_string("data.root", None, "its folder; default: the one trained on")
 SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
 PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
+TRIM = flags.DEFINE_bool("trim", None, "of such a system: leave out slices beyond the base; default: as configured")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
@@ -44,7 +45,7 @@ def main() -> None:
             root=ROOT.value,
             split=SPLIT.value,
             flips=FLIPS.value,
-            project=PROJECT.value,
+            post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
             leave_out=LEAVE_OUT.value,
             console=cli.console,
         )

@@ -15,6 +15,7 @@ OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
 PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
+TRIM = flags.DEFINE_bool("trim", None, "of such a system: leave out slices beyond the base; default: as configured")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 
 
@@ -28,7 +29,7 @@ def main() -> None:
         checkpoint=CHECKPOINT.value,
         probabilities=PROBABILITIES.value,
         flips=FLIPS.value,
-        project=PROJECT.value,
+        post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
         console=cli.console,
     )
 

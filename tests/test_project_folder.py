@@ -21,7 +21,7 @@ from cardiac_jax import systems
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.validity import failures
-from cardiac_jax.runs import project
+from cardiac_jax.runs import predict, project, run
 from cardiac_jax.system import init_state
 from cardiac_jax.train.checkpoint import Checkpoints
 from experiments.acsnet import get_config
@@ -255,3 +255,11 @@ def test_structures_that_the_prior_does_not_know_stay_where_the_wall_is_not(room
     found = read(room.root / "out" / "extra" / "a.nii.gz")
     assert rv.any()
     np.testing.assert_array_equal(found, np.where(rv, 600, after.astype(np.int16)))
+
+
+def test_what_only_a_prior_can_do_is_refused_without_one(room: Room):
+    plain, own = run.restore(room.plain), run.restore(room.run)
+    with pytest.raises(InputError, match=r"^--trim: .* is a run of srscn, which learns no anatomical prior"):
+        predict.refuse_without_prior(plain, room.plain, {"trim": True})
+    predict.refuse_without_prior(plain, room.plain, {})
+    predict.refuse_without_prior(own, room.run, {"trim": True, "project": "all"})

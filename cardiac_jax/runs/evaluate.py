@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cardiac_jax.metrics import structures
 from cardiac_jax.post.tally import Tally
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import results, run
-from cardiac_jax.runs.predict import predict_case, say_lost
+from cardiac_jax.runs.predict import predict_case, refuse_without_prior, say_lost
 
 LATE = "LGE"
 """The sequence whose intensities tell core scar."""
@@ -34,7 +34,7 @@ def evaluate(
     root: str | None = None,
     split: str = "val",
     flips: bool = False,
-    project: str = "",
+    post: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> results.Results:
@@ -44,17 +44,15 @@ def evaluate(
       name: another data set than the one trained on.
       root: its folder, if not the one of training.
       split: train, val or test as the run split its patients (of another data set: its own folders), or all.
-      project: of a system with an anatomical prior: which slices are made valid, instead of its configuration.
+      post: of a system with an anatomical prior, instead of its configuration: `project`, which slices are made valid;
+        `trim`, whether slices beyond the base are left out.
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
       InputError: checkpoint, data or split cannot be used.
     """
     trained = run.restore(workdir, checkpoint, say_lost(console))
-    if project and trained.prior is None:
-        raise InputError(
-            "--project", f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
-        )
+    refuse_without_prior(trained, workdir, post)
     classes = trained.description.classes
     chosen = dataset(name or trained.description.dataset, classes[1:])
     measured, tally = results.Measured(), Tally(classes)
@@ -63,7 +61,7 @@ def evaluate(
     start = time.perf_counter()
     for record in shown(named, "evaluating", console):
         case = load(record, chosen, trained.description.sequences, labelled=True)
-        prediction = predict_case(trained, case, flips, project)
+        prediction = predict_case(trained, case, flips, post)
         labels = prediction.labels
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, labels, case, trained.description.raw_values)
@@ -90,7 +88,9 @@ def evaluate(
     }
     if trained.prior is not None:
         limits = trained.prior.about["limits"]
-        about["projection"] = {**tally.summary(), "limits": limits, "which": project or trained.config.post.project}
+        done = {**trained.config.post, **(post or {})}
+        which = done["project"] + (", trimmed at the base" if done["trim"] else "")
+        about["projection"] = {**tally.summary(), "limits": limits, "which": which}
         text = json.dumps(trained.prior.about, allow_nan=False)
         atomic_write(workdir / results.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
     evaluated = results.Results(about["name"], measured, about, out)

@@ -1,9 +1,9 @@
 """From a checkpoint and images to label maps on each image's own grid."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -37,10 +37,12 @@ class Prediction(NamedTuple):
     slices: Slices | None
 
 
-def predict_case(trained: run.Trained, case: Case, flips: bool = False, project: str = "") -> Prediction:
+def predict_case(
+    trained: run.Trained, case: Case, flips: bool = False, post: Mapping[str, Any] | None = None
+) -> Prediction:
     """Segments one case and brings the probabilities back to the file's grid before the largest wins.
 
-    `project` instead of the configuration's `post.project`.
+    `post`: values instead of those that the configuration has under that name (`project`, `trim`).
     """
     data = trained.description
     ready = source.on_grid(case, data)
@@ -49,9 +51,16 @@ def predict_case(trained: run.Trained, case: Case, flips: bool = False, project:
     if trained.prior is None:
         return Prediction(drawn, probabilities, drawn, None)
     settings = trained.config.post.copy_and_resolve_references()
-    settings.project = project or settings.project
+    settings.update(post or {})
     labels, slices = finish(trained.prior, settings, drawn, case, data.classes, data.slice_order)
     return Prediction(labels, probabilities, drawn, slices)
+
+
+def refuse_without_prior(trained: run.Trained, workdir: Path, post: Mapping[str, Any] | None) -> None:
+    """Raises InputError if something is asked that only a system with an anatomical prior does."""
+    if post and trained.prior is None:
+        problem = f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
+        raise InputError(f"--{next(iter(post))}", problem)
 
 
 def say_lost(console: Console) -> Callable[[int], None]:
@@ -67,7 +76,7 @@ def predict_folder(
     checkpoint: str,
     probabilities: bool,
     flips: bool,
-    project: str = "",
+    post: Mapping[str, Any] | None = None,
     console: Console,
 ) -> None:
     """Writes `<output>/<case>.nii.gz` for every image under `images`, in the label values of the training data.
@@ -76,10 +85,7 @@ def predict_folder(
       InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
     """
     trained = run.restore(workdir, checkpoint, say_lost(console))
-    if project and trained.prior is None:
-        raise InputError(
-            "--project", f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
-        )
+    refuse_without_prior(trained, workdir, post)
     raw = trained.description.raw_values
     found = folder.find(images)
     for record in found:
@@ -88,7 +94,7 @@ def predict_folder(
     for record in shown(found, "predicting", console):
         start = time.perf_counter()
         case = load(record, folder.DATASET)
-        prediction = predict_case(trained, case, flips, project)
+        prediction = predict_case(trained, case, flips, post)
         write_label(output / f"{record.id}.nii.gz", prediction.labels, case, raw)
         if probabilities:
             path = output / f"{record.id}_probabilities.nii.gz"
