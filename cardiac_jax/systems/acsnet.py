@@ -77,7 +77,7 @@ def build(config: Config, data: Description) -> System:
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
     number, held = config.model.slices, ("scaled", "label", "real")
-    few = chain(cut, scale, cascade.some_slices(number, held) if 0 < number < size[0] else chain())
+    few = cascade.some_slices(number, held) if 0 < number < size[0] else chain()
     share = config.data.real_share
     draws = {"draws": "real_case", "share": share} if config.data.lge_like and share else {}
 
@@ -92,7 +92,7 @@ def build(config: Config, data: Description) -> System:
             "segmentation",
             config.train.steps,
             (segments,),
-            chain(real, whole, augmentation, look, find, locate, few),
+            chain(real, whole, augmentation, look, find, locate, cut, scale, few),
             **draws,
         ),
     )
