@@ -18,6 +18,7 @@ from cardiac_jax.ops import mixture, mixture_size, project, roi
 from cardiac_jax.structures import structures
 from cardiac_jax.structures.record import Limits, Structures
 from cardiac_jax.structures.wall import WALL
+from cardiac_jax.train import parallel
 from cardiac_jax.types import Array, Config, Fit, Net, System, Variables
 
 CHUNK = 256  # masks encoded at once
@@ -54,8 +55,8 @@ def prior_of(system: System, variables: Variables, spacing_mm: float) -> Prior |
 
 
 def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
-    """The prior of a trained network."""
-    held = variables[net.name]
+    """The prior of a trained network; its arrays lie on no accelerator (see `parallel.on_host`)."""
+    held = parallel.fetch(variables[net.name])
     bank = held["bank"]
     module: Any = net.module
     kind = structures(module.structures)

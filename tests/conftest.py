@@ -12,7 +12,8 @@ import pytest
 # One compilation cache per worker: JAX writes its entries in place, and a half-written one must not be read.
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
-os.environ["JAX_PLATFORMS"] = "cpu"
+# CARDIAC_JAX_TEST_PLATFORM=cuda,cpu runs what needs no eight devices on a GPU (see CONTRIBUTING.md).
+os.environ["JAX_PLATFORMS"] = os.environ.get("CARDIAC_JAX_TEST_PLATFORM", "cpu")
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Eight devices on two cores: a slow one must not abort the process.
 os.environ["XLA_FLAGS"] = (

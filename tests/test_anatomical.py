@@ -274,7 +274,7 @@ def go(workdir, held: System) -> tuple[int, str]:
     settings = {"batch_size": 4, "accumulate": 1, "ema": 0.9, "eval_every": 2, "log_every": 1, "keep_best": 1}
     config = ConfigDict({"seed": 3, "train": {**settings, "patience": 0, "tensorboard": False}})
     arrays = Examples({"label": gold()})
-    with (workdir / "said.txt").open("w+") as said:
+    with (workdir / "said.txt").open("w+", encoding="utf-8") as said:
         status = loop.train(held, config, arrays, lambda _: {"dice": 0.5}, workdir, {}, Console(file=said, width=300))
         said.seek(0)
         return status, said.read()

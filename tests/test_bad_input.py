@@ -65,7 +65,7 @@ CASES = {  # name: (file at fault, what is done to the files, words of the messa
         "damaged gzip|truncated",
     ),
     "not NIfTI": (FULL, lambda i, m: i.write_bytes(b"%PDF-1.7 " * 90), "not NIfTI"),
-    "short text": (FULL, lambda i, m: i.write_text("hello"), "not NIfTI"),
+    "short text": (FULL, lambda i, m: i.write_text("hello", encoding="utf-8"), "not NIfTI"),
     "no magic": (FULL, lambda i, m: patched(i, 344, "4s", b"\0\0\0\0"), "no magic"),
     "header of a pair": (FULL, lambda i, m: patched(i, 344, "4s", b"ni1\0"), "pair"),
     "directory": (DRAWN, lambda i, m: (m.unlink(), m.mkdir()), "DICOM"),

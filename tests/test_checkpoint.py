@@ -105,7 +105,9 @@ def test_state_and_description_come_back(run):
         assert {key: about[key] for key in ABOUT} == ABOUT
         assert about["step"] == step
     readable = [p for p in (checkpoint.folder(run) / "30" / "about").iterdir() if p.suffix == ".json"]
-    assert any(json.loads(p.read_text()).get("system") == "srscn" for p in readable), "the description is plain JSON"
+    assert any(json.loads(p.read_text(encoding="utf-8")).get("system") == "srscn" for p in readable), (
+        "the description is plain JSON"
+    )
 
 
 def test_the_state_may_go_on_while_it_is_written(tmp_path):
@@ -207,7 +209,7 @@ def test_strays_are_passed_over_and_cleared_by_the_next_run(copy):
     (folder / "40").mkdir()
     partial = folder / "50.orbax-checkpoint-tmp"
     shutil.copytree(folder / "30" / "state", partial / "state")
-    (folder / ".DS_Store").write_text("x")
+    (folder / ".DS_Store").write_text("x", encoding="utf-8")
     held = Checkpoints(copy, writing=True)
     assert held.latest() == 30
     held.save(40, tree(40), ABOUT, 0.1)

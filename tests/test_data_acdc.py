@@ -27,7 +27,7 @@ def patient(root: Path, number: int, info: str = "ED: 1\nES: 12\nGroup: DCM\nHei
         images.save(folder / f"{stem}.nii.gz", images.image(seed=frame))
         images.save(folder / f"{stem}_gt.nii.gz", label)
     images.save(folder / f"{folder.name}_4d.nii.gz", images.image((*SHAPE, 3)))
-    (folder / acdc.INFO).write_text(info)
+    (folder / acdc.INFO).write_text(info, encoding="utf-8")
     return folder
 
 
@@ -75,11 +75,19 @@ def test_one_patients_folder_and_one_frame(tmp_path, monkeypatch):
 
 BROKEN = {  # what is done to a patient's folder, the file or folder at fault, words of the message
     "no Info.cfg": (lambda f: (f / "Info.cfg").unlink(), "Info.cfg", "no such file"),
-    "no ED": (lambda f: (f / "Info.cfg").write_text("ES: 12\nGroup: DCM\n"), "Info.cfg", "lacks the key ED"),
-    "no ES": (lambda f: (f / "Info.cfg").write_text("ED: 1\n"), "Info.cfg", "lacks the key ES"),
-    "empty": (lambda f: (f / "Info.cfg").write_text(""), "Info.cfg", "lacks the key ED"),
-    "no number": (lambda f: (f / "Info.cfg").write_text("ED: one\nES: 12\n"), "Info.cfg", "gives ED as 'one'"),
-    "not a list": (lambda f: (f / "Info.cfg").write_text("<html>\n"), "Info.cfg", "not a list of"),
+    "no ED": (
+        lambda f: (f / "Info.cfg").write_text("ES: 12\nGroup: DCM\n", encoding="utf-8"),
+        "Info.cfg",
+        "lacks the key ED",
+    ),
+    "no ES": (lambda f: (f / "Info.cfg").write_text("ED: 1\n", encoding="utf-8"), "Info.cfg", "lacks the key ES"),
+    "empty": (lambda f: (f / "Info.cfg").write_text("", encoding="utf-8"), "Info.cfg", "lacks the key ED"),
+    "no number": (
+        lambda f: (f / "Info.cfg").write_text("ED: one\nES: 12\n", encoding="utf-8"),
+        "Info.cfg",
+        "gives ED as 'one'",
+    ),
+    "not a list": (lambda f: (f / "Info.cfg").write_text("<html>\n", encoding="utf-8"), "Info.cfg", "not a list of"),
     "binary": (lambda f: (f / "Info.cfg").write_bytes(b"\xff\xfe\x00"), "Info.cfg", "cannot be read"),
     "no frame": (lambda f: (f / "patient002_frame12.nii.gz").unlink(), "patient002_frame12.nii.gz", "no such file"),
     "no label": (lambda f: (f / "patient002_frame01_gt.nii.gz").unlink(), "", "case patient002_ED has no label file"),

@@ -84,7 +84,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     for frame in (1, 9):
         images.save(cine / f"patient001_frame{frame:02d}.nii.gz", image, images.affine(spacing_mm=(1.5, 1.5, 8.0)))
         images.save(cine / f"patient001_frame{frame:02d}_gt.nii.gz", label, images.affine(spacing_mm=(1.5, 1.5, 8.0)))
-    (cine / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: MINF\n")
+    (cine / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: MINF\n", encoding="utf-8")
     return {"mscmr": root / "mscmr", "acdc": root / "acdc"}
 
 

@@ -140,7 +140,7 @@ def test_a_patient_on_two_sides_is_refused():
 
 def test_listed_splits(tmp_path):
     path = tmp_path / "splits_final.json"
-    path.write_text(json.dumps([{"train": ["p00_ED", "p00_ES", "p01"], "val": ["p02_ES"]}]))
+    path.write_text(json.dumps([{"train": ["p00_ED", "p00_ES", "p01"], "val": ["p02_ES"]}]), encoding="utf-8")
     assert folds.read(path, records(), 0) == folds.Split(("p00", "p01"), ("p02",))
     for content, words in {
         '[{"train": ["p00_ED"], "val": ["p00_ES"]}]': "patient p00 both in train and in val",
@@ -152,7 +152,7 @@ def test_listed_splits(tmp_path):
         "[]": "lists 0 splits, fold 0 is not among them",
         "[{": "not readable JSON",
     }.items():
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match=words) as caught:
             folds.read(path, records(), 0)
         assert caught.value.where == str(path)
@@ -163,16 +163,16 @@ def test_listed_splits(tmp_path):
 def test_the_work_directory_keeps_its_split(tmp_path):
     chosen = folds.split(records(), 3, 1)
     folds.keep(tmp_path / "run", chosen)
-    written = (tmp_path / "run" / folds.FILE).read_text()
+    written = (tmp_path / "run" / folds.FILE).read_text(encoding="utf-8")
     assert {side: tuple(ids) for side, ids in json.loads(written).items()} == chosen._asdict()
     folds.keep(tmp_path / "run", chosen)
-    assert (tmp_path / "run" / folds.FILE).read_text() == written
+    assert (tmp_path / "run" / folds.FILE).read_text(encoding="utf-8") == written
     with pytest.raises(InputError, match=r"another split than this run's: \d+ patients differ"):
         folds.keep(tmp_path / "run", folds.split(records(), 3, 2))
     overlapping = json.dumps({"train": ["p00", "p01"], "val": ["p01"], "test": []})
-    (tmp_path / "run" / folds.FILE).write_text(overlapping)
+    (tmp_path / "run" / folds.FILE).write_text(overlapping, encoding="utf-8")
     with pytest.raises(InputError, match="patient p01 both in train and in val"):
         folds.keep(tmp_path / "run", chosen)
-    (tmp_path / "run" / folds.FILE).write_text("[1")
+    (tmp_path / "run" / folds.FILE).write_text("[1", encoding="utf-8")
     with pytest.raises(InputError, match="not readable JSON"):
         folds.keep(tmp_path / "run", chosen)

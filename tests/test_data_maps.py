@@ -40,13 +40,15 @@ def test_files_are_matched_by_name_and_values_become_classes(folders):
 def test_a_data_set_description_names_the_values(folders):
     pred, truth = folders
     labels = {"background": 0, "RV": 1, "Myo": 2, "LV": 3, "ignore": 4}
-    (truth.parent / "dataset.json").write_text(json.dumps({"labels": labels}))
+    (truth.parent / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
     assert maps.find(pred, truth).dataset.classes == ("background", "RV", "Myo", "LV")
 
 
 def test_a_description_beside_the_predictions_counts_too(folders):
     pred, truth = folders
-    (pred / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "wall": 1, "pool": 3}}))
+    (pred / "dataset.json").write_text(
+        json.dumps({"labels": {"background": 0, "wall": 1, "pool": 3}}), encoding="utf-8"
+    )
     assert maps.find(pred, truth).dataset.classes == ("background", "wall", "pool")
 
 
@@ -109,15 +111,15 @@ def _empty(pred, truth):
 
 
 def _no_names(pred, truth):
-    (truth / "dataset.json").write_text('{"labels": ["RV"]}')
+    (truth / "dataset.json").write_text('{"labels": ["RV"]}', encoding="utf-8")
 
 
 def _no_background(pred, truth):
-    (truth / "dataset.json").write_text('{"labels": {"RV": 1}}')
+    (truth / "dataset.json").write_text('{"labels": {"RV": 1}}', encoding="utf-8")
 
 
 def _unnamed(pred, truth):
-    (truth / "dataset.json").write_text('{"labels": {"background": 0, "RV": 1}}')
+    (truth / "dataset.json").write_text('{"labels": {"background": 0, "RV": 1}}', encoding="utf-8")
 
 
 def _image(pred, truth):

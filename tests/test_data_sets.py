@@ -60,7 +60,7 @@ def test_folder_groups_sequences_and_passes_over_the_rest(tmp_path):
     for name in ("a_LGE.nii.gz", "a_T2.nii.gz", "b.nrrd", "c.mha", ".hidden.nii", "a_LGE_manual.nii.gz"):
         path = tmp_path / name
         path.write_bytes(formats.encode(path, images.image(), images.affine()))
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     data = dataset("folder")
     records = data.find(tmp_path)
     assert [(r.id, list(r.images)) for r in records] == [

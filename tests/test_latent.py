@@ -71,8 +71,8 @@ def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp
     (row,) = csv.DictReader((tmp_path / "latent.csv").read_text(encoding="utf-8").splitlines())
     assert int(row["code"]) == 3 and int(row["shapes"]) == len(shapes) > 1
     assert float(row["dice_restored"]) == pytest.approx(both.mean())
-    assert json.loads((tmp_path / "latent.json").read_text())["about"]["code"] == 3
-    assert "Chosen: a code of 3" in (tmp_path / "latent.md").read_text()
+    assert json.loads((tmp_path / "latent.json").read_text(encoding="utf-8"))["about"]["code"] == 3
+    assert "Chosen: a code of 3" in (tmp_path / "latent.md").read_text(encoding="utf-8")
     assert (tmp_path / "latent.png").stat().st_size > 1000
     with pytest.raises(InputError, match="validation part: 0 shapes"):
         latent.measure(tmp_path / "code3", [np.full((4, 48, 48), 255, np.uint8)])

@@ -20,7 +20,7 @@ ROWS = [
 def test_json_round_trip(tmp_path: Path):
     file = tmp_path / "rows.json"
     records.write_json(file, ROWS, {"split": "test"})
-    json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     about, rows = records.read_json(file)
     assert about == {"split": "test"}
     assert rows[:2] == ROWS[:2]
@@ -30,7 +30,7 @@ def test_json_round_trip(tmp_path: Path):
 def test_csv_round_trip(tmp_path: Path):
     file = tmp_path / "rows.csv"
     records.write_csv(file, ROWS)
-    with file.open(newline="") as opened:
+    with file.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
     assert list(rows[0]) == list(ROWS[0])
     assert float(rows[0]["dice"]) == 0.1 + 0.2
@@ -52,7 +52,7 @@ def test_failure_leaves_the_old_file_alone(tmp_path: Path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": [1], "about": {}}', '{"rows": []}'])
 def test_other_files_are_refused_by_name(tmp_path: Path, text: str):
     file = tmp_path / "rows.json"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"rows\.json: not a file of measured rows"):
         records.read_json(file)
 

@@ -247,7 +247,7 @@ def test_mscmr_layout_reopens_with_geometry_groups_and_splits(tmp_path):
 
 def test_table_of_cases_holds_the_truth(tmp_path):
     phantom.write(tmp_path, "mscmr", 1, 5, **COARSE)
-    with (tmp_path / "cases.csv").open(newline="") as file:
+    with (tmp_path / "cases.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     exam = phantom.simulate(5, 0, "LGE", twin=False, **COARSE)
     assert (row["id"], row["group"], row["pathology"]) == ("patient1", exam.group, exam.pathology)
@@ -272,7 +272,7 @@ def test_myops_layout_carries_scar_and_oedema_on_one_grid(tmp_path):
 def test_acdc_layout_has_two_frames_their_numbers_and_the_beat(tmp_path):
     phantom.write(tmp_path, "acdc", 1, 5, frames=8, **COARSE)
     folder = tmp_path / "patient001"
-    info = dict(line.split(": ") for line in (folder / "Info.cfg").read_text().splitlines())
+    info = dict(line.split(": ") for line in (folder / "Info.cfg").read_text(encoding="utf-8").splitlines())
     beat = nib.load(folder / "patient001_4d.nii.gz")
     assert beat.shape[3] == int(info["NbFrame"]) == 8
     cavity = []
@@ -392,7 +392,7 @@ def test_lasc_layout(tmp_path):
     np.testing.assert_array_equal(image.affine, np.diag([-3, -3, 2.5, 1]))
     np.testing.assert_array_equal(image.data, np.clip(np.rint(expected.image), 0, 255))
     np.testing.assert_array_equal(label.data, 255 * expected.label)
-    with written[2].open(newline="") as file:
+    with written[2].open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert (row["id"], row["group"]) == ("patient001", patient.group_of(4, 0))
     assert float(row["la_ml"]) == pytest.approx((label.data == 255).sum() * 22.5e-3, abs=1e-3)

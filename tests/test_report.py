@@ -77,7 +77,7 @@ def test_every_part_is_there(made):
 
 
 def test_a_miss_is_named(made):
-    with (made / "tables" / "misses.csv").open() as file:
+    with (made / "tables" / "misses.csv").open(encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
             ["method", "case", "structure", "status"],
             ["far", "patient5", "RV", "missed"],
@@ -98,7 +98,7 @@ def test_an_evaluation_under_other_anatomical_checks_is_refused(evaluations, tmp
 
 
 def test_the_published_figure_stands_beside_ours(made):
-    with (made / "tables" / "dice-beside-the-published-figures.csv").open() as file:
+    with (made / "tables" / "dice-beside-the-published-figures.csv").open(encoding="utf-8") as file:
         header, near, far = list(csv.reader(file))
     assert near[header.index("LV, paper")] == "0.321" and near[header.index("mean, paper")] == "0.654"
     assert far[header.index("LV, paper")] == "-"

@@ -79,7 +79,7 @@ def write_label(path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[
 def lock(workdir: Path) -> Iterator[None]:
     """Holds `workdir`, made if missing, until the process ends; InputError if another run holds it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / LOCK).open("a+") as stream:
+    with (workdir / LOCK).open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

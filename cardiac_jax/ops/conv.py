@@ -4,10 +4,12 @@ One function each. On a CPU they run in the form that XLA compiles best, elsewhe
 operation; the two agree to rounding. Both are bilinear, so one gradient rule serves every form: the
 vector-Jacobian product of that form with respect to one argument, the other one held.
 
+Transposed convolutions are, everywhere, convolutions of stride 1 to prod(strides) * Cout channels, then depth-to-space
+(sub-pixel form; with kernel 2, stride 2 it is one matrix product). On a GPU the kernel gradient of
+`lax.conv_transpose` is no form that cuDNN knows: it runs as a convolution with a window as large as the image.
+
 Forms used on a CPU
 - stride > 1: space-to-depth, then a convolution of stride 1 with a rearranged kernel;
-- transposed: a convolution of stride 1 to prod(strides) * Cout channels, then depth-to-space (sub-pixel form;
-  with kernel 2, stride 2 it is one matrix product);
 - kernel 1: a matrix product;
 - one input channel: a sum of shifted multiply-adds;
 - three spatial axes: depth folded into the batch, its taps concatenated on the channels slab by slab (training) or
@@ -107,11 +109,6 @@ def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:
     )
 
 
-def _stock_transpose(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
-    space = "DHW"[3 - len(static) :]
-    return lax.conv_transpose(x, kernel, static, "SAME", dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"))
-
-
 # ---------------------------------------------------------------------------------------------- rearrangement
 
 
@@ -186,8 +183,11 @@ def _strided(x: Array, kernel: Array, static: Geometry) -> Array:
     return _cpu_conv(space_to_depth(_pad_space(x, tuple(fits)), strides), kernel, plain)
 
 
-def _subpixel(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
-    """Output s q + r gathers input q + u through tap t = s u + a - r; a: zeros before the dilated input."""
+def _subpixel(x: Array, kernel: Array, static: tuple[int, ...], plain: Callable = _cpu_conv) -> Array:
+    """Output s q + r gathers input q + u through tap t = s u + a - r; a: zeros before the dilated input.
+
+    `plain` is the convolution of stride 1.
+    """
     fill, pads = [], []
     for k, s in zip(kernel.shape, static, strict=False):
         a = k - 1 if s > k - 1 else -(-(k + s - 2) // 2)
@@ -201,7 +201,7 @@ def _subpixel(x: Array, kernel: Array, static: tuple[int, ...]) -> Array:
     blocks = jnp.moveaxis(blocks, 2 * rank, rank)
     kernel = blocks.reshape(*blocks.shape[:rank], kernel.shape[-2], prod(static) * kernel.shape[-1])
     ones = (1,) * rank
-    return depth_to_space(_cpu_conv(x, kernel, Geometry(ones, tuple(pads), ones)), static)
+    return depth_to_space(plain(x, kernel, Geometry(ones, tuple(pads), ones)), static)
 
 
 def _plane(x: Array, kernel: Array, pads: Pads, dilation: tuple[int, ...]) -> Array:
@@ -267,4 +267,4 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 _conv = _bilinear(_stock_conv, _cpu_conv, partial(_cpu_conv, inference=True))
-_conv_transpose = _bilinear(_stock_transpose, _subpixel, _subpixel)
+_conv_transpose = _bilinear(partial(_subpixel, plain=_stock_conv), _subpixel, _subpixel)

@@ -20,11 +20,13 @@ from cardiac_jax.post.tally import Tally
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import results, run
 from cardiac_jax.runs.predict import predict_case, refuse_without_prior, say_lost
+from cardiac_jax.train import parallel
 
 LATE = "LGE"
 """The sequence whose intensities tell core scar."""
 
 
+@parallel.on_host()
 def evaluate(
     workdir: Path,
     out: Path,
@@ -101,6 +103,7 @@ def evaluate(
     return evaluated
 
 
+@parallel.on_host()
 def evaluate_maps(
     pred: Path,
     truth: Path,

@@ -23,6 +23,7 @@ from cardiac_jax.metrics.table import Cell, Table, to_markdown, to_rich
 from cardiac_jax.ops.mixture_size import Curves
 from cardiac_jax.runs import run
 from cardiac_jax.systems.prior import AUTOENCODER
+from cardiac_jax.train import parallel
 from cardiac_jax.types import Config
 
 BANK = 1000  # codes are drawn for the share of valid ones only
@@ -72,6 +73,7 @@ def held_out_labels(config: Config, console: Console) -> list[np.ndarray]:
     return [case.label for case in cases if case.label is not None]
 
 
+@parallel.on_host()
 def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
     """The prior of a trained run, measured on `labels`.
 

@@ -18,6 +18,7 @@ from cardiac_jax.post.finish import finish
 from cardiac_jax.post.valid import Slices
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import run
+from cardiac_jax.train import parallel
 from cardiac_jax.train.predict import predict_grid
 
 
@@ -68,6 +69,7 @@ def say_lost(console: Console) -> Callable[[int], None]:
     return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
 
 
+@parallel.on_host()
 def predict_folder(
     workdir: Path,
     images: Path,

@@ -14,8 +14,10 @@ from cardiac_jax.post.tally import Tally
 from cardiac_jax.post.valid import MODES, make_valid
 from cardiac_jax.progress import shown
 from cardiac_jax.runs import run
+from cardiac_jax.train import parallel
 
 
+@parallel.on_host()
 def project_folder(
     workdir: Path,
     source: Path,

@@ -50,7 +50,7 @@ class Log:
             return
         text = "".join(json.dumps(line) + "\n" for line in kept)
         atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
         self._board = _tensorboard(Path(workdir)) if tensorboard else None
 
     def write(self, step: int, **values: Any) -> None:

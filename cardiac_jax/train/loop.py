@@ -97,7 +97,8 @@ def train(
                     # --- what no gradient can learn, once, from the whole training set
                     if step == end and stage.fit is not None:
                         bar.update(task, completed=step - start, note="fitting")
-                        state, figures = fit(stage, parallel.fetch(state), own.arrays)
+                        with parallel.on_host():
+                            state, figures = fit(stage, parallel.fetch(state), own.arrays)
                         state = parallel.replicate(state)
                         lines.write(step, stage=stage.name, split="fit", **figures)
                         shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())

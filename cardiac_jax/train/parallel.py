@@ -4,8 +4,9 @@ Batches are laid out `[devices, batch / devices, ...]`; the state has no device 
 whatever the number of devices, and a step compiles once.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -102,6 +103,21 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
         name: jax.device_put(value.reshape(local, share, *value.shape[1:]), _sharding(AXIS))
         for name, value in mine.items()
     }
+
+
+@contextlib.contextmanager
+def on_host() -> Iterator[None]:
+    """Runs on the processor what is not placed on an accelerator already; as a decorator too.
+
+    For many small steps in a row (flood fills, hulls, expectation-maximisation), each of which an accelerator must be
+    asked for. Changes nothing where the processor is the device, or JAX was told to leave it alone.
+    """
+    try:
+        host = None if jax.default_backend() == "cpu" else jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names accelerators only
+        host = None
+    with jax.default_device(host) if host else contextlib.nullcontext():
+        yield
 
 
 def compile_train(

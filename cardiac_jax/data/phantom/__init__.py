@@ -45,7 +45,7 @@ def find(root: Path) -> list[Record]:
     table = root / "cases.csv"
     if not table.is_file():
         return records
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         groups = {row["id"]: row["group"] for row in csv.DictReader(file)}
     return [replace(record, group=groups.get(record.patient)) for record in records]
 
