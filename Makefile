@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python -m launch.demo
 
+# In a locale that knows ASCII only, so that a file opened without its encoding fails here first.
 test: lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

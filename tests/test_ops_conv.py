@@ -1,5 +1,6 @@
 """The fast forms against the plain `lax` operations in float64: values and both gradients to 1e-12."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
+from cardiac_jax.ops import conv as form
 from cardiac_jax.ops import conv_depth
 from cardiac_jax.ops.again import wait
 from cardiac_jax.ops.compiler import accepted, compiler_options
@@ -131,7 +133,28 @@ def test_conv_transpose(size, kernel, strides):
     def stock(x, k):
         return lax.conv_transpose(x, k, strides, "SAME", dimension_numbers=names(len(size)))
 
-    assert_same(lambda x, k: conv_transpose(x, k, strides=strides), stock, normal(2, *size, 3), normal(*kernel, 3, 4))
+    given = normal(2, *size, 3), normal(*kernel, 3, 4)
+    assert_same(lambda x, k: conv_transpose(x, k, strides=strides), stock, *given)
+    elsewhere = partial(form._subpixel, static=strides, plain=form._stock_conv)  # what other platforms run
+    assert_same(elsewhere, stock, *given)
+
+
+@pytest.mark.parametrize("size, kernel, strides", [((8, 8), (2, 2), (2, 2)), ((9, 9), (7, 7), (3, 3))])
+def test_on_a_gpu_no_transposed_convolution_dilates_an_image(size, kernel, strides):
+    """cuDNN knows no kernel gradient of one that does: XLA then slides a window as large as the image."""
+
+    def dilated(transpose: Callable) -> int:
+        def loss(x, k):
+            return (transpose(x, k) ** 2).sum()
+
+        step = jax.jit(jax.value_and_grad(loss, (0, 1))).trace(jnp.zeros((1, *size, 3)), jnp.zeros((*kernel, 3, 4)))
+        lowered = step.lower(lowering_platforms=("cuda",)).as_text()
+        assert "stablehlo.convolution" in lowered
+        return len(re.findall(r"lhs_dilate = \[(?!1, 1\])", lowered))
+
+    assert dilated(partial(conv_transpose, strides=strides)) == 0
+    names_ = names(2)
+    assert dilated(lambda x, k: lax.conv_transpose(x, k, strides, "SAME", dimension_numbers=names_)) > 0
 
 
 def test_conv_transpose_refuses_gaps():

@@ -121,6 +121,27 @@ def test_devices_agree_to_the_bit(runs):
 # --- placement
 
 
+def test_small_steps_run_on_the_processor_of_a_machine_with_an_accelerator(monkeypatch):
+    """The last of the eight devices stands for that processor; what is placed already stays where it is."""
+    placed = jax.device_put(np.zeros(2), jax.devices()[1])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda backend=None: jax.devices()[-1:] if backend == "cpu" else [])
+    with parallel.on_host():
+        assert jax.jit(lambda x: x + 1)(np.zeros(2)).devices() == set(jax.devices()[-1:])
+        assert jax.jit(lambda x: x + 1)(placed).devices() == {jax.devices()[1]}
+    assert jax.jit(lambda x: x + 1)(np.zeros(2)).devices() == {jax.devices()[0]}
+
+
+def test_without_a_processor_backend_they_run_where_all_else_does(monkeypatch):
+    def none(backend: str) -> None:
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", none)
+    with parallel.on_host():
+        assert jax.jit(lambda x: x + 1)(np.zeros(2)).devices() == {jax.devices()[0]}
+
+
 def test_a_batch_that_does_not_divide_is_padded():
     rows = np.arange(11, dtype=np.float32)
     placed = parallel.shard({"x": rows, "image": np.tile(rows[:, None], (1, 3))})
