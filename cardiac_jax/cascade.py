@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from cardiac_jax.losses.overlap import IGNORE
 from cardiac_jax.ops import roi
 from cardiac_jax.ops.gradcam import gradcam
+from cardiac_jax.ops.largest import largest
 from cardiac_jax.passes import call, chain, pure, random, read
 from cardiac_jax.types import Array, Net, Pass, Values, Variables
 
@@ -43,6 +44,18 @@ def blocks(x: Array, window: Sequence[int]) -> Array:
     n = len(window)
     moved = split.transpose(0, *range(2, 2 * n + 1, 2), *range(1, 2 * n, 2), 2 * n + 1)
     return moved.reshape(x.shape[0], -1, *moved.shape[n + 1 :])
+
+
+def largest_piece(logits: str) -> Pass:
+    """`<logits> [B, *S, 1], real [B, Z] -> heat`: 1 in the largest piece found, 0 elsewhere.
+
+    `real` is 0 in slices of padding. No loss teaches a localiser about them: whatever it finds there is nothing.
+    """
+
+    def found(logits: Array, real: Array) -> Array:
+        return largest((logits[..., 0] > 0) & (real > 0)[..., None, None]).astype(jnp.float32)
+
+    return pure(found, [logits, "real"], "heat")
 
 
 def heat_map(net: Net, reads: str, classes: Sequence[int]) -> Pass:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cardiac_jax import systems
+from cardiac_jax import cascade, systems
 from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.data.pipeline import Examples, batch_of
@@ -225,7 +225,9 @@ def test_nothing_is_found_in_slices_of_padding():
     logits[:, 1, 1:3, 1:3] = 1
     logits[:, 2] = 1  # padding, all of it called ventricle
     real = np.array([[1, 1, 0], [1, 1, 1]], np.float32)
-    found = np.asarray(acsnet.found_ventricle(jnp.asarray(logits), jnp.asarray(real)))
+    values = {"low_logits": jnp.asarray(logits), "real": jnp.asarray(real)}
+    piece = cascade.largest_piece("low_logits")
+    found = np.asarray(piece({}, values, key=jax.random.key(0), train=frozenset())[0]["heat"])
     np.testing.assert_array_equal(found[0], logits[0, ..., 0] * [[[0]], [[1]], [[0]]] > 0)
     np.testing.assert_array_equal(found[1], logits[1, ..., 0] > 0)
 

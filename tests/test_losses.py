@@ -17,7 +17,7 @@ import pytest
 
 from cardiac_jax import losses
 from cardiac_jax.loss import term
-from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position
+from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position, regions
 from cardiac_jax.types import Loss
 
 K, B = 3, 4
@@ -154,6 +154,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
             pools=True,
         ),
     ),
+    "regions.region_loss": (Row(regions.region_loss([(0, 1), (2,), (1,)], 0.6), scores, extreme_scores),),
     "latent.code_distance": (comparing(latent.code_distance),),
     "latent.squared_frobenius": (comparing(latent.squared_frobenius),),
     "position.position_error": (

@@ -12,30 +12,25 @@ Volumes are cases; networks see their slices. What the prior does to a label map
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
 from cardiac_jax import cascade
 from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.description import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.loss import term, total
-from cardiac_jax.losses.overlap import IGNORE, mask_overlap, tversky
-from cardiac_jax.losses.pixelwise import balanced_cross_entropy
+from cardiac_jax.losses.overlap import IGNORE
+from cardiac_jax.losses.regions import region_loss
 from cardiac_jax.nets.resunet import LEVELS, resunet
 from cardiac_jax.ops.intensity import scaled_to_region, unit_range
-from cardiac_jax.ops.largest import largest
 from cardiac_jax.passes import by_slice, call, chain, pure
 from cardiac_jax.post.valid import MODES
 from cardiac_jax.structures import Structures, structures
 from cardiac_jax.systems.parts import augment, phase, precision
 from cardiac_jax.systems.prior import prior
 from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Array, Config, Loss, Net, Objective, Pass, Stage, System
+from cardiac_jax.types import Array, Config, Net, Objective, Pass, Stage, System
 
 ENHANCED = "scar"
-Groups = Sequence[Sequence[int]]
-"""Structures as sets of classes."""
 
 
 def build(config: Config, data: Description) -> System:
@@ -67,7 +62,7 @@ def build(config: Config, data: Description) -> System:
     )
     find = _by_slice_call(localiser, "low", "low_logits")
     locate = chain(
-        pure(found_ventricle, ["low_logits", "real"], "heat"),
+        cascade.largest_piece("low_logits"),
         cascade.locate(box, size, config.localiser.floor),
         pure(lambda heat: cascade.repeated(heat, window), ["heat"], "region"),
     )
@@ -81,8 +76,8 @@ def build(config: Config, data: Description) -> System:
     share = config.data.real_share
     draws = {"draws": "real_case", "share": share} if config.data.lge_like and share else {}
 
-    coarse = Objective(find, _loss("low_logits", "low_label", [located], config.loss.beta_ventricle))
-    fine = Objective(segment, _loss("logits", "label", groups, config.loss.beta_wall))
+    coarse = Objective(find, region_loss([located], config.loss.beta_ventricle, logits="low_logits", label="low_label"))
+    fine = Objective(segment, region_loss(groups, config.loss.beta_wall))
     localise = phase("localise", ("localiser",), coarse, config.optim, config.localiser.steps)
     segments = phase("segment", ("segmenter",), fine, config.optim, config.train.steps)
     stages = (
@@ -105,14 +100,6 @@ def build(config: Config, data: Description) -> System:
 def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
     """The numbers of those `names` that a data set has."""
     return tuple(k for k, name in enumerate(classes) if name in names)
-
-
-def found_ventricle(logits: Array, real: Array) -> Array:
-    """Logits `[B, Z, h, w, 1]`, slices that are no padding `[B, Z]` -> the largest piece found, float32 `[B, Z, h, w]`.
-
-    No loss teaches the localiser about slices of padding: whatever it finds there is nothing.
-    """
-    return largest((logits[..., 0] > 0) & (real > 0)[..., None, None]).astype(jnp.float32)
 
 
 def _refuse(config: Config, data: Description, kind: Structures) -> None:
@@ -141,23 +128,6 @@ def _refuse(config: Config, data: Description, kind: Structures) -> None:
 
 def _by_slice_call(net: Net, image: str, logits: str) -> Pass:
     return by_slice(call(net, [image], [logits, "bottleneck"]), [image], [logits])
-
-
-def _loss(logits: str, label: str, groups: Groups, beta: float) -> Loss:
-    """The mean of a balanced cross-entropy and of one minus Tversky's index; beta weighs false positives."""
-
-    def truth(label: Array) -> Array:
-        return jnp.stack([jnp.isin(label, jnp.asarray(group)) for group in groups], -1).astype(jnp.float32)
-
-    def pixels(logits: Array, label: Array) -> Array:
-        return 0.5 * balanced_cross_entropy(logits, truth(label), label != IGNORE, beta)
-
-    def overlaps(logits: Array, label: Array) -> Array:
-        counts = mask_overlap(jax.nn.sigmoid(logits), truth(label), label != IGNORE)
-        return 0.5 * (1.0 - tversky(counts, beta).mean())
-
-    reads = {"logits": logits, "label": label}
-    return total(cross=term(pixels, **reads), tversky=term(overlaps, **reads))
 
 
 def _drawn(logits: Array, region: Array, kind: Structures, data: Description) -> Array:
