@@ -137,6 +137,21 @@ def test_the_restart_of_highest_likelihood_is_kept():
     assert fit.log_likelihood == pytest.approx(_expected_log_prob(fit.mixture, x).mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize("used", (1, 3, 5))
+def test_a_part_of_the_components_is_fitted_as_if_there_were_no_others(used):
+    x = jnp.asarray(np.random.default_rng(4).normal(size=(200, 3)) * [1.0, 2.0, 0.5], jnp.float32)
+    alone = gmm.fit(jax.random.key(5), x, used, restarts=3)
+    among = gmm.fit(jax.random.key(5), x, 5, restarts=3, used=jnp.int32(used))
+    assert among.steps == alone.steps
+    np.testing.assert_allclose(among.restarts, alone.restarts, rtol=1e-5)
+    for part, whole in zip(alone.mixture, among.mixture, strict=True):
+        np.testing.assert_allclose(whole[:used], part, rtol=1e-4, atol=1e-5)
+    assert not np.any(among.mixture.weights[used:])
+    np.testing.assert_allclose(gmm.log_prob(among.mixture, x), gmm.log_prob(alone.mixture, x), rtol=1e-4, atol=1e-5)
+    both = adjusted_aic(among.mixture, x, used=jnp.int32(used)), adjusted_aic(alone.mixture, x)
+    np.testing.assert_allclose(*both, rtol=1e-5)
+
+
 def test_likelihood_rises_with_every_step_and_ends_by_tolerance():
     _, x = _data(7, 500, 4, 3)
     begin = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(500), 4, 1e-6)

@@ -80,6 +80,7 @@ def fit(
     tol: float | Array = 1e-5,
     ridge: float | Array = 1e-6,
     weight: Array | None = None,
+    used: Array | None = None,
 ) -> Fit:
     """Fits `k` components to `x [n, d]` by EM from several k-means++ starts at once.
 
@@ -88,17 +89,19 @@ def fit(
       tol: a restart ends when a step raises the mean log-likelihood by less.
       ridge: added to the diagonal of every covariance, in units of the mean variance of `x`.
       weight: `[n]`, 0 leaves a point out; all 1 if None.
+      used: scalar, fits only the first `used` of the k components, as a fit of so many would; the others weigh
+        nothing. One compiled program then serves every number up to k.
     """
     x = x.astype(jnp.float32)
     weight = jnp.ones(len(x), x.dtype) if weight is None else weight.astype(x.dtype)
-    starts = jax.vmap(lambda key: start(key, x, weight, k, ridge))(jax.random.split(key, restarts))
+    starts = jax.vmap(lambda key: start(key, x, weight, k, ridge, used))(jax.random.split(key, restarts))
     mixtures, values, taken = jax.vmap(lambda begin: em(begin, x, weight, steps, tol, ridge))(starts)
     best = jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, values))
     return Fit(jax.tree.map(lambda leaf: leaf[best], mixtures), values[best], taken[best], values)
 
 
 @partial(jax.jit, static_argnames="k")
-def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array) -> Mixture:
+def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array, used: Array | None = None) -> Mixture:
     """k-means++ (Arthur and Vassilvitskii 2007): centres far apart, their clusters, one pooled covariance."""
     keys = jax.random.split(key, k)
 
@@ -113,7 +116,10 @@ def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array) -> 
     first = x[jax.random.categorical(keys[0], jnp.log(weight))]
     centres = jnp.zeros((k, x.shape[1]), x.dtype).at[0].set(first)
     centres, _ = lax.fori_loop(1, k, choose, (centres, square(first)))
-    cluster = jnp.argmin(lax.map(square, centres), axis=0)
+    squares = lax.map(square, centres)
+    if used is not None:
+        squares = jnp.where(jnp.arange(k)[:, None] < used, squares, jnp.inf)
+    cluster = jnp.argmin(squares, axis=0)
     sizes = jnp.zeros(k, x.dtype).at[cluster].add(weight)
     sums = jnp.zeros_like(centres).at[cluster].add(weight[:, None] * x)
     means = jnp.where(sizes[:, None] > 0, sums / jnp.maximum(sizes, _LEAST)[:, None], centres)

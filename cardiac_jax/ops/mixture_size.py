@@ -39,7 +39,8 @@ def cross_validate(
     deal_key, fit_key = jax.random.split(key)
     fold = (np.asarray(jax.random.permutation(deal_key, int(group.max()) + 1)) % folds)[group]
     held_out = jnp.asarray(fold[None] == np.arange(folds)[:, None], jnp.float32)
-    curves = [_validate(jax.random.split(fit_key, folds), jnp.asarray(x), held_out, k=k, **options) for k in sizes]
+    keys, most = jax.random.split(fit_key, folds), max(sizes)
+    curves = [_validate(keys, jnp.asarray(x), held_out, jnp.int32(k), most=most, **options) for k in sizes]
     nll, aic = (np.stack([np.asarray(curve[i]) for curve in curves]) for i in (0, 1))
     return Curves(tuple(sizes), nll, aic)
 
@@ -58,33 +59,39 @@ def chosen(curves: Curves) -> int:
     return min(fitting) if fitting else curves.sizes[int(np.argmin(curves.nll.mean(1)))]
 
 
-def effective_parameters(mixture: Mixture) -> Array:
-    """Free parameters, those of each component scaled by Tr(S) / (d sigma_max(S)) of its covariance S.
+def effective_parameters(mixture: Mixture, used: Array | None = None) -> Array:
+    """Free parameters of the first `used` components (None: of all).
 
+    Those of each component are scaled by Tr(S) / (d sigma_max(S)) of its covariance S.
     The paper scales by the effective rank Tr(S) / sigma_max(S), between 1 and d, so as not to punish directions of
     next to no variance. Taken here as a share of d: a spherical mixture counts in full, as in Akaike's criterion.
     """
     k, d = mixture.means.shape
     spectrum = jnp.linalg.eigvalsh(covariances(mixture))
     share = spectrum.sum(1) / (d * spectrum[:, -1])
+    if used is not None:
+        k, share = used, jnp.where(jnp.arange(k) < used, share, 0.0)
     return share.sum() * (d + d * (d + 1) / 2) + k - 1
 
 
-def adjusted_aic(mixture: Mixture, x: Array, weight: Array | None = None) -> Array:
+def adjusted_aic(mixture: Mixture, x: Array, weight: Array | None = None, used: Array | None = None) -> Array:
     """Akaike's criterion of `x [n, d]` with `effective_parameters`, a scalar."""
     values = log_prob(mixture, x)
     total = values.sum() if weight is None else (values * weight).sum()
-    return 2 * effective_parameters(mixture) - 2 * total
+    return 2 * effective_parameters(mixture, used) - 2 * total
 
 
-@partial(jax.jit, static_argnames=("k", "restarts"))
-def _validate(keys: Array, x: Array, held_out: Array, *, k: int, **options: float) -> tuple[Array, Array]:
-    """NLL of the held-out points and AIC of the others: `keys [F]`, `held_out [F, n]` -> `[F]`, `[F]`."""
+@partial(jax.jit, static_argnames=("most", "restarts"))
+def _validate(keys: Array, x: Array, held_out: Array, k: Array, *, most: int, **options: float) -> tuple[Array, Array]:
+    """NLL of the held-out points and AIC of the others: `keys [F]`, `held_out [F, n]` -> `[F]`, `[F]`.
+
+    `k`, of at most `most`, is traced: compiling a program for every size takes far longer than running them.
+    """
 
     def one(fold: tuple[Array, Array]) -> tuple[Array, Array]:
         key, out = fold
-        mixture = fit(key, x, k, weight=1 - out, **options).mixture
+        mixture = fit(key, x, most, weight=1 - out, used=k, **options).mixture
         nll = -(log_prob(mixture, x) * out).sum() / out.sum()
-        return nll, adjusted_aic(mixture, x, 1 - out)
+        return nll, adjusted_aic(mixture, x, 1 - out, k)
 
     return lax.map(one, (keys, held_out))
