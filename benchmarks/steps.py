@@ -3,7 +3,7 @@
     python -m benchmarks.steps --config=experiments/acsnet.py:preset=paper [--kernels=10 --stage=segmentation]
 
 The steps are those of training, compiled the same way, on made-up hearts: no data is read. Printed for each stage:
-seconds to compile, milliseconds a step (mean of `--steps`, after two to warm up), memory of the program; with
+seconds to compile, milliseconds a step (mean of `--steps`, after two to warm up); with
 `--kernels`, where the device spent its time in three further steps, by kernel, from JAX's profiler (GPUs only).
 """
 
