@@ -26,13 +26,13 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from cardiac_jax.ops import anatomy
-from cardiac_jax.ops.mixture import Mixture, covariances, em, sample, start
-from cardiac_jax.ops.project import Bank, nearest, project, resample
+from cardiac_jax.anatomy import wall_check
+from cardiac_jax.anatomy.mixture import Mixture, covariances, em, sample, start
+from cardiac_jax.anatomy.projection import Bank, nearest, project, resample
 from tests import anatomy_reference as reference
 
 SPACING_MM, CODES, SLICES, GRID, BISECTIONS = 1.4, 16, 12, 16, 6
-LIMITS = anatomy.Limits()
+LIMITS = wall_check.Limits()
 Contestants = dict[str, Callable[[], object]]
 
 
@@ -94,7 +94,7 @@ def by_reference(mask: np.ndarray) -> bool:
 
 
 def check(masks: jax.Array) -> jax.Array:
-    return anatomy.check(masks, SPACING_MM, LIMITS).valid
+    return wall_check.check(masks, SPACING_MM, LIMITS).valid
 
 
 def checking(masks: np.ndarray) -> Contestants:

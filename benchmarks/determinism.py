@@ -24,7 +24,7 @@ def main() -> int:
     import jax
     import numpy as np
 
-    from cardiac_jax.runs.run import restore
+    from cardiac_jax.runs.restore import restore
 
     cli.required(CONFIG.value, "--config")
     workdir = Path(cli.required(WORKDIR.value, "--workdir"))

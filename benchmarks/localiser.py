@@ -23,12 +23,14 @@ REPEATS = flags.DEFINE_integer("repeats", 9, "runs of each")
 def main() -> None:
     import jax
 
-    from cardiac_jax import cascade, systems
-    from cardiac_jax.data import dataset, source
+    from cardiac_jax import systems
+    from cardiac_jax.core.passes import call
+    from cardiac_jax.data import cohort
     from cardiac_jax.data.load import load
+    from cardiac_jax.data.sets import dataset
     from cardiac_jax.errors import InputError
-    from cardiac_jax.passes import call
-    from cardiac_jax.runs.run import restore
+    from cardiac_jax.runs.restore import restore
+    from cardiac_jax.transforms import cascade
 
     trained = restore(Path(cli.required(WORKDIR.value, "--workdir")))
     config, data, variables = trained.config, trained.description, trained.variables
@@ -54,7 +56,7 @@ def main() -> None:
     inside, marked, lost = 0, 0, 0
     for record in chosen.find(Path(ROOT.value or config.data.root)):
         if record.patient in wanted:
-            ready = source.on_grid(load(record, chosen, data.sequences, labelled=True), data)
+            ready = cohort.on_grid(load(record, chosen, data.sequences, labelled=True), data)
             boxes = located(ready.image[None])
             held, every = cascade.covered(np.asarray(ready.label)[None], boxes["start"], box)
             inside, marked, lost = inside + int(held[0]), marked + int(every[0]), lost + int(boxes["found"][0] == 0)

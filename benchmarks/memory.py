@@ -14,8 +14,8 @@ the arguments (12 MB; 33 and 39 MB with 16 filters):
     16 filters                      1456    687   0.48
     16 filters, --batch=2           2891   1369   0.48
 
-Gradients differ by 4e-8 to 6e-8 of their norm. Before 3D convolutions went slab by slab (`ops/conv_depth.py`) and what
-is computed again waited for its turn (`ops/again.py`), the first row read 1721 and 1626, the second 1334 and 1408.
+Gradients differ by 4e-8 to 6e-8 of their norm. Before 3D convolutions went slab by slab (`ops/cpu/conv_depth.py`) and
+what is computed again waited for its turn (`ops/cpu/remat.py`), the first row read 1721 and 1626, the second 1334 and 1408.
 """
 
 from functools import partial
@@ -26,11 +26,11 @@ import optax
 from absl import flags
 
 from cardiac_jax import systems
-from cardiac_jax.data.description import Description
+from cardiac_jax.core.step import init_state, params_of
+from cardiac_jax.core.types import Array, System
+from cardiac_jax.data.spec import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.system import init_state, params_of
-from cardiac_jax.train.parallel import AXIS, compile_train
-from cardiac_jax.types import Array, System
+from cardiac_jax.train.devices import AXIS, compile_train
 from experiments import drunet
 from launch import cli
 

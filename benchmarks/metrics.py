@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cardiac_jax.data.case import CLASSES
-from cardiac_jax.data.formats import read
+from cardiac_jax.data.io.formats import read
+from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.metrics import surface
 from cardiac_jax.metrics.evaluate import evaluate_case
 

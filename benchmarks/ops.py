@@ -27,9 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax.nets import UNet
-from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, Dropout
-from cardiac_jax.ops.compiler import compiler_options
+from cardiac_jax.nets.layers import BatchNorm, Conv, ConvTranspose, Dropout
+from cardiac_jax.nets.unet import UNet
+from cardiac_jax.ops.cpu.compiler import compiler_options
 from cardiac_jax.ops.pool import max_pool
 
 CLASSES = 4

@@ -65,10 +65,10 @@ def main() -> None:
     import jax
 
     from cardiac_jax import systems
-    from cardiac_jax.data import dataset
-    from cardiac_jax.data.description import Description
-    from cardiac_jax.system import init_state
-    from cardiac_jax.train import parallel
+    from cardiac_jax.core.step import init_state
+    from cardiac_jax.data.sets import dataset
+    from cardiac_jax.data.spec import Description
+    from cardiac_jax.train import devices
 
     config = flags.FLAGS["config"].value
     classes = dataset(config.data.name, config.data.classes).classes
@@ -87,17 +87,17 @@ def main() -> None:
     )
     system = systems.build(config, described)
     whole = examples(config, max(config.train.batch_size, 2), len(classes), channels)
-    print(f"{config.system} {config.get('method', '')}, {config.model.dtype}, {parallel.describe()}")
+    print(f"{config.system} {config.get('method', '')}, {config.model.dtype}, {devices.describe()}")
     first = init_state(system, 0, ema=config.train.ema > 0)
     for stage in system.stages:
         if STAGE.value not in ("", stage.name):
             continue
-        state = parallel.replicate(jax.tree.map(lambda x: x.copy(), first))  # a step consumes its state
+        state = devices.replicate(jax.tree.map(lambda x: x.copy(), first))  # a step consumes its state
         arrays = stage.examples(whole) if stage.examples else whole
         size = stage.batch_size or config.train.batch_size
-        batch = parallel.shard({name: x[[i % len(x) for i in range(size)]] for name, x in arrays.items()})
+        batch = devices.shard({name: x[[i % len(x) for i in range(size)]] for name, x in arrays.items()})
         begin = time.perf_counter()
-        step = parallel.compile_train(stage, ema_decay=config.train.ema)
+        step = devices.compile_train(stage, ema_decay=config.train.ema)
         state, metrics = step(state, batch)
         jax.block_until_ready(metrics)
         first_s = time.perf_counter() - begin

@@ -15,8 +15,8 @@ Published figures: `PUBLISHED` below.
 
 from ml_collections import ConfigDict
 
+from cardiac_jax.core.types import Config
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.types import Config
 from experiments import common
 
 STUDY = {"acsnet": "lge_like=false", "acsnet_lge_like": "lge_like=true"}

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from cardiac_jax.core.types import Config
 from cardiac_jax.errors import InputError
-from cardiac_jax.types import Config
 
 
 def parse(arg: str | None, **choices: tuple[str, ...]) -> Config:

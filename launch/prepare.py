@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cardiac_jax.data import dataset
 from cardiac_jax.data.check import Findings, check
+from cardiac_jax.data.sets import dataset
 from cardiac_jax.errors import InputError
 from launch import cli
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _phantom(root: Path, layout: str, patients: int, seed: int) -> int:
-    from cardiac_jax.data import phantom
+    from cardiac_jax.data.sets import phantom
 
     phantom.write(root, layout, patients, seed)
     print(f"wrote {patients} patients to {root}")

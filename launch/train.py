@@ -23,16 +23,16 @@ PROCESS = flags.DEFINE_integer("process", 0, "which of them this is")
 
 def main() -> int:
     """0 when trained to the end, 128 + n when stopped by signal n."""
-    from cardiac_jax.data.files import lock
-    from cardiac_jax.runs import run
-    from cardiac_jax.train import parallel
+    from cardiac_jax.data.io.write import lock
+    from cardiac_jax.runs import train
+    from cardiac_jax.train import devices
 
     config, workdir = cli.required(CONFIG.value, "--config"), Path(cli.required(WORKDIR.value, "--workdir"))
     if COORDINATOR.value:
-        parallel.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    held = lock(workdir) if parallel.is_first_process() else contextlib.nullcontext()
+        devices.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    held = lock(workdir) if devices.is_first_process() else contextlib.nullcontext()
     with held:
-        stopped = run.train(config, workdir, cli.console)
+        stopped = train.train(config, workdir, cli.console)
     if stopped:
         cli.console.print(f"stopped and saved; the same command goes on from here: --workdir={workdir}")
         return 128 + stopped

@@ -1,4 +1,4 @@
-"""The anatomical check once more, one mask at a time, by scipy and scikit-image: the yardstick of `ops/anatomy.py`.
+"""The anatomical check once more, one mask at a time, by scipy and scikit-image: the yardstick of `wall_check.py`.
 
 Labelling by `scipy.ndimage.label`, convex hulls by Qhull, distances by the exact Euclidean distance transform,
 perimeter by `skimage.measure`. Everything happens within the bounding box of the mask and a frame of one pixel.
@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from skimage.measure import perimeter_crofton
 
-from cardiac_jax.ops.anatomy import Limits
+from cardiac_jax.anatomy.wall_check import Limits
 
 CORNERS = np.ones((3, 3), bool)
 REACH_PX = 16

@@ -1,4 +1,4 @@
-"""The criteria of a label map once more, one slice at a time, by scipy and scikit-image: `ops/criteria.py`'s yardstick.
+"""The criteria of a label map once more, one slice at a time, by scipy and scikit-image: `heart_check.py`'s yardstick.
 
 Labelling by `scipy.ndimage`, convex hulls by Qhull, distances by the exact Euclidean distance transform, perimeter by
 `skimage.measure`. Everything happens within the bounding box of the labels and a frame of one pixel.
@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import perimeter_crofton
 
-from cardiac_jax.ops.criteria import Limits
-from cardiac_jax.ops.criteria_measure import RV_REACH_PX, Measured
+from cardiac_jax.anatomy.heart_check import Limits
+from cardiac_jax.anatomy.heart_measure import RV_REACH_PX, Measured
 from tests.anatomy_reference import CORNERS, REACH_PX, hull_of
 
 RV, MYO, LV = 1, 2, 3

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax import anatomical
-from cardiac_jax.ops import criteria
-from cardiac_jax.ops.project import pack
-from cardiac_jax.types import Net
+from cardiac_jax.anatomy import anatomical_prior, heart_check
+from cardiac_jax.anatomy.projection import pack
+from cardiac_jax.core.types import Net
 
 SIZE, SPACING_MM = (48, 48), 2.0
 CLASSES = ("background", "RV", "Myo", "LV")
@@ -83,16 +82,16 @@ def bank(codes: np.ndarray) -> dict[str, jax.Array]:
         "weights": jnp.array([1.0, 0.0]),
         "means": jnp.zeros((2, CODES)),
         "cholesky": jnp.stack([jnp.eye(CODES)] * 2),
-        "limits": jnp.asarray([float(v) for v in criteria.DEFAULT]),
+        "limits": jnp.asarray([float(v) for v in heart_check.DEFAULT]),
         "nll": jnp.array([[3.0, 3.2], [2.9, 3.3]]),
         "aic": jnp.array([[9.0, 9.2], [9.4, 9.6]]),
         "accept_rate": jnp.asarray(0.5, jnp.float32),
     }
 
 
-def prior() -> anatomical.Prior:
+def prior() -> anatomical_prior.Prior:
     """A prior of those of 200 hearts that pass, small and large ones, with and without RV."""
     rng = np.random.default_rng(0)
     codes = rng.uniform((-3, -0.5, -6, -1), (3, 1, 2, 0), (200, CODES)).astype(np.float32)
-    passed = np.asarray(criteria.check(decoded(codes), SPACING_MM).valid)
-    return anatomical.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes[passed])}}, SPACING_MM)
+    passed = np.asarray(heart_check.check(decoded(codes), SPACING_MM).valid)
+    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes[passed])}}, SPACING_MM)

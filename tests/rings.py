@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax import anatomical
-from cardiac_jax.ops.anatomy import DEFAULT
-from cardiac_jax.types import Net
+from cardiac_jax.anatomy import anatomical_prior
+from cardiac_jax.anatomy.wall_check import DEFAULT
+from cardiac_jax.core.types import Net
 
 SIZE, SPACING_MM = (40, 40), 2.0
 CLASSES = ("background", "RV", "Myo", "LV")
@@ -78,12 +78,12 @@ def bank(codes: np.ndarray) -> dict[str, jax.Array]:
     }
 
 
-def prior(codes: np.ndarray | None = None) -> anatomical.Prior:
+def prior(codes: np.ndarray | None = None) -> anatomical_prior.Prior:
     """A prior of 60 rings, or of `codes`."""
     if codes is None:
         rng = np.random.default_rng(0)
         codes = np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1)
-    return anatomical.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, SPACING_MM)
+    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, SPACING_MM)
 
 
 def ring(

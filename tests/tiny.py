@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from cardiac_jax import systems
-from cardiac_jax.data import phantom
-from cardiac_jax.data.description import Description
+from cardiac_jax.core.types import Config, System
 from cardiac_jax.data.pipeline import Examples
-from cardiac_jax.types import Config, System
+from cardiac_jax.data.sets import phantom
+from cardiac_jax.data.spec import Description
 from experiments.srscn import get_config
 
 ROOT = Path(__file__).parents[1]
@@ -135,7 +135,7 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
 FORKS = """
 import json, os, runpy, sys, tempfile, traceback
 import launch.cli, experiments.srscn
-import cardiac_jax.report.build, cardiac_jax.runs.evaluate, cardiac_jax.runs.run, cardiac_jax.runs.study
+import cardiac_jax.report.build, cardiac_jax.runs.evaluate, cardiac_jax.runs.train, cardiac_jax.runs.study
 results = []
 for words in json.load(sys.stdin):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

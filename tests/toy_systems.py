@@ -9,15 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cardiac_jax import objectives
-from cardiac_jax.loss import term
+from cardiac_jax.core.loss import term
+from cardiac_jax.core.passes import random
+from cardiac_jax.core.step import init_state, train_step
+from cardiac_jax.core.types import Loss, Phase, Stage, System, TrainState, Values
 from cardiac_jax.losses.pixelwise import cross_entropy, exponential_logarithmic
-from cardiac_jax.passes import random
-from cardiac_jax.system import (
-    init_state,
-    train_step,
-)
-from cardiac_jax.types import Loss, Phase, Stage, System, TrainState, Values
+from cardiac_jax.transforms import terms
 from tests import toys
 
 K, AXIS = toys.CLASSES, "devices"
@@ -33,27 +30,27 @@ def system(axis_name: str | None = None, dropout: float = 0.0) -> System:
         toys.head(axis_name=axis_name, norm=True),
         toys.discriminator(axis_name=axis_name, norm=True),
     )
-    transforms = objectives.compose(
-        objectives.shape_prior(autoencoder, K, 0.1),
-        objectives.code_prior(autoencoder, K, lambda step: 0.1 * (1.0 + step)),
-        objectives.position(head, 0.1),
-        objectives.adversarial(discriminator, 0.1),
-        objectives.weight_decay(segmenter, 0.1),
+    transforms = terms.compose(
+        terms.shape_prior(autoencoder, K, 0.1),
+        terms.code_prior(autoencoder, K, lambda step: 0.1 * (1.0 + step)),
+        terms.position(head, 0.1),
+        terms.adversarial(discriminator, 0.1),
+        terms.weight_decay(segmenter, 0.1),
     )
     loss = exponential_logarithmic((1.0, 2.0, 3.0), axis_name=axis_name)
-    segment = transforms(objectives.segmentation(segmenter, loss))
+    segment = transforms(terms.segmentation(segmenter, loss))
     jitter = random(
         lambda keys, image: (image + jax.vmap(lambda key: 0.1 * jax.random.normal(key))(keys)[:, None, None, None],),
         ["image"],
         ["image"],
     )
-    prior = Phase("autoencode", ("autoencoder",), objectives.autoencoding(autoencoder, K), optax.sgd(0.1))
+    prior = Phase("autoencode", ("autoencoder",), terms.autoencoding(autoencoder, K), optax.sgd(0.1))
     phases = (
         Phase("segment", ("segmenter", "head"), segment, optax.sgd(0.1, momentum=0.9)),
-        Phase("discriminate", ("discriminator",), objectives.discrimination(discriminator, K), optax.sgd(0.1)),
+        Phase("discriminate", ("discriminator",), terms.discrimination(discriminator, K), optax.sgd(0.1)),
     )
     stages = (Stage("prior", 2, (prior,)), Stage("segmentation", 2, phases, jitter))
-    return System(nets, stages, objectives.segment(segmenter))
+    return System(nets, stages, terms.segment(segmenter))
 
 
 def plain(
@@ -61,9 +58,9 @@ def plain(
 ) -> tuple[System, Stage]:
     """A segmenter alone, in one stage of one phase."""
     net = toys.segmenter(**options)
-    phase = Phase("segment", ("segmenter",), objectives.segmentation(net, loss), tx or optax.sgd(0.5))
+    phase = Phase("segment", ("segmenter",), terms.segmentation(net, loss), tx or optax.sgd(0.5))
     stage = Stage("segmentation", 4, (phase,))
-    return System((net,), (stage,), objectives.segment(net)), stage
+    return System((net,), (stage,), terms.segment(net)), stage
 
 
 def step(stage: Stage, **options: Any) -> Callable[[TrainState, Values], tuple[TrainState, dict[str, Any]]]:

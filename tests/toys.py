@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax.nets.blocks import BatchNorm, Dropout
-from cardiac_jax.types import Net, Values
+from cardiac_jax.core.types import Net, Values
+from cardiac_jax.nets.layers import BatchNorm, Dropout
 
 SIZE, CLASSES, CODE = (4, 4), 3, 2
 QUICK = {"xla_backend_optimization_level": 0}  # halves the time to compile, which is most of a test on toys

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cardiac_jax.core.passes import random
+from cardiac_jax.core.types import Array, Pass
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops.geometry import affine_matrix, coordinates, quarter_turn_matrix, upsample
 from cardiac_jax.ops.warp import resample, resample_labels
@@ -120,6 +122,17 @@ def augment_batch(
 ) -> tuple[jax.Array, jax.Array | None]:
     """`augment` on each example of `image` [B, *S, C], `label` [B, *S], with its own key: `keys` [B]."""
     return jax.vmap(lambda x, y, k: augment(x, y, k, config))(image, label, keys)
+
+
+def augmentation(config: Augment) -> Pass:
+    """Warps image and label together, each example by its own key; everything else stays."""
+
+    def both(keys: Array, image: Array, label: Array) -> tuple[Array, Array]:
+        image, warped = augment_batch(image, label.astype(jnp.int32), keys, config)
+        assert warped is not None
+        return image, warped
+
+    return random(both, ["image", "label"], ["image", "label"])
 
 
 def slice_motion(

@@ -9,10 +9,6 @@ import numpy as np
 
 from cardiac_jax.errors import InputError
 
-CLASSES = ("background", "RV", "Myo", "LV")  # canonical label values 0, 1, 2, 3
-IGNORE = 255  # a voxel nobody annotated
-IN_WALL = ("oedema", "scar")  # classes that are myocardium too
-
 
 @dataclass(frozen=True)
 class Record:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE, Case, Dataset
-from cardiac_jax.data.folds import shared_patients
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.case import Case, Dataset
 from cardiac_jax.data.load import inspect
+from cardiac_jax.data.splits import shared_patients
 from cardiac_jax.errors import InputError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_jax.data import formats
 from cardiac_jax.data.case import Case, Dataset, Record
-from cardiac_jax.data.volume import Volume
+from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.errors import InputError
 
 SPACING_TOLERANCE = 1e-3  # relative

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.preprocess import Prepared
 from cardiac_jax.errors import InputError
-from cardiac_jax.losses.overlap import IGNORE
 
 
 class Examples(NamedTuple):

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data import resample
-from cardiac_jax.data.case import IGNORE, Case
-from cardiac_jax.data.contrast import clahe
+from cardiac_jax.data.case import Case
+from cardiac_jax.data.intensity import clahe
 from cardiac_jax.data.orientation import Orientation, from_canonical, orientation, to_canonical
 from cardiac_jax.errors import InputError
 
@@ -122,7 +123,7 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     )
 
 
-def restore(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
+def to_file_grid(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
     """`[Z, H, W, K]` on the grid -> `[X, Y, Z, K]` float32 on the file's own grid.
 
     Undoes crop, padding, flips and axis order exactly; resamples linearly. Outside the crop: background 1.

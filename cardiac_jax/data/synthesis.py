@@ -15,8 +15,9 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.special import ndtr
 
-from cardiac_jax.data.case import CLASSES, Case
-from cardiac_jax.data.contrast import match
+from cardiac_jax.data.case import Case
+from cardiac_jax.data.intensity import match
+from cardiac_jax.data.labels import CLASSES
 
 MYO, LV = CLASSES.index("Myo"), CLASSES.index("LV")
 

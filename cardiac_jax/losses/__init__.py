@@ -1,0 +1,1 @@
+"""Leaf maths of losses: one example, no batch axis."""

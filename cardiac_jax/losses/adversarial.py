@@ -2,7 +2,7 @@
 
 import jax
 
-from cardiac_jax.types import Array
+from cardiac_jax.core.types import Array
 
 
 def fooling(fake: Array, where: Array) -> Array:

@@ -3,7 +3,7 @@
 import chex
 import jax.numpy as jnp
 
-from cardiac_jax.types import Array
+from cardiac_jax.core.types import Array
 
 
 def code_distance(prediction: Array, target: Array, where: Array) -> Array:

@@ -9,10 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from cardiac_jax.loss import pooled
-from cardiac_jax.types import Array, Loss
-
-IGNORE = 255
+from cardiac_jax.core.loss import pooled
+from cardiac_jax.core.types import IGNORE, Array, Loss
 
 
 class Overlap(NamedTuple):

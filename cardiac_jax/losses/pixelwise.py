@@ -6,9 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from cardiac_jax.loss import pooled, term, total, weighted
-from cardiac_jax.losses.overlap import IGNORE, dice, overlap
-from cardiac_jax.types import Array, Loss
+from cardiac_jax.core.loss import pooled, term, total, weighted
+from cardiac_jax.core.types import IGNORE, Array, Loss
+from cardiac_jax.losses.overlap import dice, overlap
 
 EPSILON = 1e-6
 """Lower bound of -ln(x) under a power below one, whose slope is infinite at zero."""

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from cardiac_jax.types import Array
+from cardiac_jax.core.types import Array
 
 
 def position_error(prediction: Array, target: Array) -> Array:

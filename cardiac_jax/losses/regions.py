@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from cardiac_jax.loss import term, total
-from cardiac_jax.losses.overlap import IGNORE, mask_overlap, tversky
+from cardiac_jax.core.loss import term, total
+from cardiac_jax.core.types import IGNORE, Array, Loss
+from cardiac_jax.losses.overlap import mask_overlap, tversky
 from cardiac_jax.losses.pixelwise import balanced_cross_entropy
-from cardiac_jax.types import Array, Loss
 
 
 def region_loss(regions: Sequence[Sequence[int]], beta: float, *, logits: str = "logits", label: str = "label") -> Loss:

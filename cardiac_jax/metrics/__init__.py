@@ -1,0 +1,1 @@
+"""Numbers about one case or a cohort; knows no files and draws nothing."""

@@ -1,108 +1,178 @@
-"""Paired comparison of methods that were measured on the same cases.
+"""Agreement of two measurements of one quantity on the same cases, such as predicted and true volumes.
 
-Wilcoxon's signed-rank test, two-sided, corrected over the whole family of comparisons by Holm's step-down
-procedure (Holm 1979), and a bootstrap confidence interval of the mean difference.
+Differences are prediction less truth, in the unit that the caller names. Intervals are at 95%.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case
+from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.summary import Rows, by_case
 
-FEWEST_CASES = 6  # below this the two-sided test cannot reach p < 0.05: its smallest value is 2 / 2**n
+LIMIT = 1.96  # SD of the differences: the 95% limits of agreement
+FEWEST_CASES = 2
 
 
-class Comparison(NamedTuple):
-    """One method against one rival.
+class Estimate(NamedTuple):
+    """A value and its 95% confidence interval, which is NaN where there are too few cases for one."""
 
-    Attributes:
-      structure: a structure, or "mean" over all of them.
-      n: cases with a finite value from both.
-      difference: mean over cases of method less rival, in the metric's unit.
-      low, high: 95% bootstrap interval of that mean.
-      p, p_holm: two-sided, as such and corrected over all comparisons made together; NaN if n is 0.
-    """
-
-    method: str
-    rival: str
-    structure: str
-    n: int
-    difference: float
+    value: float
     low: float
     high: float
-    p: float
-    p_holm: float
 
 
-def compare(
-    rows_by_method: Mapping[str, Rows],
-    method: str,
-    structures: Sequence[str],
-    metric: str = "dice",
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> list[Comparison]:
-    """Compares `method` with every other method, for each structure and for their mean, as one family."""
-    found = []
-    for rival in rows_by_method:
-        if rival == method:
-            continue
-        for structure in (*structures, "mean"):
-            ours, theirs = (_values(rows_by_method[m], metric, structure, structures) for m in (method, rival))
-            pairs = np.array([(ours[case], theirs[case]) for case in ours if case in theirs]).reshape(-1, 2)
-            pairs = pairs[np.isfinite(pairs).all(axis=1)]
-            difference = pairs[:, 0] - pairs[:, 1]
-            low, high = bootstrap_interval(difference, resamples, seed)
-            mean = float(difference.mean()) if len(difference) else math.nan
-            found.append(
-                Comparison(
-                    method,
-                    rival,
-                    structure,
-                    len(difference),
-                    mean,
-                    low,
-                    high,
-                    signed_rank(difference),
-                    math.nan,
-                )
-            )
-    corrected = holm([c.p for c in found])
-    return [c._replace(p_holm=p) for c, p in zip(found, corrected, strict=True)]
+class BlandAltman(NamedTuple):
+    """Limits of agreement.
+
+    Attributes:
+      n: cases.
+      unit: of everything below.
+      bias: mean difference.
+      sd: of the differences (n - 1).
+      lower, upper: bias -+ 1.96 SD.
+    """
+
+    n: int
+    unit: str
+    bias: Estimate
+    sd: float
+    lower: Estimate
+    upper: Estimate
 
 
-def signed_rank(difference: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test on `[n]` differences; 1 if all are zero, NaN if n is 0."""
-    if not len(difference):
-        return math.nan
-    if not difference.any():
-        return 1.0
-    _, p = np.asarray(stats.wilcoxon(difference), np.float64)
-    return float(p)
+class Agreement(NamedTuple):
+    """Everything about one pair of measurements.
+
+    Attributes:
+      mae: mean absolute error, in the unit of `bland_altman`.
+      normalised_mae: mean over the cases of |prediction - truth| / truth, a share; NaN if all truths are 0.
+      excluded: cases whose truth is 0, left out of `normalised_mae` only.
+    """
+
+    bland_altman: BlandAltman
+    pearson: Estimate
+    concordance: Estimate
+    mae: float
+    normalised_mae: float
+    excluded: int
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order given; NaN stays NaN and takes no part."""
-    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
-    corrected, largest = [math.nan] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
+def agreement(pred: np.ndarray, truth: np.ndarray, unit: str) -> Agreement:
+    """All statistics of this file for `[n]` predictions and truths; raises as `bland_altman`."""
+    limits = bland_altman(pred, truth, unit)
+    relative = relative_errors(pred, truth)
+    measured = relative[np.isfinite(relative)]
+    return Agreement(
+        limits,
+        pearson(pred, truth),
+        concordance(pred, truth),
+        float(np.abs(pred - truth).mean()),
+        float(measured.mean()) if measured.size else math.nan,
+        relative.size - measured.size,
+    )
 
 
-def bootstrap_interval(difference: np.ndarray, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the mean of `[n]` differences over resampled cases; NaN if n < 2."""
-    if len(difference) < 2:
-        return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(0, len(difference), (resamples, len(difference)))
-    low, high = np.percentile(difference[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+def bland_altman(pred: np.ndarray, truth: np.ndarray, unit: str) -> BlandAltman:
+    """Bias and limits of agreement with the intervals of Bland and Altman (1999).
+
+    The standard error of the bias is s / sqrt(n), that of a limit s sqrt(1 / n + 1.96^2 / (2 (n - 1))), which the
+    paper then rounds to sqrt(3 / n) s; both are multiplied by the quantile of t with n - 1 degrees of freedom.
+
+    Args:
+      pred, truth: `[n]`, paired by case.
+      unit: of both.
+
+    Raises:
+      InputError: fewer than two cases.
+      ValueError: the two are not of one length, or a value is not finite.
+    """
+    difference = _paired(pred, truth)
+    n = difference.size
+    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
+    of_bias = half_interval(sd, n)
+    of_limit = of_bias * math.sqrt(1 + n * LIMIT**2 / (2 * (n - 1)))
+    lower, upper = bias - LIMIT * sd, bias + LIMIT * sd
+    return BlandAltman(
+        n,
+        unit,
+        Estimate(bias, bias - of_bias, bias + of_bias),
+        sd,
+        Estimate(lower, lower - of_limit, lower + of_limit),
+        Estimate(upper, upper - of_limit, upper + of_limit),
+    )
 
 
-def _values(rows: Rows, metric: str, structure: str, structures: Sequence[str]) -> dict[str, float]:
-    return mean_by_case(rows, metric, structures) if structure == "mean" else by_case(rows, metric, structure)
+def pearson(pred: np.ndarray, truth: np.ndarray) -> Estimate:
+    """Pearson's r with Fisher's interval, tanh(artanh r -+ 1.96 / sqrt(n - 3)), which needs 4 cases.
+
+    NaN where one of both does not vary; raises as `bland_altman`.
+    """
+    _paired(pred, truth)
+    x, y = pred - np.mean(pred), truth - np.mean(truth)
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    if not spread:
+        return Estimate(math.nan, math.nan, math.nan)
+    r = min(1.0, max(-1.0, float(x @ y) / spread))
+    return _fisher(r, 1 / (x.size - 3) if x.size > 3 else math.nan)
+
+
+def concordance(pred: np.ndarray, truth: np.ndarray) -> Estimate:
+    """Lin's concordance correlation, 2 s_xy / (s_x^2 + s_y^2 + (mean_x - mean_y)^2) with moments over n.
+
+    The interval is Lin's (1989) on Fisher's scale, its variance as corrected in Biometrics 56:324 (2000), and
+    needs 4 cases. NaN where one of both does not vary; raises as `bland_altman`.
+    """
+    shift = float(_paired(pred, truth).mean())
+    r = pearson(pred, truth).value
+    x, y = float(np.var(pred)), float(np.var(truth))
+    n = len(pred)
+    if math.isnan(r) or r == 0.0:
+        return Estimate(r, math.nan, math.nan)
+    c = 2 * r * math.sqrt(x * y) / (x + y + shift**2)
+    rest = 1 - c**2
+    if n < 4 or rest == 0.0:
+        return _fisher(c, 0.0 if n >= 4 else math.nan)
+    u2 = shift**2 / math.sqrt(x * y)
+    variance = (1 - r**2) * c**2 / (rest * r**2)
+    variance += 2 * c**3 * (1 - c) * u2 / (r * rest**2) - c**4 * u2**2 / (2 * r**2 * rest**2)
+    return _fisher(c, max(0.0, variance) / (n - 2))
+
+
+def relative_errors(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """|prediction - truth| / truth, `[n]`; NaN where the truth is 0, since nothing can be a share of it."""
+    pred, truth = np.asarray(pred, np.float64), np.asarray(truth, np.float64)
+    return np.divide(np.abs(pred - truth), truth, out=np.full(truth.shape, np.nan), where=truth > 0)
+
+
+def volume_pairs(rows: Rows, structure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true volumes of one structure, ml, `[n]` each in the order of the rows."""
+    pred, truth = (by_case(rows, f"volume_{which}_ml", structure) for which in ("pred", "truth"))
+    return np.array(list(pred.values()), np.float64), np.array(list(truth.values()), np.float64)
+
+
+def half_interval(sd: float, n: int) -> float:
+    """Half the interval of a mean of n values, t s / sqrt(n) with n - 1 degrees of freedom; NaN if n < 2."""
+    return float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
+
+
+def _paired(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The differences, once the pair can be measured at all."""
+    if np.ndim(pred) != 1 or np.shape(pred) != np.shape(truth):
+        raise ValueError(f"predictions {np.shape(pred)} and truths {np.shape(truth)} are not pairs")
+    difference = np.asarray(pred, np.float64) - np.asarray(truth, np.float64)
+    if not np.isfinite(difference).all():
+        raise ValueError("agreement is of finite values only")
+    if difference.size < FEWEST_CASES:
+        raise InputError("agreement", f"needs {FEWEST_CASES} cases or more, there are {difference.size}")
+    return difference
+
+
+def _fisher(r: float, variance: float) -> Estimate:
+    """A correlation and its interval from the variance of artanh r; of a perfect one the interval has no width."""
+    if math.isnan(variance) or abs(r) == 1.0:
+        return Estimate(r, r + 0 * variance, r + 0 * variance)
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)
+    return Estimate(r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))

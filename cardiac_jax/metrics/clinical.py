@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_jax.data.case import CLASSES, IGNORE
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.labels import CLASSES
 
 ML_PER_MM3 = 1e-3
 DENSITY_G_PER_ML = 1.05  # of myocardium

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE
+from cardiac_jax.core.types import IGNORE
 from cardiac_jax.metrics import overlap, surface
 from cardiac_jax.metrics.clinical import ML_PER_MM3
 

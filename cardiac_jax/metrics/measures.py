@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cardiac_jax.data.case import CLASSES, IGNORE
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.labels import CLASSES, roles, wall_labels
 from cardiac_jax.metrics import clinical, scar, structures, wall
 from cardiac_jax.metrics.evaluate import Row
 from cardiac_jax.metrics.summary import Rows
@@ -87,13 +88,13 @@ def _measures(
     for value, name in enumerate(classes):
         if value:
             found[f"{name} volume", "ml"] = clinical.volume_ml(labels == value, spacing_mm)
-    roles = structures.roles(classes)
-    if not {"myo", "lv"} <= roles.keys():
+    known = roles(classes)
+    if not {"myo", "lv"} <= known.keys():
         return found
     heart = np.zeros(labels.shape, np.uint8)
     for name in ("RV", "LV"):
-        heart[labels == roles.get(name.casefold(), -1)] = CLASSES.index(name)
-    heart[np.isin(labels, structures.wall(classes))] = CLASSES.index("Myo")
+        heart[labels == known.get(name.casefold(), -1)] = CLASSES.index(name)
+    heart[np.isin(labels, wall_labels(classes))] = CLASSES.index("Myo")
     muscle = heart == CLASSES.index("Myo")
     found["myocardial mass", "g"] = clinical.mass_g(muscle, spacing_mm)
     thickness = wall.wall_thickness(heart, spacing_mm)
@@ -101,8 +102,8 @@ def _measures(
     found["wall thickness", "mm"] = float(rays.mean()) if rays.size else math.nan
     for name, value in zip(SEGMENTS, thickness.segment_mm, strict=True):
         found[name, "mm"] = float(value)
-    if "scar" in roles:
-        marked = labels == roles["scar"]
+    if "scar" in known:
+        marked = labels == known["scar"]
         core = None if image is None else structures.core(labels, image, classes)
         amounts = scar.quantify(np.zeros_like(marked) if core is None else core, marked, muscle, spacing_mm)
         found["scar", "% of myocardium"] = amounts.scar_percent

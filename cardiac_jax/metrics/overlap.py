@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE
+from cardiac_jax.core.types import IGNORE
 
 
 class Counts(NamedTuple):

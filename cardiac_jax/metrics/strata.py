@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE
+from cardiac_jax.core.types import IGNORE
 from cardiac_jax.metrics.clinical import ML_PER_MM3
 from cardiac_jax.metrics.evaluate import Row, evaluate_structures
 from cardiac_jax.metrics.summary import Rows, by_case

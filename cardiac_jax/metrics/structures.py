@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_jax.data.case import IGNORE, IN_WALL
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
 from cardiac_jax.metrics import scar
 from cardiac_jax.metrics.clinical import interpolated_volume_ml
 from cardiac_jax.metrics.evaluate import Row
@@ -25,24 +26,13 @@ class Part(NamedTuple):
     truth: np.ndarray
 
 
-def roles(classes: Sequence[str]) -> dict[str, int]:
-    """Name in lower case -> label value, background left out."""
-    return {name.casefold(): value for value, name in enumerate(classes) if value}
-
-
-def wall(classes: Sequence[str]) -> tuple[int, ...]:
-    """Label values of the myocardium, what is drawn in it included; none without a class "Myo"."""
-    known = roles(classes)
-    return tuple(known[name] for name in ("myo", *IN_WALL) if name in known) if "myo" in known else ()
-
-
 def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Structure -> its label values, of a heart with a class for the blood pool; of any other nothing.
 
     "whole LV" is blood pool and wall, the LV of the paper. Where something is drawn in the wall: "myocardium" is all
     of it, "oedema" itself, "enhancement" the scar.
     """
-    known, muscle = roles(classes), wall(classes)
+    known, muscle = roles(classes), wall_labels(classes)
     if not muscle or "lv" not in known:
         return {}
     found: dict[str, tuple[int, ...]] = {WHOLE_LV: (*muscle, known["lv"])}
@@ -60,7 +50,7 @@ def core(labels: np.ndarray, image: np.ndarray, classes: Sequence[str]) -> np.nd
     marked = labels == roles(classes)["scar"]
     if marked.any() and image[marked].max() <= 0:
         return None
-    return scar.core_scar(image, np.isin(labels, wall(classes)), marked)
+    return scar.core_scar(image, np.isin(labels, wall_labels(classes)), marked)
 
 
 def parts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[str], image: np.ndarray | None = None) -> list[Part]:

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from cardiac_jax.data.case import CLASSES, IGNORE
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.labels import CLASSES
 
 RAYS = 360
 RAY_RAD = np.arange(RAYS) * (2 * np.pi / RAYS)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvTranspose, glorot
+from cardiac_jax.nets.layers import BatchNorm, Conv, ConvTranspose, glorot
 
 
 class Autoencoder(nn.Module):

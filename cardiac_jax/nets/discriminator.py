@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cardiac_jax.nets.blocks import Conv, glorot
+from cardiac_jax.nets.layers import Conv, glorot
 
 
 class Discriminator(nn.Module):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvBlock, Module
-from cardiac_jax.nets.recompute import recompute
+from cardiac_jax.nets.layers import BatchNorm, Conv, ConvBlock, Module
+from cardiac_jax.nets.remat import recompute
 from cardiac_jax.nets.unet import refuse_indivisible
 from cardiac_jax.ops.conv import Size
 from cardiac_jax.ops.pool import max_pool, upsample_nearest

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cardiac_jax.nets.blocks import BatchNorm, Conv, Dropout, Module
+from cardiac_jax.nets.layers import BatchNorm, Conv, Dropout, Module
 from cardiac_jax.nets.unet import UNet
 
 LEVELS = 4

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cardiac_jax.nets.blocks import BatchNorm, Conv, ConvBlock, Module, UpConv
+from cardiac_jax.nets.layers import BatchNorm, Conv, ConvBlock, Module, UpConv
 from cardiac_jax.ops.conv import Size, per_axis
 from cardiac_jax.ops.pool import max_pool
 

@@ -1,0 +1,1 @@
+"""Operations on arrays, each with its plain form."""

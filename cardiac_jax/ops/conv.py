@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cardiac_jax.ops.conv_depth import Fold, added, by_kernel, folded, kernel_gradient
+from cardiac_jax.ops.cpu.conv_depth import Fold, added, by_kernel, folded, kernel_gradient
 
 Pads = tuple[tuple[int, int], ...]
 Size = int | Sequence[int]

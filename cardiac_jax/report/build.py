@@ -15,14 +15,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cardiac_jax.data.files import atomic_write
+from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import agreement, records
-from cardiac_jax.metrics.table import Table, to_markdown, to_rich
+from cardiac_jax.metrics import paired_tests
 from cardiac_jax.progress import shown
-from cardiac_jax.report import content
+from cardiac_jax.report import sections
 from cardiac_jax.report.collect import Entry
 from cardiac_jax.report.page import Section, render
+from cardiac_jax.report.table import Table, to_markdown, to_rich
+from cardiac_jax.results import records
 
 
 def build(
@@ -32,7 +33,7 @@ def build(
     *,
     reference: str = "",
     own: str = "",
-    published: content.Published | None = None,
+    published: sections.Published | None = None,
     leave_out: Sequence[str] = (),
     title: str = "",
 ) -> Path:
@@ -51,10 +52,10 @@ def build(
     if reference not in names:
         raise InputError("--reference", f"{reference!r} is not one of {', '.join(names)}")
     structures = entries[0].results.structures
-    compared = agreement.compare(content.rows_of(entries), reference, structures) if len(entries) > 1 else []
-    wishes = content.Wishes(reference, published or {}, tuple(leave_out), compared)
+    compared = paired_tests.compare(sections.rows_of(entries), reference, structures) if len(entries) > 1 else []
+    wishes = sections.Wishes(reference, published or {}, tuple(leave_out), compared)
     made: list[Section] = []
-    for part in shown(content.PARTS, "report", console):
+    for part in shown(sections.PARTS, "report", console):
         made.append(part(entries, wishes))
     for table in made[0].tables:
         console.print(to_rich(table))
@@ -84,8 +85,8 @@ def _write_table(path: Path, table: Table) -> None:
     atomic_write(path.with_suffix(".md"), lambda to: to.write_text(to_markdown(table), encoding="utf-8"))
 
 
-def _write_numbers(path: Path, entries: Sequence[Entry], compared: Sequence[agreement.Comparison]) -> None:
-    summary, paired = content.numbers(entries), [one._asdict() for one in compared]
+def _write_numbers(path: Path, entries: Sequence[Entry], compared: Sequence[paired_tests.Comparison]) -> None:
+    summary, paired = sections.numbers(entries), [one._asdict() for one in compared]
     held = {"summary": [records.plain(n) for n in summary], "paired": [records.plain(p) for p in paired]}
     text = json.dumps(held, indent=1, allow_nan=False)
     atomic_write(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))

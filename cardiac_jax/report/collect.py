@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cardiac_jax.anatomy.mixture_size import Curves
 from cardiac_jax.errors import InputError
-from cardiac_jax.ops.mixture_size import Curves
-from cardiac_jax.runs import results
+from cardiac_jax.results import evaluation
 from cardiac_jax.train.log import read_log
 
 ROWS = "cases.json"
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     """One method of a report: what was measured, the lines of its training log (none of another program), and the
     mixture in its run's folder, if there is one."""
 
-    results: results.Results
+    results: evaluation.Results
     log: Sequence[dict[str, Any]]
     latent: Latent | None = None
 
@@ -84,7 +84,7 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
     """Folders of the evaluations under `root`, one group per method."""
     if not root.is_dir():
         raise InputError(root, "no such folder")
-    inside = results.folder_of(split)
+    inside = evaluation.folder_of(split)
     deeper = [[f"fold*/{inside}"], [f"*/{inside}", f"*/fold*/{inside}"]]
     places = [[root], [root / inside], *([p for pattern in some for p in root.glob(pattern)] for some in deeper)]
     for candidates in places:
@@ -99,11 +99,11 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
 
 
 def _entry(folders: Sequence[Path]) -> Entry:
-    pooled = results.pooled([results.read_results(folder) for folder in folders])
+    pooled = evaluation.pooled([evaluation.read_results(folder) for folder in folders])
     workdir = pooled.about.get("workdir")
     if not workdir:
         return Entry(pooled, [])
-    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / results.MIXTURE))
+    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / evaluation.MIXTURE))
 
 
 def read_latent(path: Path) -> Latent | None:
@@ -133,6 +133,6 @@ def read_latent(path: Path) -> Latent | None:
 def _renamed(entry: Entry) -> Entry:
     """Told apart by the folder: two seeds of one method."""
     folder = entry.results.folder.resolve()
-    place = folder.parent if folder.name.startswith(results.folder_of("")) else folder
+    place = folder.parent if folder.name.startswith(evaluation.folder_of("")) else folder
     place = place.parent if place.name.startswith("fold") else place
     return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({place.name})"))

@@ -10,7 +10,7 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from cardiac_jax.metrics.table import Table
+from cardiac_jax.report.table import Table
 
 DPI = 110
 """Of pictures made of pixels: as wide as the page at twice the resolution of a plain screen, no more."""

@@ -9,24 +9,28 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.data import dataset, formats, maps
+from cardiac_jax.anatomy.projection_summary import Tally
+from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset, Record
-from cardiac_jax.data.files import atomic_write, write_label
+from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.volume import Volume
+from cardiac_jax.data.io.write import atomic_write, write_label
+from cardiac_jax.data.labels import roles
 from cardiac_jax.data.load import load, same_grid
-from cardiac_jax.data.volume import Volume
+from cardiac_jax.data.sets import dataset
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import structures
-from cardiac_jax.post.tally import Tally
 from cardiac_jax.progress import shown
-from cardiac_jax.runs import results, run
+from cardiac_jax.report.evaluation import write
+from cardiac_jax.results import evaluation
 from cardiac_jax.runs.predict import predict_case, refuse_without_prior, say_lost
-from cardiac_jax.train import parallel
+from cardiac_jax.runs.restore import Trained, restore
+from cardiac_jax.train import devices
 
 LATE = "LGE"
 """The sequence whose intensities tell core scar."""
 
 
-@parallel.on_host()
+@devices.on_host()
 def evaluate(
     workdir: Path,
     out: Path,
@@ -39,7 +43,7 @@ def evaluate(
     post: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     console: Console,
-) -> results.Results:
+) -> evaluation.Results:
     """Measures a checkpoint on a split and writes what it found to `out` (see `results.py`).
 
     Args:
@@ -53,11 +57,11 @@ def evaluate(
     Raises:
       InputError: checkpoint, data or split cannot be used.
     """
-    trained = run.restore(workdir, checkpoint, say_lost(console))
+    trained = restore(workdir, checkpoint, say_lost(console))
     refuse_without_prior(trained, workdir, post)
     classes = trained.description.classes
     chosen = dataset(name or trained.description.dataset, classes[1:])
-    measured, tally = results.Measured(), Tally(classes)
+    measured, tally = evaluation.Measured(), Tally(classes)
     files: dict[str, dict[str, str]] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split)
     start = time.perf_counter()
@@ -73,8 +77,10 @@ def evaluate(
         late = case.images.get(LATE)
         if late is None:
             late = _late(chosen, record.images.get(LATE), Volume(case.label, case.affine, None))
-        measured = results.measured(measured, results.subject(record), labels, case.label, case.affine, chosen, late)
-        files[case.id] = results.files(case.source, record.label, written)
+        measured = evaluation.measured(
+            measured, evaluation.subject(record), labels, case.label, case.affine, chosen, late
+        )
+        files[case.id] = evaluation.files(case.source, record.label, written)
     seconds = (time.perf_counter() - start) / len(named)
     about = {
         "name": trained.config.get("method", trained.config.system),
@@ -94,16 +100,16 @@ def evaluate(
         which = done["project"] + (", trimmed at the base" if done["trim"] else "")
         about["projection"] = {**tally.summary(), "limits": limits, "which": which}
         text = json.dumps(trained.prior.about, allow_nan=False)
-        atomic_write(workdir / results.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
-    evaluated = results.Results(about["name"], measured, about, out)
-    results.write(out, evaluated, leave_out, console)
+        atomic_write(workdir / evaluation.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
+    evaluated = evaluation.Results(about["name"], measured, about, out)
+    write(out, evaluated, leave_out, console)
     if trained.prior is not None:
         console.print(tally.line())
     console.print(f"{len(named)} cases, {seconds:.2f} s a case; written to {out}")
     return evaluated
 
 
-@parallel.on_host()
+@devices.on_host()
 def evaluate_maps(
     pred: Path,
     truth: Path,
@@ -115,30 +121,30 @@ def evaluate_maps(
     split: str = "all",
     leave_out: Sequence[str] = (),
     console: Console,
-) -> results.Results:
-    """Measures label maps that any program wrote and writes what it found to `out` (see `data/maps.py`).
+) -> evaluation.Results:
+    """Measures label maps that any program wrote and writes what it found to `out` (see `data/label_maps.py`).
 
     Args:
       name: the data set whose folder `truth` is; "": a folder of label maps.
       method: name in tables; default: that of the folder.
       images: for pictures; where there is a class "scar" they must be LGE as acquired, since core scar is told by them.
-      split: of a data set, as `data/maps.py` has it.
+      split: of a data set, as `data/label_maps.py` has it.
 
     Raises:
       InputError: a prediction without truth, on another grid, or with an unknown label value; an image, where core
         scar is told by it, on another grid.
     """
-    found = maps.find(pred, truth, images, dataset(name) if name else None, split)
+    found = label_maps.find(pred, truth, images, dataset(name) if name else None, split)
     chosen = found.dataset
-    measured = results.Measured()
+    measured = evaluation.Measured()
     files: dict[str, dict[str, str]] = {}
     for pair in shown(found.pairs, "measuring", console):
-        labels, gold, grid = maps.load(pair, chosen)
+        labels, gold, grid = label_maps.load(pair, chosen)
         known = pair.record
-        subject = results.subject(known) if known else results.Subject(pair.id, pair.id)
+        subject = evaluation.subject(known) if known else evaluation.Subject(pair.id, pair.id)
         late = _late(chosen, known.images.get(LATE) if known else pair.image, grid)
-        measured = results.measured(measured, subject, labels, gold, grid.affine, chosen, late)
-        files[pair.id] = results.files(pair.image, pair.truth, pair.pred.resolve())
+        measured = evaluation.measured(measured, subject, labels, gold, grid.affine, chosen, late)
+        files[pair.id] = evaluation.files(pair.image, pair.truth, pair.pred.resolve())
     about = {
         "name": method or pred.resolve().name,
         "data": _data(chosen),
@@ -146,8 +152,8 @@ def evaluate_maps(
         "missing": found.missing,
         "files": files,
     }
-    evaluated = results.Results(about["name"], measured, about, out)
-    results.write(out, evaluated, leave_out, console)
+    evaluated = evaluation.Results(about["name"], measured, about, out)
+    write(out, evaluated, leave_out, console)
     absent = f"; {len(found.missing)} labelled cases have no prediction" if found.missing else ""
     console.print(f"{len(found.pairs)} cases{absent}; written to {out}")
     return evaluated
@@ -159,7 +165,7 @@ def _late(chosen: Dataset, path: Path | None, grid: Volume) -> np.ndarray | None
     Raises:
       InputError: it lies on another grid.
     """
-    if "scar" not in structures.roles(chosen.classes) or path is None or not path.is_file():
+    if "scar" not in roles(chosen.classes) or path is None or not path.is_file():
         return None
     image = formats.read(path)
     same_grid(path, image, grid, "the gold standard")
@@ -172,7 +178,7 @@ def _data(chosen: Dataset) -> dict[str, Any]:
     return {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
 
 
-def _records(trained: run.Trained, chosen: Dataset, root: Path, split: str) -> list[Record]:
+def _records(trained: Trained, chosen: Dataset, root: Path, split: str) -> list[Record]:
     """The cases of a split: of the data set trained on, the patients that the run put there, wherever it lies now."""
     found = chosen.find(root)
     if split == "all":

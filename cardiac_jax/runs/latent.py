@@ -14,17 +14,18 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax import anatomical
-from cardiac_jax.data import source
-from cardiac_jax.data.files import atomic_write
+from cardiac_jax.anatomy import anatomical_prior
+from cardiac_jax.anatomy.mixture_size import Curves
+from cardiac_jax.anatomy.training import AUTOENCODER
+from cardiac_jax.core.types import Config
+from cardiac_jax.data import cohort
+from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import cohort_charts, figures, records
-from cardiac_jax.metrics.table import Cell, Table, to_markdown, to_rich
-from cardiac_jax.ops.mixture_size import Curves
-from cardiac_jax.runs import run
-from cardiac_jax.systems.prior import AUTOENCODER
-from cardiac_jax.train import parallel
-from cardiac_jax.types import Config
+from cardiac_jax.report import cohort_charts, figures
+from cardiac_jax.report.table import Cell, Table, to_markdown, to_rich
+from cardiac_jax.results import records
+from cardiac_jax.runs.restore import restore
+from cardiac_jax.train import devices
 
 BANK = 1000  # codes are drawn for the share of valid ones only
 FEWEST = 2  # shapes whose restoration has a standard error
@@ -68,26 +69,26 @@ def alone(config: Config, code: int) -> dict[str, Any]:
 
 def held_out_labels(config: Config, console: Console) -> list[np.ndarray]:
     """Labels `[Z, H, W]` of the validation part."""
-    source.make_phantom(config.data, config.seed, console)
-    cases = source.load(config.data, config.seed, console, ("val",)).cases["val"]
+    cohort.make_phantom(config.data, config.seed, console)
+    cases = cohort.load(config.data, config.seed, console, ("val",)).cases["val"]
     return [case.label for case in cases if case.label is not None]
 
 
-@parallel.on_host()
+@devices.on_host()
 def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
     """The prior of a trained run, measured on `labels`.
 
     Raises:
       InputError: nothing to measure it on.
     """
-    trained = run.restore(folder, "latest")
+    trained = restore(folder, "latest")
     prior, data = trained.prior, trained.description
     assert prior is not None
     values = prior.structures.values(data.classes)
-    shapes = anatomical.shapes_of(labels, values, prior.size, prior.structures)["shape"]
+    shapes = anatomical_prior.shapes_of(labels, values, prior.size, prior.structures)["shape"]
     if len(shapes) < FEWEST:
         raise InputError("validation part", f"{len(shapes)} shapes in slices annotated in full: nothing to measure on")
-    held_out = anatomical.dice_of_maps(shapes, anatomical.batched(prior.restore, shapes))
+    held_out = anatomical_prior.dice_of_maps(shapes, anatomical_prior.batched(prior.restore, shapes))
     about = prior.about
     curves = Curves(tuple(about["sizes"]), np.asarray(about["nll"]), np.asarray(about["aic"]))
     counts = sum(leaf.size for leaf in jax.tree.leaves(trained.variables[AUTOENCODER]["params"]))

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.data import folder, formats, source
+from cardiac_jax.anatomy.decode import finish
+from cardiac_jax.anatomy.stack_projection import Slices
+from cardiac_jax.data import cohort
 from cardiac_jax.data.case import Case
-from cardiac_jax.data.files import atomic_write, write_label
+from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.write import atomic_write, write_label
 from cardiac_jax.data.load import load
-from cardiac_jax.data.preprocess import restore
+from cardiac_jax.data.preprocess import to_file_grid
+from cardiac_jax.data.sets import folder
 from cardiac_jax.errors import InputError
-from cardiac_jax.post.finish import finish
-from cardiac_jax.post.valid import Slices
+from cardiac_jax.inference.predict import predict_grid
 from cardiac_jax.progress import shown
-from cardiac_jax.runs import run
-from cardiac_jax.train import parallel
-from cardiac_jax.train.predict import predict_grid
+from cardiac_jax.runs.restore import Trained, restore
+from cardiac_jax.train import devices
 
 
 class Prediction(NamedTuple):
@@ -39,15 +41,17 @@ class Prediction(NamedTuple):
 
 
 def predict_case(
-    trained: run.Trained, case: Case, flips: bool = False, post: Mapping[str, Any] | None = None
+    trained: Trained, case: Case, flips: bool = False, post: Mapping[str, Any] | None = None
 ) -> Prediction:
     """Segments one case and brings the probabilities back to the file's grid before the largest wins.
 
     `post`: values instead of those that the configuration has under that name (`project`, `trim`).
     """
     data = trained.description
-    ready = source.on_grid(case, data)
-    probabilities = restore(predict_grid(trained.predict, ready.image, data.size, flips, data.overlap), ready.geometry)
+    ready = cohort.on_grid(case, data)
+    probabilities = to_file_grid(
+        predict_grid(trained.predict, ready.image, data.size, flips, data.overlap), ready.geometry
+    )
     drawn = probabilities.argmax(-1).astype(np.uint8)
     if trained.prior is None:
         return Prediction(drawn, probabilities, drawn, None)
@@ -57,7 +61,7 @@ def predict_case(
     return Prediction(labels, probabilities, drawn, slices)
 
 
-def refuse_without_prior(trained: run.Trained, workdir: Path, post: Mapping[str, Any] | None) -> None:
+def refuse_without_prior(trained: Trained, workdir: Path, post: Mapping[str, Any] | None) -> None:
     """Raises InputError if something is asked that only a system with an anatomical prior does."""
     if post and trained.prior is None:
         problem = f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
@@ -69,7 +73,7 @@ def say_lost(console: Console) -> Callable[[int], None]:
     return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
 
 
-@parallel.on_host()
+@devices.on_host()
 def predict_folder(
     workdir: Path,
     images: Path,
@@ -86,7 +90,7 @@ def predict_folder(
     Raises:
       InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
     """
-    trained = run.restore(workdir, checkpoint, say_lost(console))
+    trained = restore(workdir, checkpoint, say_lost(console))
     refuse_without_prior(trained, workdir, post)
     raw = trained.description.raw_values
     found = folder.find(images)

@@ -5,19 +5,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cardiac_jax.data import dataset, formats, maps
-from cardiac_jax.data.case import CLASSES, IGNORE, IN_WALL, Case, Dataset
-from cardiac_jax.data.files import write_label
+from cardiac_jax.anatomy.projection_summary import Tally
+from cardiac_jax.anatomy.stack_projection import MODES, make_valid
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data import label_maps
+from cardiac_jax.data.case import Case, Dataset
+from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.write import write_label
+from cardiac_jax.data.labels import CLASSES, IN_WALL
 from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.data.sets import dataset
 from cardiac_jax.errors import InputError
-from cardiac_jax.post.tally import Tally
-from cardiac_jax.post.valid import MODES, make_valid
 from cardiac_jax.progress import shown
-from cardiac_jax.runs import run
-from cardiac_jax.train import parallel
+from cardiac_jax.runs.restore import restore
+from cardiac_jax.train import devices
 
 
-@parallel.on_host()
+@devices.on_host()
 def project_folder(
     workdir: Path,
     source: Path,
@@ -44,14 +48,14 @@ def project_folder(
         raise InputError("--data.name", "names the data set of --truth, which is not given")
     if mode not in MODES:
         raise InputError("--project", f"{mode!r} is not one of {', '.join(MODES)}")
-    trained = run.restore(workdir, checkpoint)
+    trained = restore(workdir, checkpoint)
     if trained.prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
     classes, raw = _coding(dataset(trained.description.dataset), labels)
     for structure in trained.prior.structures.drawn:
         if structure not in classes:
             raise InputError("--labels", f"names no value of {structure}")
-    files = maps.files(source)
+    files = label_maps.files(source)
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
     golds = _golds(truth, name, classes, raw)
@@ -110,7 +114,7 @@ def _golds(
     if truth is None:
         return {}
     if not name:
-        return {case: (path, raw) for case, path in maps.files(truth).items()}
+        return {case: (path, raw) for case, path in label_maps.files(truth).items()}
     chosen = dataset(name, classes[1:])
     meant = {value: k if k == IGNORE else classes.index(chosen.classes[k]) for value, k in chosen.labels.items()}
     return {r.id: (r.label, meant) for r in chosen.find(truth) if r.label is not None}

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.results import folder_of, read_results
+from cardiac_jax.results.evaluation import folder_of, read_results
 from cardiac_jax.train.checkpoint import Checkpoints
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from cardiac_jax.data.description import Description
+from cardiac_jax.core.types import Config, System
+from cardiac_jax.data.spec import Description
 from cardiac_jax.errors import InputError
 from cardiac_jax.systems import acsnet, drunet, srscn
-from cardiac_jax.types import Config, System
 
 SYSTEMS: dict[str, Callable[[Config, Description], System]] = {
     "srscn": srscn.build,

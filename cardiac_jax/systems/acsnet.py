@@ -14,21 +14,23 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from cardiac_jax import cascade
+from cardiac_jax.anatomy.registry import structures
+from cardiac_jax.anatomy.spec import Structures
+from cardiac_jax.anatomy.stack_projection import MODES
+from cardiac_jax.anatomy.training import prior
+from cardiac_jax.core.passes import by_slice, call, chain, pure
+from cardiac_jax.core.types import IGNORE, Array, Config, Net, Objective, Pass, Stage, System
+from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.description import Description
+from cardiac_jax.data.spec import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.losses.overlap import IGNORE
 from cardiac_jax.losses.regions import region_loss
+from cardiac_jax.nets.layers import precision
 from cardiac_jax.nets.resunet import LEVELS, resunet
 from cardiac_jax.ops.intensity import scaled_to_region, unit_range
-from cardiac_jax.passes import by_slice, call, chain, pure
-from cardiac_jax.post.valid import MODES
-from cardiac_jax.structures import Structures, structures
-from cardiac_jax.systems.parts import augment, phase, precision
-from cardiac_jax.systems.prior import prior
-from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Array, Config, Net, Objective, Pass, Stage, System
+from cardiac_jax.train.devices import AXIS
+from cardiac_jax.train.optim import phase
+from cardiac_jax.transforms import cascade
 
 ENHANCED = "scar"
 
@@ -68,7 +70,7 @@ def build(config: Config, data: Description) -> System:
     )
     scale = pure(scaled_to_region, ["image", "region"], "scaled")
     segment = _by_slice_call(segmenter, "scaled", "logits")
-    augmentation = augment(Augment(**config.augment)) if config.augmentation else chain()
+    augmentation = augment.augmentation(Augment(**config.augment)) if config.augmentation else chain()
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
     number, held = config.model.slices, ("scaled", "label", "real")

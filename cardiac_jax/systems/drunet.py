@@ -9,20 +9,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cardiac_jax import cascade
+from cardiac_jax.core.loss import term, total, weighted
+from cardiac_jax.core.passes import call, chain, pure
+from cardiac_jax.core.types import IGNORE, Array, Config, Net, Objective, Pass, Stage, System
+from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.description import Description
+from cardiac_jax.data.spec import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.loss import term, total, weighted
-from cardiac_jax.losses.overlap import IGNORE, dice_loss
+from cardiac_jax.losses.overlap import dice_loss
 from cardiac_jax.losses.pixelwise import cross_entropy
 from cardiac_jax.nets.drunet import DRUNet
+from cardiac_jax.nets.layers import precision
 from cardiac_jax.nets.unet import UNet
 from cardiac_jax.nets.vnet import VNet
-from cardiac_jax.passes import call, chain, pure
-from cardiac_jax.systems.parts import augment, phase, precision
-from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Array, Config, Net, Objective, Pass, Stage, System
+from cardiac_jax.train.devices import AXIS
+from cardiac_jax.train.optim import phase
+from cardiac_jax.transforms import cascade
 
 VARIANTS = ("multistage", "endtoend", "drunet", "unet3d", "vnet3d")
 
@@ -41,7 +43,7 @@ def build(config: Config, data: Description) -> System:
     if any(s % w for s, w in zip(size, window, strict=True)):
         raise InputError("localiser.window", f"{size} is not divisible by {window}")
     low = tuple(s // w for s, w in zip(size, window, strict=True))
-    augmentation = augment(Augment(**config.augment)) if config.augmentation else None
+    augmentation = augment.augmentation(Augment(**config.augment)) if config.augmentation else None
     shrink = cascade.shrink(window)
     low_label = cascade.shrink_label(window, data.classes_count)
     if config.variant not in ("multistage", "endtoend"):

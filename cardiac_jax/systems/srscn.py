@@ -10,19 +10,21 @@ gan    adversarial                    L_seg + lambda L_G, and a phase for the di
 
 import optax
 
-from cardiac_jax import objectives
+from cardiac_jax.core.loss import Weight
+from cardiac_jax.core.types import Config, Net, Stage, System
+from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.description import Description
+from cardiac_jax.data.spec import Description
 from cardiac_jax.errors import InputError
-from cardiac_jax.loss import Weight
 from cardiac_jax.losses.pixelwise import class_weights, exponential_logarithmic
 from cardiac_jax.nets.autoencoder import Autoencoder
 from cardiac_jax.nets.discriminator import Discriminator
-from cardiac_jax.nets.predictor import PositionHead
+from cardiac_jax.nets.heads import PositionHead
+from cardiac_jax.nets.layers import precision
 from cardiac_jax.nets.unet import UNet
-from cardiac_jax.systems.parts import augment, phase, precision
-from cardiac_jax.train.parallel import AXIS
-from cardiac_jax.types import Config, Net, Stage, System
+from cardiac_jax.train.devices import AXIS
+from cardiac_jax.train.optim import phase
+from cardiac_jax.transforms import terms
 
 
 def build(config: Config, data: Description) -> System:
@@ -39,18 +41,18 @@ def build(config: Config, data: Description) -> System:
     segmenter = nets["segmenter"]
     chosen = _transforms(config, nets, data)
     loss = exponential_logarithmic(class_weights(data.frequency), axis_name=AXIS, **config.loss)
-    objective = objectives.compose(*chosen.values())(objectives.segmentation(segmenter, loss))
+    objective = terms.compose(*chosen.values())(terms.segmentation(segmenter, loss))
 
     trains = ("segmenter", "position") if "position" in chosen else ("segmenter",)
     phases = [phase("segment", trains, objective, config.optim, config.train.steps)]
     if "adversarial" in chosen:
-        judge = objectives.discrimination(nets["discriminator"], data.classes_count)
+        judge = terms.discrimination(nets["discriminator"], data.classes_count)
         phases.append(phase("discriminate", ("discriminator",), judge, config.adversarial, config.train.steps))
 
     stages, used = [], {"segmenter", *trains}
-    augmentation = augment(Augment(**config.augment)) if config.augmentation else None
+    augmentation = augment.augmentation(Augment(**config.augment)) if config.augmentation else None
     if {"shape_prior", "code_prior"} & chosen.keys():
-        prior = objectives.autoencoding(nets["autoencoder"], data.classes_count, config.prior.swap)
+        prior = terms.autoencoding(nets["autoencoder"], data.classes_count, config.prior.swap)
         learn = phase("autoencode", ("autoencoder",), prior, config.prior, config.prior.steps)
         stages.append(Stage("prior", config.prior.steps, (learn,), augmentation, draws="dense"))
         used.add("autoencoder")
@@ -59,7 +61,7 @@ def build(config: Config, data: Description) -> System:
     share = config.data.dense_share
     draws = "dense" if share else ""
     stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation, draws, share or 1.0))
-    return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), objectives.segment(segmenter))
+    return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), terms.segment(segmenter))
 
 
 def _nets(config: Config, data: Description) -> dict[str, Net]:
@@ -103,13 +105,13 @@ def _nets(config: Config, data: Description) -> dict[str, Net]:
     }
 
 
-def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict[str, objectives.LossTransform]:
+def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict[str, terms.LossTransform]:
     makers = {
-        "shape_prior": lambda weight: objectives.shape_prior(nets["autoencoder"], data.classes_count, weight),
-        "code_prior": lambda weight: objectives.code_prior(nets["autoencoder"], data.classes_count, weight),
-        "position": lambda weight: objectives.position(nets["position"], weight),
-        "adversarial": lambda weight: objectives.adversarial(nets["discriminator"], weight),
-        "weight_decay": lambda weight: objectives.weight_decay(nets["segmenter"], weight),
+        "shape_prior": lambda weight: terms.shape_prior(nets["autoencoder"], data.classes_count, weight),
+        "code_prior": lambda weight: terms.code_prior(nets["autoencoder"], data.classes_count, weight),
+        "position": lambda weight: terms.position(nets["position"], weight),
+        "adversarial": lambda weight: terms.adversarial(nets["discriminator"], weight),
+        "weight_decay": lambda weight: terms.weight_decay(nets["segmenter"], weight),
     }
     unknown = set(config.transforms) - set(makers)
     if unknown:

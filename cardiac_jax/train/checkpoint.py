@@ -17,7 +17,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.train import parallel
+from cardiac_jax.train import devices
 
 FORMAT = 1
 """Version of what a checkpoint holds; raised by any change after which older ones no longer mean the same."""
@@ -94,7 +94,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, about: dict[str, Any], score: float = math.nan) -> None:
         """Copies the state to the host now and writes it in the background; waits for the write before this one."""
         self.wait()
-        host = parallel.fetch(state)
+        host = devices.fetch(state)
         about = {**about, "format": FORMAT, "step": step, "leaves": leaves(host), "sha256": checksums(host)}
         metrics: Any = {"score": score if math.isfinite(score) else WORST}
         self._pending = self._orbax.save_checkpointables_async(
@@ -131,8 +131,8 @@ class Checkpoints:
         if leaves(like) != about["leaves"]:
             raise InputError(where, f"checkpoint of another system ({_difference(leaves(like), about['leaves'])})")
         with _readable(where):
-            state = self._orbax.load_checkpointables(step, {"state": parallel.abstract(like)})["state"]
-        found = checksums(parallel.fetch(state))
+            state = self._orbax.load_checkpointables(step, {"state": devices.abstract(like)})["state"]
+        found = checksums(devices.fetch(state))
         for name, expected_sum in about["sha256"].items():
             if found[name] != expected_sum:
                 raise InputError(where, f"damaged: checksum of {name} differs from the one stored")

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 
-from cardiac_jax.data.files import atomic_write
+from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
-from cardiac_jax.train import parallel
+from cardiac_jax.train import devices
 
 
 def peak_memory_mb() -> float:
@@ -46,7 +46,7 @@ class Log:
         path = Path(workdir) / "log.jsonl"
         kept = [line for line in read_log(path) if line["step"] <= step]
         self._scores = [line["dice"] for line in kept if line.get("split") == "val"]
-        if not parallel.is_first_process():
+        if not devices.is_first_process():
             return
         text = "".join(json.dumps(line) + "\n" for line in kept)
         atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

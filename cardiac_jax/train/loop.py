@@ -11,12 +11,12 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from cardiac_jax.core.step import fit, inference_variables, init_state
+from cardiac_jax.core.types import Array, Config, Stage, System, Variables
 from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
 from cardiac_jax.progress import progress
-from cardiac_jax.system import fit, inference_variables, init_state
-from cardiac_jax.train import log, parallel
+from cardiac_jax.train import devices, log
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
-from cardiac_jax.types import Array, Config, Stage, System, Variables
 
 IN_FLIGHT = 2
 """Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
@@ -65,16 +65,16 @@ def train(
     if step:
         state = checkpoints.restore(step, state)
         console.print(f"going on from step {step}")
-    state = parallel.replicate(state)
+    state = devices.replicate(state)
     end, stopped, stop = 0, 0, StopRequest()
     with progress(console) as bar, stop:
         for stage in system.stages:
             # --- a stage: its own compiled step, and its batches from where the last run stopped
             start, end = end, end + stage.steps
-            stopped = parallel.agreed(stop.number, now=True)
+            stopped = devices.agreed(stop.number, now=True)
             if step >= end or stopped:
                 continue
-            run = parallel.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
+            run = devices.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
             own = Examples(stage.examples(examples.arrays)) if stage.examples else examples
             make = functools.partial(_batch, own, stage, start, config)
@@ -90,22 +90,22 @@ def train(
                     # --- the log: one transfer to the host every `log_every` steps
                     logging = step % settings.log_every == 0 or step == end
                     if logging:
-                        figures = {name: float(value) for name, value in parallel.fetch(metrics).items()}
+                        figures = {name: float(value) for name, value in devices.fetch(metrics).items()}
                         figures |= meter.read(step, batches.waited_s)
                         lines.write(step, stage=stage.name, split="train", **figures)
                         bar.update(task, completed=step - start, note=log.note(figures))
                     # --- what no gradient can learn, once, from the whole training set
                     if step == end and stage.fit is not None:
                         bar.update(task, completed=step - start, note="fitting")
-                        with parallel.on_host():
-                            state, figures = fit(stage, parallel.fetch(state), own.arrays)
-                        state = parallel.replicate(state)
+                        with devices.on_host():
+                            state, figures = fit(stage, devices.fetch(state), own.arrays)
+                        state = devices.replicate(state)
                         lines.write(step, stage=stage.name, split="fit", **figures)
                         shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
                         console.print(f"{stage.name}: {shown}")
                         meter.skip()
                     # --- validation and checkpoint
-                    stopped = parallel.agreed(stop.number, now=logging)
+                    stopped = devices.agreed(stop.number, now=logging)
                     due = (step - start) % settings.eval_every == 0 or step == end
                     if due or stopped:
                         scores = {}
@@ -132,7 +132,7 @@ def train(
 def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: int) -> dict[str, Array]:
     """The global batch of `step`, on the devices."""
     size = stage.batch_size or config.train.batch_size
-    return parallel.shard(batch_of(examples, stage.draws, config.seed, step - start, size, stage.share))
+    return devices.shard(batch_of(examples, stage.draws, config.seed, step - start, size, stage.share))
 
 
 class StopRequest:

@@ -2,8 +2,8 @@
 
 import optax
 
+from cardiac_jax.core.types import Config, Objective, Phase
 from cardiac_jax.errors import InputError
-from cardiac_jax.types import Config
 
 
 def schedule(config: Config, steps: int) -> optax.Schedule:
@@ -50,3 +50,8 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     if config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def phase(name: str, trains: tuple[str, ...], objective: Objective, config: Config, steps: int) -> Phase:
+    """A phase with the optimiser that `config` names, its schedule over `steps`."""
+    return Phase(name, trains, objective, optimizer(config, steps))

@@ -1,0 +1,143 @@
+"""LV, myocardium and RV together: maps are label maps, the check is the criteria of VITAL (`heart_check.py`)."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cardiac_jax.anatomy import heart_check
+from cardiac_jax.anatomy.heart_check import DEFAULT, Limits
+from cardiac_jax.anatomy.heart_measure import RV_REACH_PX, Measured, measure
+from cardiac_jax.anatomy.spec import TAIL, Structures, at_least, percentile
+from cardiac_jax.anatomy.validity import batches
+from cardiac_jax.core.types import Array
+from cardiac_jax.data.labels import CLASSES, IN_WALL, roles, wall_labels
+from cardiac_jax.losses.overlap import dice, one_hot, overlap
+from cardiac_jax.losses.pixelwise import cross_entropy
+
+RV, MYO, LV = (CLASSES.index(name) for name in ("RV", "Myo", "LV"))
+_WALL = ("Myo", *IN_WALL)
+PIXEL_MM = (float(DEFAULT.rv_concavity_mm) / RV_REACH_PX, 3.0)  # finer: the RV's concavity saturates below its limit
+
+
+def tuned(gold: Measured, restored: Measured) -> Limits:
+    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
+
+    Lengths and circularities are tuned, over the slices that have what they are about. Holes, pieces and an LV that
+    touches what it should not are faults wherever they are found. What the autoencoder restores is not asked.
+    """
+    myo, lv, rv = gold.myo_px > 0, gold.lv_px > 0, gold.rv_px > 0
+
+    def most(name: str, among: Array) -> float:
+        return at_least(getattr(DEFAULT, name), percentile(getattr(gold, name)[np.asarray(among)], 100 - TAIL))
+
+    def least(name: str, among: Array) -> float:
+        return -at_least(-getattr(DEFAULT, name), -percentile(getattr(gold, name)[np.asarray(among)], TAIL))
+
+    return DEFAULT._replace(
+        rv_gap_mm=most("rv_gap_mm", rv & myo),
+        rv_concavity_mm=most("rv_concavity_mm", rv),
+        myo_concavity_mm=most("myo_concavity_mm", myo),
+        lv_concavity_mm=most("lv_concavity_mm", lv),
+        myo_circularity=least("myo_circularity", myo),
+        lv_circularity=least("lv_circularity", lv),
+    )
+
+
+def redrawn(labels: np.ndarray, drawn: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """A slice `[H, W]` whose heart is `drawn`; what lay in the wall (oedema, scar) stays where the wall still is."""
+    known, inside = roles(classes), wall_labels(classes)
+    out = np.where(np.isin(labels, (known["rv"], *inside, known["lv"])), 0, labels)
+    for label, name in ((RV, "rv"), (MYO, "myo"), (LV, "lv")):
+        out[drawn == label] = known[name]
+    kept = (drawn == MYO) & np.isin(labels, inside)
+    out[kept] = labels[kept]
+    return out.astype(labels.dtype)
+
+
+def values(classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """Label values of RV, wall and LV."""
+    known = roles(classes)
+    return [(known["rv"],), wall_labels(classes), (known["lv"],)]
+
+
+def _take(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
+    out = np.zeros(labels.shape, np.uint8)
+    for label, group in zip((RV, MYO, LV), values, strict=True):
+        out[np.isin(labels, group)] = label
+    return out
+
+
+def _core(maps: Array) -> Array:
+    """The wall; in a slice without one, all there is."""
+    muscle = maps == MYO
+    return muscle | ((maps > 0) & ~muscle.any((-2, -1), keepdims=True))
+
+
+def _encoded(maps: Array) -> Array:
+    return one_hot(maps.astype(jnp.int32), len(CLASSES))
+
+
+def _drawn(logits: Array) -> Array:
+    best, label = logits[..., 0], jnp.zeros(logits.shape[:-1], jnp.uint8)
+    for k in range(1, logits.shape[-1]):  # argmax is not vectorised
+        label, best = jnp.where(logits[..., k] > best, jnp.uint8(k), label), jnp.maximum(best, logits[..., k])
+    return label
+
+
+def _cross(logits: Array, shape: Array) -> Array:
+    return cross_entropy(logits, shape.astype(jnp.int32))
+
+
+def _overlap(logits: Array, shape: Array) -> Array:
+    return 1.0 - dice(overlap(jax.nn.softmax(logits), shape.astype(jnp.int32)))[1:].mean()
+
+
+def _check(maps: Array, spacing_mm: float, limits: Limits) -> Array:
+    return heart_check.check(maps, spacing_mm, limits).valid
+
+
+def _measure(maps: Array, spacing_mm: float) -> Measured:
+    return measure(maps, spacing_mm, DEFAULT.mouth_mm)
+
+
+def _judge(measured: Measured, limits: Limits) -> Array:
+    return heart_check.judge(measured, limits).valid
+
+
+def _passes(maps: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
+    parts = [np.asarray(_check(jnp.asarray(batch), spacing_mm, limits)) for _, batch in batches(maps)]
+    return np.concatenate([np.zeros(0, bool), *parts])[: len(maps)]
+
+
+def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
+    """Each its odds against background: the largest of those that are likelier than not is drawn."""
+    shares = jax.nn.softmax(jnp.concatenate([jnp.zeros_like(logits[..., :1]), logits], -1))
+    return dict(zip(("background", "Myo", "LV", "RV"), jnp.moveaxis(shares, -1, 0), strict=True))
+
+
+HEART = Structures(
+    name="heart",
+    sought=(_WALL, ("LV",), ("RV",)),
+    located=(*_WALL, "LV", "RV"),
+    needed=("Myo", "LV", "RV"),
+    drawn=("Myo", "LV", "RV"),
+    channels=len(CLASSES),
+    default=DEFAULT,
+    pixel_mm=PIXEL_MM,
+    values=values,
+    take=_take,
+    core=_core,
+    encode=_encoded,
+    draw=_drawn,
+    cross=_cross,
+    overlap=_overlap,
+    check=_check,
+    measure=_measure,
+    judge=_judge,
+    tune=tuned,
+    passes=_passes,
+    redraw=redrawn,
+    divide=_divided,
+)

@@ -1,0 +1,290 @@
+"""Projection of masks onto decodable masks that pass a check (Abramson, Popescu et al. 2020, stage 3).
+
+A mask is encoded to z. If its decoded mask passes, that is the answer; else z* = z + a (z_NN - z), with z_NN the
+nearest code of a bank of codes that pass, and a the smallest in [0, 1] that passes. (The paper prints z - z_NN, which
+would lead away from the valid neighbour.) Every mask is checked once it is the array that is returned: a compiler may
+evaluate a decoder twice and round differently. What fails then, and a = 1, take the mask that was stored with the
+neighbour's code when it passed.
+
+A mask may be a label map as well: what is decoded is packed, stored, checked and returned as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from cardiac_jax.anatomy.mixture import Mixture, sample
+from cardiac_jax.errors import InputError
+
+Encode = Callable[[Array], Array]  # masks [N, H, W] of any kind -> codes [N, d]
+Decode = Callable[[Array], Array]  # codes [N, d] -> masks [N, H, W]: bool, or labels 0 to 3, uint8
+Check = Callable[[Array], Array]  # masks [N, H, W] as decoded -> whether they pass [N]
+
+_WORD, _GROUP = 32, 64  # values tried at once: one word of the check; two where there are as many slices
+_PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
+_LABEL_BITS = 2
+
+
+class Bank(NamedTuple):
+    """Codes that pass the check: `codes [M, d]`, `masks` uint8, as decoded, packed along W (see `pack`)."""
+
+    codes: Array
+    masks: Array
+
+
+class Projection(NamedTuple):
+    """Attributes:
+    masks: `[N, H, W]`, bool or uint8 as decoded.
+    alpha: `[N]`, how far each code moved towards its neighbour.
+    neighbour: `[N]`, index of the nearest code of the bank.
+    changed: `[N]`, whether the code moved at all.
+    valid: `[N]`, what the check said of `masks`. All true, unless the bank was drawn under another check.
+    """
+
+    masks: Array
+    alpha: Array
+    neighbour: Array
+    changed: Array
+    valid: Array
+
+
+class Resampled(NamedTuple):
+    """The bank and the number of codes drawn for it: `len(bank.codes) / drawn` is the accept rate, nearly."""
+
+    bank: Bank
+    drawn: int
+    accepted: int
+
+
+class _Search(NamedTuple):
+    """Where each of N slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
+
+    going: Array
+    step: Array  # grid values tried; then bisections made
+    found: Array
+    low: Array
+    high: Array
+    masks: Array  # at `high`
+
+
+def project(
+    masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
+) -> Projection:
+    """Projects masks `[N, H, W]`, as `encode` takes them, all at once. Meant to be jitted with the functions bound.
+
+    Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
+    before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
+    end. All slices are decoded and checked at once; those that fail search together.
+    """
+    number, _, width = masks.shape
+    codes = encode(masks)
+    neighbour, _ = nearest(codes, bank.codes)
+    target = bank.codes[neighbour]
+    stored = unpack(bank.masks[neighbour], width)
+    trials = _WORD if number < _GROUP else _GROUP
+
+    def first(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+        _, result = state
+        passed = check(result.masks)
+        start = jnp.where(passed[:, None, None], result.masks, stored)
+        found = _search(~passed, codes, target, start, decode, check, grid, bisections, trials)
+        alpha = jnp.where(passed, 0.0, found.high)
+        return jnp.asarray(False), result._replace(masks=found.masks, alpha=alpha, valid=passed)
+
+    def again(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
+        """Checks what has moved, as it is; what fails takes the stored mask, and is checked once more."""
+        _, result = state
+        moved = result.alpha > 0
+        passed = _checked(result.masks, moved, check, min(number, _GROUP)) | ~moved
+        refused = ~passed & (result.alpha < 1)
+        masks = jnp.where(refused[:, None, None], stored, result.masks)
+        alpha = jnp.where(refused, 1.0, result.alpha)
+        return refused.any(), result._replace(masks=masks, alpha=alpha, valid=passed)
+
+    none = jnp.zeros(number)
+    start = Projection(decode(codes), none, neighbour, none > 0, none > 0)
+    # Loops, even of one turn, hand on the array itself: what is checked is what is returned.
+    state = lax.while_loop(lambda state: state[0], first, (jnp.asarray(True), start))
+    result = lax.while_loop(lambda state: state[0], again, (jnp.asarray(True), state[1]))[1]
+    return result._replace(changed=result.alpha > 0)
+
+
+def _checked(masks: Array, which: Array, check: Check, together: int) -> Array:
+    """What `check` says of those masks `[N, H, W]`, `together` at a time; false of the others."""
+    number, order = len(masks), jnp.argsort(~which)
+
+    def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        begin, passed = state
+        index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
+        return begin + together, passed.at[index].set(check(masks[index]))
+
+    start = jnp.int32(0), jnp.zeros(number, bool)
+    return lax.while_loop(lambda state: state[0] < which.sum(), some, start)[1] & which
+
+
+def _search(
+    failing: Array,
+    codes: Array,
+    target: Array,
+    masks: Array,
+    decode: Decode,
+    check: Check,
+    grid: int,
+    bisections: int,
+    trials: int,
+) -> _Search:
+    """The smallest passing alpha from `codes` to `target`, both `[N, d]`, of the `failing` slices.
+
+    `masks [N, H, W]` holds the targets' own masks there, and what is to stay elsewhere. In every round `trials` values
+    are tried, dealt evenly to the slices that are still searching: the next of the grid, or all that the next
+    bisections may ask for.
+    """
+    number, lane = len(codes), jnp.arange(trials)
+    deepest = (trials + 1).bit_length() - 1
+
+    def advance(state: _Search) -> _Search:
+        order = jnp.argsort(~state.going)
+        rank = jnp.zeros(number, jnp.int32).at[order].set(jnp.arange(number, dtype=jnp.int32))
+        rows = jnp.minimum(state.going.sum(), trials)  # slices that take part in this round
+        share = trials // rows  # values of each
+        which, turn = order[lane % rows], lane // rows
+        levels = jnp.minimum(31 - lax.clz(share + 1), bisections - state.step)  # of bisection
+        parts = 1 << jnp.maximum(levels, 0)
+        on_grid, width = ~state.found, state.high - state.low
+
+        value = state.step[which] + turn + 1
+        halved = state.low[which] + width[which] * (turn + 1) / parts[which]
+        alpha = jnp.where(on_grid[which], jnp.minimum(value, grid - 1) / grid, halved)
+        asked = (turn < share) & jnp.where(on_grid[which], value < grid, turn + 1 < parts[which])
+        decoded = decode(codes[which] + alpha[:, None] * (target - codes)[which])
+        passes = check(decoded) & asked
+
+        here = rank < rows
+        column = jnp.minimum(lane[None] * rows + rank[:, None], trials - 1)  # [N, trials]: where each value was tried
+        passed = passes[column] & here[:, None] & (lane < share)[None]
+        low, high = jnp.zeros(number, jnp.int32), parts
+        for level in range(deepest):
+            middle = (low + high) // 2
+            below = jnp.take_along_axis(passed, jnp.maximum(middle - 1, 0)[:, None], 1)[:, 0]
+            low = jnp.where((level < levels) & ~below, middle, low)
+            high = jnp.where((level < levels) & below, middle, high)
+        best = jnp.where(on_grid, passed.argmax(1), high - 1)
+        better = here & jnp.where(on_grid, passed.any(1), high < parts)
+        wins = better[which] & (turn == best[which]) & (turn < share)
+        tried = jnp.minimum(best * rows + rank, trials - 1)
+        top = jnp.where(better, alpha[tried], state.high)
+        ended = here & on_grid & (better | (state.step + share >= grid - 1))
+        step = state.step + jnp.where(here, jnp.where(on_grid, share, levels), 0)
+        step, found = jnp.where(ended, 0, step), state.found | ended
+        bottom = jnp.where(on_grid, top - 1 / grid, state.low + width * low / parts)
+        return _Search(
+            going=state.going & (~found | (step < bisections)),
+            step=step,
+            found=found,
+            low=jnp.where(here, bottom, state.low),
+            high=top,
+            masks=state.masks.at[jnp.where(wins, which, number)].set(decoded, mode="drop"),
+        )
+
+    none = jnp.zeros(number)
+    start = _Search(failing, none.astype(jnp.int32), none.astype(bool), none, none + 1, masks)
+    return lax.while_loop(lambda state: state.going.any(), advance, start)
+
+
+def pack(masks: Array) -> Array:
+    """Masks `[N, H, W]` as bits along W: bool -> uint8 `[N, H, ceil(W / 8)]`; labels 0 to 3 -> both bits in turn."""
+    if masks.dtype == bool:
+        return jnp.packbits(masks, axis=-1)
+    return jnp.concatenate([jnp.packbits((masks >> bit) & 1, axis=-1) for bit in range(_LABEL_BITS)], -1)
+
+
+def unpack(packed: Array, width: int) -> Array:
+    """What `pack` made of masks `width` pixels wide: bool, or labels 0 to 3, uint8.
+
+    Raises ValueError for another number of bytes.
+    """
+    size = -(-width // 8)
+    if packed.shape[-1] not in (size, _LABEL_BITS * size):
+        raise ValueError(f"{packed.shape[-1]} bytes a row are no masks {width} pixels wide")
+    bits = [jnp.unpackbits(part, axis=-1, count=width) for part in jnp.split(packed, packed.shape[-1] // size, -1)]
+    return bits[0].astype(bool) if len(bits) == 1 else bits[0] | (bits[1] << 1)
+
+
+def nearest(codes: Array, bank: Array, chunk: int = 1024) -> tuple[Array, Array]:
+    """Index of the nearest of `bank [M, d]` for each of `codes [Q, d]`, and its squared distance: `[Q]`, `[Q]`.
+
+    Exact: differences are squared, not expanded. The first of equals wins. No more than Q x `chunk` distances exist
+    at a time.
+    """
+    size = len(bank)
+    chunk = min(chunk, size)
+
+    def look(best: tuple[Array, Array], begin: Array) -> tuple[tuple[Array, Array], None]:
+        def along(square: Array, axis: tuple[Array, Array]) -> tuple[Array, None]:
+            return square + jnp.square(axis[0][:, None] - axis[1][None]), None
+
+        begin = jnp.minimum(begin, size - chunk)  # the last chunk overlaps the one before
+        part = lax.dynamic_slice_in_dim(bank, begin, chunk)
+        square, _ = lax.scan(along, jnp.zeros((len(codes), chunk), codes.dtype), (codes.T, part.T))
+        value = square.min(1)
+        index = jnp.where(square == value[:, None], jnp.arange(chunk)[None], chunk).min(1)  # argmin is not vectorised
+        nearer = value < best[1]
+        return (jnp.where(nearer, begin + index, best[0]), jnp.where(nearer, value, best[1])), None
+
+    none = (jnp.zeros(len(codes), jnp.int32), jnp.full(len(codes), jnp.inf, codes.dtype))
+    return lax.scan(look, none, jnp.arange(0, size, chunk))[0]
+
+
+def resample(
+    key: Array,
+    mixture: Mixture,
+    decode: Decode,
+    check: Check,
+    wanted: int,
+    batch: int = 256,
+    least_rate: float = 0.01,
+) -> Resampled:
+    """Draws codes from `mixture` until `wanted` of them decode to masks that pass `check`.
+
+    Raises InputError as soon as it is plain that fewer than `least_rate` of the draws pass.
+    """
+
+    @partial(jax.jit, static_argnames="n")
+    def draw(key: Array, n: int) -> tuple[Array, Array, Array]:
+        codes = sample(key, mixture, n)
+        masks = decode(codes)
+        return codes, pack(masks), check(masks)
+
+    codes, masks, accepted, drawn = [], [], 0, 0
+    while accepted < wanted:
+        new_codes, new_masks, passed = (np.asarray(a) for a in draw(jax.random.fold_in(key, drawn), batch))
+        codes.append(new_codes[passed])
+        masks.append(new_masks[passed])
+        accepted, drawn = accepted + int(passed.sum()), drawn + batch
+        if drawn * least_rate >= _PATIENCE and accepted < least_rate * drawn:
+            raise InputError(
+                "resampling", f"only {accepted} of {drawn} drawn codes decode to masks that pass the check"
+            )
+    bank = Bank(*(jnp.asarray(np.concatenate(parts)[:wanted]) for parts in (codes, masks)))
+    return Resampled(bank, drawn, accepted)
+
+
+def still_valid(bank: Bank, width: int, check: Check, batch: int = 256) -> Bank:
+    """The part of `bank`, of masks `width` pixels wide, that passes `check`, which may be stricter than the first."""
+
+    @jax.jit
+    def passes(masks: Array) -> Array:
+        return check(unpack(masks, width))
+
+    masks = np.asarray(bank.masks)
+    filler = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)
+    batches = np.concatenate([masks, filler]).reshape(-1, batch, *masks.shape[1:])
+    kept = np.concatenate([np.asarray(passes(part)) for part in batches])[: len(masks)]
+    return Bank(bank.codes[kept], bank.masks[kept])

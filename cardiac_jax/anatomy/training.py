@@ -1,0 +1,62 @@
+"""The stage in which ACSNet learns what anatomy is valid (Abramson, Popescu et al. 2020, stage 3): autoencoder, fit."""
+
+import jax.numpy as jnp
+
+from cardiac_jax.anatomy import anatomical_prior
+from cardiac_jax.anatomy.autoencoder import AnatomicalAutoencoder
+from cardiac_jax.anatomy.spec import Structures
+from cardiac_jax.core.loss import term, total
+from cardiac_jax.core.passes import call, chain, pure, random
+from cardiac_jax.core.types import Array, Config, Net, Objective, Pass, Stage
+from cardiac_jax.data.augment import Augment, augment_batch
+from cardiac_jax.data.spec import Description
+from cardiac_jax.errors import InputError
+from cardiac_jax.train.optim import phase
+
+AUTOENCODER = "autoencoder"
+
+
+def prior(config: Config, data: Description, kind: Structures) -> tuple[Net, Stage]:
+    """The autoencoder of the maps of `kind`, and the stage that trains it and ends in mixture and bank.
+
+    Args:
+      config: the experiment's; `prior`, `seed`.
+
+    Raises:
+      InputError: a size of maps that the network cannot halve often enough.
+    """
+    settings, size, features = config.prior, tuple(config.prior.size), tuple(config.prior.features)
+    factor = 2 ** len(features)
+    if any(s % factor for s in size):
+        raise InputError("prior.size", f"{size} is not divisible by {factor}")
+    module = AnatomicalAutoencoder(size, settings.code, features, settings.bank, structures=kind.name)
+    net = Net(AUTOENCODER, module, ((*size, kind.channels),))
+    stage = Stage(
+        "prior",
+        settings.steps,
+        (phase("autoencode", (AUTOENCODER,), _autoencoding(net, kind), settings, settings.steps),),
+        _bent(size, Augment(**settings.augment), kind),
+        examples=anatomical_prior.shapes(kind.values(data.classes), size, kind),
+        batch_size=settings.batch_size,
+        fit=anatomical_prior.fit(net, data.spacing_mm or 0.0, settings, config.seed),
+    )
+    return net, stage
+
+
+def _bent(size: tuple[int, int], settings: Augment, kind: Structures) -> Pass:
+    """`shape [B, *size]` bent at random, and centred again."""
+
+    def bend(keys: Array, shape: Array) -> tuple[Array]:
+        _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
+        assert bent is not None
+        return (anatomical_prior.centred(bent.astype(jnp.float32), size, kind.core),)
+
+    return random(bend, ["shape"], ["shape"])
+
+
+def _autoencoding(net: Net, kind: Structures) -> Objective:
+    """Cross-entropy and Dice of the restored mask."""
+    forward = chain(pure(kind.encode, ["shape"], "masks"), call(net, ["masks"], ["restored", "code"]))
+    reads = {"logits": "restored", "shape": "shape"}
+    loss = total(reconstruction_ce=term(kind.cross, **reads), reconstruction_dice=term(kind.overlap, **reads))
+    return Objective(forward, loss)

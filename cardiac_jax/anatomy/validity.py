@@ -1,0 +1,85 @@
+"""Anatomically invalid slices: how many myocardia of a label map fail `ops.anatomy.check`, whoever drew them."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cardiac_jax.anatomy import wall_check
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.labels import wall_labels
+from cardiac_jax.metrics.evaluate import Row
+
+PREDICTION, GOLD = "prediction", "gold standard"
+CHECKS = wall_check.Verdict._fields[1:-1]
+"""What a slice can fail, any of which makes it invalid."""
+SQUARE = 0.01  # relative difference of the two sides of a pixel that counts as none
+PIXEL_MM = (0.65, 3.0)  # its distances end at 16 pixels, its longest limit is 10 mm; above, a wall has no pixel
+BATCH, FRAME, STEP = 32, 64, 32  # few shapes are compiled: slices at a time, least frame, and what it grows by
+
+
+def validity_rows(
+    pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]
+) -> list[Row]:
+    """Judges the myocardium (what is drawn in it included) of every slice by the default limits.
+
+    Args:
+      pred, truth: `[Z, H, W]` label maps on the file's own grid.
+      spacing_mm: voxel size along Z, H, W.
+      classes: names by label value; without "Myo" there is nothing to judge.
+
+    Returns:
+      Two rows, of "prediction" and of "gold standard": numbers of `slices` with myocardium, of `invalid` ones, and of
+      those that fail each of `CHECKS`; slices that are not annotated throughout are no part of the gold standard.
+      `skipped` says why nothing was judged, else it is "".
+    """
+    muscle = wall_labels(classes)
+    if not muscle:
+        return []
+    whole = ~(truth == IGNORE).any(axis=(1, 2))
+    stacks = {PREDICTION: np.isin(pred, muscle), GOLD: np.isin(truth, muscle) & whole[:, None, None]}
+    masks = {of: stack[stack.any(axis=(1, 2))] for of, stack in stacks.items()}
+    reason = unfit(spacing_mm[1], spacing_mm[2])
+    if reason:
+        return [_row(of, np.zeros((0, len(CHECKS)), bool), reason) for of in masks]
+    failed = failures(np.concatenate(list(masks.values())), (spacing_mm[1] + spacing_mm[2]) / 2)
+    drawn = len(masks[PREDICTION])
+    return [_row(PREDICTION, failed[:drawn]), _row(GOLD, failed[drawn:])]
+
+
+def failures(masks: np.ndarray, spacing_mm: float, limits: wall_check.Limits = wall_check.DEFAULT) -> np.ndarray:
+    """Which of `CHECKS` each mask `[N, H, W]` fails, pixels being squares of `spacing_mm`: bool `[N, checks]`."""
+    found = np.zeros((len(masks), len(CHECKS)), bool)
+    for start, batch in batches(masks):
+        verdict = wall_check.check(batch, spacing_mm, limits)
+        passed = np.stack([np.asarray(getattr(verdict, name)) for name in CHECKS], axis=-1)
+        found[start : start + BATCH] = ~passed[: len(masks) - start]
+    return found
+
+
+def batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Index of the first and `[BATCH, F, F]`: each mask (or label map) moved into one corner, which no check sees."""
+    boxes = [tuple(slice(i.min(), i.max() + 1) if i.size else slice(0) for i in np.nonzero(mask)) for mask in masks]
+    extent = max((mask[box].shape[axis] for mask, box in zip(masks, boxes, strict=True) for axis in (0, 1)), default=0)
+    frame = max(FRAME, -(-extent // STEP) * STEP)
+    for start in range(0, len(masks), BATCH):
+        batch = np.zeros((BATCH, frame, frame), masks.dtype)
+        for i in range(start, min(start + BATCH, len(masks))):
+            inside = masks[i][boxes[i]]
+            batch[i - start, : inside.shape[0], : inside.shape[1]] = inside
+        yield start, batch
+
+
+def unfit(height_mm: float, width_mm: float, within_mm: tuple[float, float] = PIXEL_MM) -> str:
+    """Why a check cannot judge such pixels, square ones `within_mm` being asked for; "" where it can."""
+    if abs(height_mm - width_mm) > SQUARE * min(height_mm, width_mm):
+        return f"pixels of {height_mm:.3g} x {width_mm:.3g} mm are not square"
+    low, high = within_mm
+    if not low <= (height_mm + width_mm) / 2 <= high:
+        return f"pixels of {height_mm:.3g} mm, the check needs {low:g} to {high:g} mm"
+    return ""
+
+
+def _row(of: str, failed: np.ndarray, skipped: str = "") -> Row:
+    invalid = float(np.count_nonzero(failed.any(axis=1)))
+    by_check = dict(zip(CHECKS, failed.sum(axis=0).astype(float).tolist(), strict=True))
+    return {"of": of, "skipped": skipped, "slices": float(len(failed)), "invalid": invalid, **by_check}

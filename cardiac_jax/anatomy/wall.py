@@ -1,0 +1,140 @@
+"""The myocardium alone, as published (Abramson, Popescu et al. 2020): maps are masks, the check is `wall_check.py`."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import ndimage
+from skimage.measure import label
+from skimage.morphology import convex_hull_image
+
+from cardiac_jax.anatomy import wall_check
+from cardiac_jax.anatomy.cavity import cavity
+from cardiac_jax.anatomy.spec import TAIL, Structures, at_least, percentile
+from cardiac_jax.anatomy.validity import PIXEL_MM, failures
+from cardiac_jax.anatomy.wall_check import DEFAULT, Limits, Measured
+from cardiac_jax.core.types import Array
+from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
+from cardiac_jax.losses.overlap import Overlap, dice
+
+
+def tuned(gold: Measured, restored: Measured) -> Limits:
+    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
+
+    But circularity: it is tuned upwards, to the first percentile of the gold standards or of their restored selves,
+    whichever is lower, for the autoencoder must be able to draw what the check asks for. Pieces and holes are never
+    allowed: they are faults wherever they are found.
+    """
+    round_ = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
+    thickness = percentile(gold.thickness_mm, TAIL)
+    return DEFAULT._replace(
+        circularity=at_least(float(DEFAULT.circularity), round_),
+        endo_concavity_mm=at_least(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
+        epi_concavity_mm=at_least(float(DEFAULT.epi_concavity_mm), percentile(gold.epi_concavity_mm, 100 - TAIL)),
+        thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
+        mean_wall_mm=at_least(float(DEFAULT.mean_wall_mm), percentile(gold.mean_wall_mm, 100 - TAIL)),
+        area_mm2=at_least(float(DEFAULT.area_mm2), percentile(gold.filled_mm2, 100 - TAIL)),
+    )
+
+
+def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """A slice `[H, W]` whose myocardium is `mask`.
+
+    What was drawn in the wall (oedema, scar) stays where the wall still is. The blood pool is what the wall encloses;
+    of an open wall, the one piece of what was ventricle within its convex hull, if that is larger, the dents of the
+    contour aside. Nothing else lies within either.
+    """
+    known = roles(classes)
+    inside = wall_labels(classes)
+    out = np.where(np.isin(labels, inside) & ~mask, 0, labels)
+    out[mask & ~np.isin(labels, inside)] = known["myo"]
+    enclosed = ndimage.binary_fill_holes(mask) & ~mask
+    if "lv" in known:
+        out[out == known["lv"]] = 0
+        out[enclosed | _open_pool(mask, enclosed, np.isin(labels, (known["lv"], *inside)))] = known["lv"]
+    else:
+        out[enclosed] = 0
+    return out.astype(labels.dtype)
+
+
+def _open_pool(mask: np.ndarray, enclosed: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
+    """What of `ventricle` lies in an open wall's cavity; nothing of a closed or solid one."""
+    if not mask.any():
+        return mask
+    inside = ndimage.binary_opening(convex_hull_image(mask) & ~mask & ~enclosed & ventricle)
+    pieces = np.asarray(label(inside, connectivity=1))
+    sizes = np.bincount(pieces.ravel())[1:]
+    return pieces == 1 + sizes.argmax() if sizes.size and sizes.max() > enclosed.sum() else np.zeros_like(mask)
+
+
+def _take(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    return np.isin(labels, values)
+
+
+def _core(masks: Array) -> Array:
+    return masks
+
+
+def _encoded(masks: Array) -> Array:
+    return (masks != 0).astype(jnp.float32)[..., None]
+
+
+def _drawn(logits: Array) -> Array:
+    return logits[..., 0] > 0
+
+
+def _cross(logits: Array, shape: Array) -> Array:
+    return optax.sigmoid_binary_cross_entropy(logits[..., 0], shape).mean()
+
+
+def _overlap(logits: Array, shape: Array) -> Array:
+    found = jax.nn.sigmoid(logits[..., 0])
+    return 1.0 - dice(Overlap(*(jnp.sum(v)[None] for v in (found * shape, found, shape))))[0]
+
+
+def _check(masks: Array, spacing_mm: float, limits: Limits) -> Array:
+    return wall_check.check(masks, spacing_mm, limits).valid
+
+
+def _judge(measured: Measured, limits: Limits) -> Array:
+    return wall_check.judge(measured, limits).valid
+
+
+def _passes(masks: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
+    return np.asarray(~failures(masks, spacing_mm, limits).any(1))
+
+
+def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
+    """The wall, and the pool that it surrounds."""
+    muscle = jax.nn.sigmoid(logits[..., 0])
+    flat = (-1, *muscle.shape[2:])
+    pool = cavity((muscle > 0.5).reshape(flat), (region > 0).reshape(flat)).reshape(muscle.shape)
+    return {"Myo": muscle, "LV": (1 - muscle) * pool, "background": (1 - muscle) * ~pool}
+
+
+WALL = Structures(
+    name="wall",
+    sought=(("Myo", *IN_WALL),),
+    located=("Myo", *IN_WALL, "LV"),
+    needed=("Myo", "LV"),
+    drawn=("Myo",),
+    channels=1,
+    default=DEFAULT,
+    pixel_mm=PIXEL_MM,
+    values=wall_labels,
+    take=_take,
+    core=_core,
+    encode=_encoded,
+    draw=_drawn,
+    cross=_cross,
+    overlap=_overlap,
+    check=_check,
+    measure=wall_check.measure,
+    judge=_judge,
+    tune=tuned,
+    passes=_passes,
+    redraw=redrawn,
+    divide=_divided,
+)

@@ -1,0 +1,185 @@
+"""Systems in motion: initial state, one training step, one prediction. Pure; compiled once, in `train/devices.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.core import Tracer
+
+from cardiac_jax.core.passes import name_key
+from cardiac_jax.core.types import Array, Net, Phase, Stage, System, TrainState, Values, Variables
+from cardiac_jax.ops.cpu.compiler import compiler_options
+
+
+def init_net(net: Net, key: Array) -> dict[str, Any]:
+    """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
+    zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
+    # Under a trace (`eval_shape`) this is not the outermost program, and only that one takes options.
+    options = None if isinstance(key, Tracer) else compiler_options(once=True)
+    return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
+
+
+def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
+    """The state before the first step: networks, and the optimiser and loss state of every phase of every stage."""
+    key = jax.random.key(seed)
+    variables = {net.name: init_net(net, name_key(key, net.name)) for net in system.nets}
+    phases = {phase_id(stage, phase): phase for stage in system.stages for phase in stage.phases}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jax.random.key_data(key),
+        variables=variables,
+        ema={name: _average(v["params"]) for name, v in variables.items()} if ema else {},
+        opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
+        loss={name: phase.objective.loss.init() for name, phase in phases.items()},
+    )
+
+
+def phase_id(stage: Stage, phase: Phase) -> str:
+    """The name of a phase's optimiser in the state."""
+    return f"{stage.name}.{phase.name}"
+
+
+def params_of(variables: Variables, phase: Phase) -> dict[str, Any]:
+    """The parameters that `phase` trains, by network."""
+    return {name: variables[name]["params"] for name in phase.trains}
+
+
+def parameter_counts(system: System, variables: Variables) -> dict[str, int]:
+    """Trainable scalars per network."""
+    return {net.name: sum(leaf.size for leaf in jax.tree.leaves(variables[net.name]["params"])) for net in system.nets}
+
+
+def train_step(
+    stage: Stage,
+    state: TrainState,
+    batch: Values,
+    *,
+    axis_name: str | None = None,
+    start: int = 0,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One step of `stage`: prepare once, then each phase in order. Metrics are means over the real examples.
+
+    Random draws follow the seed, the stage's name and the step within the stage: two systems that share a stage see
+    the same draws in it, whatever came before.
+
+    Args:
+      stage: the stage; static.
+      state: replicated over devices.
+      batch: this device's share, batch-leading, with `mask [B]` and `index [B]`.
+      axis_name: the device axis, or None outside any.
+      start: the step at which the stage begins.
+      accumulate: number of equal parts of the batch whose gradients are summed before the optimiser moves.
+      ema_decay: of the exponential moving average of parameters; 0 keeps none.
+    """
+    psum = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
+    key = jax.random.fold_in(name_key(jax.random.wrap_key_data(state.seed), stage.name), state.step - start)
+    variables, values = state.variables, dict(batch)
+    if stage.prepare is not None:
+        values, _ = stage.prepare(variables, values, key=name_key(key, "prepare"), train=frozenset())
+        values = lax.stop_gradient(dict(values))
+    opt, loss_state, metrics = dict(state.opt), dict(state.loss), {}
+    for phase in stage.phases:
+        name = phase_id(stage, phase)
+        grads, variables, loss_state[name], values, sums = _gradient(
+            phase, variables, loss_state[name], values, name_key(key, phase.name), psum, accumulate
+        )
+        grads = psum(grads)
+        params = params_of(variables, phase)
+        updates, opt[name] = phase.tx.update(grads, opt[name], params)
+        moved: Any = optax.apply_updates(params, updates)
+        variables = {**variables, **{net: {**variables[net], "params": moved[net]} for net in phase.trains}}
+        prefix = "" if len(stage.phases) == 1 else f"{phase.name}/"
+        sums = psum(sums)
+        metrics |= {f"{prefix}{log}": value for log, value in sums.items()}
+        metrics[f"{prefix}grad_norm"] = optax.tree.norm(grads)
+    step = state.step + 1
+    state = state.replace(step=step, variables=variables, opt=opt, loss=loss_state)
+    if state.ema:
+        trained = {net for phase in stage.phases for net in phase.trains}
+        state = state.replace(
+            ema={
+                net: _updated(old, variables[net]["params"], ema_decay) if net in trained else old
+                for net, old in state.ema.items()
+            }
+        )
+    return state, metrics
+
+
+def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, float]]:
+    """The state after the fit that ends `stage`, made with averaged parameters where an average is kept."""
+    assert stage.fit is not None
+    after, figures = stage.fit(inference_variables(state), examples)
+    kept = {name: {**after[name], "params": held["params"]} for name, held in state.variables.items()}
+    return state.replace(variables=kept), figures
+
+
+def _average(params: Any) -> dict[str, Any]:
+    return {"params": jax.tree.map(jnp.copy, params), "steps": jnp.zeros((), jnp.int32)}
+
+
+def _updated(old: dict[str, Any], params: Any, decay: float) -> dict[str, Any]:
+    """The average after one more step; it warms up over the network's own steps, whatever stage it starts in."""
+    steps = old["steps"] + 1
+    kept = jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
+    return {"params": optax.incremental_update(params, old["params"], 1.0 - kept), "steps": steps}
+
+
+def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Values, key: Array, psum: Any, parts: int):
+    """Gradient of the mean loss over the real examples of all devices, this device's share of it (not yet summed)."""
+    params = params_of(variables, phase)
+    count = jnp.maximum(psum(jnp.sum(values["mask"])), 1.0)
+
+    def objective(params, variables, loss_state, values):
+        variables = {**variables, **{net: {**variables[net], "params": params[net]} for net in phase.trains}}
+        values, after = phase.objective.forward(variables, values, key=key, train=frozenset(phase.trains))
+        loss, loss_state, logs = phase.objective.loss.apply(loss_state, values)
+        sums = {log: jnp.sum(values["mask"] * value) / count for log, value in {**logs, "loss": loss}.items()}
+        stats = {net: {k: v for k, v in after[net].items() if k != "params"} for net in phase.trains}
+        return sums["loss"], (stats, loss_state, lax.stop_gradient(dict(values)), sums)
+
+    def part(variables, values):
+        grads, (stats, after, values, sums) = jax.grad(objective, has_aux=True)(params, variables, loss_state, values)
+        variables = {**variables, **{net: {**variables[net], **stats[net]} for net in phase.trains}}
+        return variables, grads, after, values, sums
+
+    if parts == 1:
+        variables, grads, after, values, sums = part(variables, values)
+        return grads, variables, after, values, sums
+
+    def accumulate(carry, values):
+        variables, grads, after, values, sums = part(carry[0], values)
+        return (variables, jax.tree.map(jnp.add, carry[1], grads)), (after, values, sums)
+
+    split = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), dict(values))
+    start = (dict(variables), jax.tree.map(jnp.zeros_like, params))
+    (variables, grads), (after, values, sums) = lax.scan(accumulate, start, split)
+    after = jax.tree.map(lambda x: x[-1], after)  # every part starts from one state: a schedule counts steps
+    sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+    values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    return grads, variables, after, values, sums
+
+
+def predict_step(system: System, variables: Variables, image: Array) -> tuple[Array, Array]:
+    """`image [B, *S, C] -> probabilities [B, *S, K]` with every network in inference mode.
+
+    And `found [B]`: 0 where a localiser found nothing and the middle of the volume was looked at; 1 without one.
+    """
+    values, _ = system.predict(variables, {"image": image}, key=jax.random.key(0), train=frozenset())
+    return values["probabilities"], values.get("found", jnp.ones(image.shape[0]))
+
+
+def inference_variables(state: TrainState) -> dict[str, Any]:
+    """The variables to predict with: averaged parameters where an average is kept."""
+    averaged: Mapping[str, Any] = state.ema
+    return {
+        name: {
+            **collections,
+            "params": averaged[name]["params"] if name in averaged else collections["params"],
+        }
+        for name, collections in state.variables.items()
+    }

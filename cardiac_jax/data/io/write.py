@@ -1,0 +1,96 @@
+"""Writing: nothing is ever half-written, and a prediction lies on the grid of its image."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cardiac_jax.data.case import Case
+from cardiac_jax.data.io import formats, volume
+from cardiac_jax.errors import InputError
+
+LOCK = ".lock"
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` on a temporary file beside `path` (same suffix), then renames it: all or nothing.
+
+    Parent folders are made. On any failure (disk full, interruption, an error in `write`) the temporary file
+    is removed and `path` is as before; an OSError is raised again with `path` as its file name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = volume.suffix(path) or path.suffix
+    handle, name = tempfile.mkstemp(prefix=f".{path.name.removesuffix(suffix)}.", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp made it private
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except BaseException:  # also on Ctrl-C: leave nothing behind
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_label(path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[int, int] | None = None) -> None:
+    """Writes a segmentation on the grid of `like`, so that it opens aligned with the image.
+
+    The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha). If `like.source` has it too, its
+    header is copied: affine, qform and sform codes, units. Otherwise a header is made from the affine.
+
+    Args:
+      labels: `[X, Y, Z]`, canonical classes.
+      raw_values: `Dataset.labels`, raw value -> class: raw values are written, the first of several.
+
+    Raises:
+      InputError: a class without raw value, a shape that is not the image's, an unknown suffix.
+    """
+    shape = next(iter(like.images.values())).shape
+    if labels.shape != shape:
+        raise InputError(path, f"cannot hold a label of shape {labels.shape} for an image of shape {shape}")
+    table = {c: c for c in range(256)}
+    if raw_values is not None:
+        table = {c: raw for raw, c in reversed(list(raw_values.items()))}
+    present = [int(c) for c in np.unique(labels)]
+    missing = [c for c in present if c not in table]
+    if missing:
+        raise InputError(path, f"cannot hold class {missing[0]}, which has no raw value in the data set")
+    # Not of what happens to be present: all files of a data set have one type.
+    top = max(raw_values if raw_values is not None else present)
+    out = np.zeros(shape, np.uint8 if top < 2**8 else np.int16 if top < 2**15 else np.int32)
+    for c in present:
+        out[labels == c] = table[c]
+    content = formats.encode(path, out, like.affine, like.source)
+    atomic_write(path, lambda temporary: _put(temporary, content))
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds `workdir`, made if missing, until the process ends; InputError if another run holds it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / LOCK).open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            holder = stream.read().strip()
+            raise InputError(workdir, f"is in use by another run{f' (process {holder})' if holder else ''}") from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,126 @@
+"""ACDC 2017: short-axis cine MR of 150 patients in five groups, annotated at end-diastole and end-systole.
+
+Provenance: O. Bernard et al., "Deep learning techniques for automatic MRI cardiac multi-structures segmentation and
+diagnosis: is the problem solved?", IEEE TMI 37 (2018), University Hospital of Dijon
+(https://www.creatis.insa-lyon.fr/Challenge/acdc/). Licence: CC BY-NC-SA 4.0, with the paper cited.
+
+    root/[training|testing/]patient<NNN>/Info.cfg                          ED, ES: frame numbers from 1; Group; ...
+                                         patient<NNN>_frame<MM>.nii.gz     those two frames
+                                         patient<NNN>_frame<MM>_gt.nii.gz  1 RV, 2 Myo, 3 LV, 0 background
+                                         patient<NNN>_4d.nii.gz            the whole beat: not a case
+
+A case is one phase of one patient, "patient001_ED" and "patient001_ES"; both lie on the same side of every split.
+Groups: NOR normal, DCM dilated, HCM hypertrophic, MINF infarct, RV abnormal right ventricle; other values are kept.
+The root may also be one patient's folder or one frame.
+
+Slices run from base to apex. Affines say nothing of the patient (they are axis-aligned, and short-axis slices are
+not), so it was read off the annotation: in 39 of 40 patients, eight of each group, the cavity of the left ventricle is
+larger over the first third of its slices at end-diastole than over the last; in the other one (patient047, a dilated
+apex) the right ventricle is, from 1128 pixels in the first slice to none in the last two. Pixels are stored as they are
+shown, columns to the patient's left and rows downwards, whatever the affine says.
+"""
+
+import re
+from pathlib import Path
+
+from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.labels import CLASSES
+from cardiac_jax.errors import InputError
+
+INFO = "Info.cfg"
+PHASES = ("ED", "ES")
+_PATIENT = re.compile(r"patient\d+$")
+_FRAME = re.compile(r"(patient\d+_frame\d+)\.nii(\.gz)?$")
+_SPLITS = {"training": "train", "testing": "test"}
+
+
+def find(root: Path) -> list[Record]:
+    """Records sorted by id, two per patient; raises InputError on the first patient that cannot be read."""
+    records, problems = survey(root)
+    for problem in problems:
+        raise problem
+    return records
+
+
+def survey(root: Path) -> tuple[list[Record], list[InputError]]:
+    """Records sorted by id, and what is wrong with the `Info.cfg` of others; raises InputError if nothing is there."""
+    root = root if root.name else root.absolute()
+    if root.is_file():
+        return [_single(root)], []
+    if not root.is_dir():
+        raise InputError(root, "no such file or folder")
+    if _PATIENT.match(root.name) and not any(_PATIENT.match(p.name) for p in root.iterdir()):
+        patients = [root]
+    else:
+        folders = [root, *(root / name for name in _SPLITS if (root / name).is_dir())]
+        patients = [p for folder in folders for p in sorted(folder.iterdir()) if p.is_dir() and _PATIENT.match(p.name)]
+    if not patients:
+        raise InputError(root, f"holds no patient<NNN> folder, nor do its {', '.join(_SPLITS)}")
+    records: list[Record] = []
+    problems: list[InputError] = []
+    for patient in patients:
+        try:
+            records += _records(patient)
+        except InputError as error:
+            problems.append(error)
+    return sorted(records, key=lambda r: (r.id, r.split or "")), problems
+
+
+def read_info(path: Path) -> dict[str, str]:
+    """The `key: value` lines of an `Info.cfg`; raises InputError if it cannot be read or is something else."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file") from error
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({error})") from error
+    pairs = [line.partition(":") for line in lines]
+    if not all(colon for _, colon, _ in pairs):
+        raise InputError(path, "is not a list of `key: value` lines")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _records(folder: Path) -> list[Record]:
+    info, name = read_info(folder / INFO), folder.name
+    records = []
+    for phase in PHASES:
+        stem = f"{name}_frame{_frame(folder / INFO, info, phase):02d}"
+        label = _either(folder, f"{stem}_gt")
+        records.append(
+            Record(
+                id=f"{name}_{phase}",
+                patient=name,
+                images={"cine": _either(folder, stem)},
+                label=label if label.exists() else None,
+                phase=phase,
+                group=info.get("Group") or None,
+                split=_SPLITS.get(folder.parent.name),
+            )
+        )
+    return records
+
+
+def _frame(path: Path, info: dict[str, str], phase: str) -> int:
+    if phase not in info:
+        raise InputError(path, f"lacks the key {phase}, the number of that frame")
+    if not info[phase].isdecimal():
+        raise InputError(path, f"gives {phase} as {info[phase]!r}, a frame number is expected")
+    return int(info[phase])
+
+
+def _single(path: Path) -> Record:
+    if not _FRAME.match(path.name):
+        raise InputError(path, "is not named patient<NNN>_frame<MM>.nii.gz")
+    for record in _records(path.absolute().parent):
+        if record.images["cine"] == path.absolute():
+            return record
+    raise InputError(path, f"is neither of the frames that {INFO} calls {' and '.join(PHASES)}")
+
+
+def _either(folder: Path, stem: str) -> Path:
+    """The file of that name, compressed unless only the other is there."""
+    plain = folder / f"{stem}.nii"
+    return plain if plain.exists() else folder / f"{stem}.nii.gz"
+
+
+DATASET = Dataset("acdc", CLASSES, {k: k for k in range(4)}, ("cine",), find, "base_first", survey=survey)

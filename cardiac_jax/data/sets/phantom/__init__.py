@@ -1,0 +1,43 @@
+"""The phantom as a data set: patients simulated by `cardiac_jax.phantom`, written as files of published layouts.
+
+Provenance: computed by this package from a seed; no patient's data went into it. Licence: the package's own.
+
+    root/{train,val,test}/patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz   as MS-CMRSeg: 200 Myo, 500 LV, 600 RV
+    root/cases.csv                                group, ejection fraction, volumes and scar of every patient
+
+`write` also takes the layouts of `acdc` (with the whole beat), `lasc` (`atrium`, `axial`) and `myops`: those folders
+are read as the data sets of these names.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.labels import CLASSES
+from cardiac_jax.data.sets import mscmr
+from cardiac_jax.data.sets.phantom.write import write
+
+__all__ = ["DATASET", "find", "write"]
+
+
+def find(root: Path) -> list[Record]:
+    """Records of the "mscmr" layout, with groups from `cases.csv` where there is one; raises InputError."""
+    records = mscmr.find(root)
+    table = root / "cases.csv"
+    if not table.is_file():
+        return records
+    with table.open(newline="", encoding="utf-8") as file:
+        groups = {row["id"]: row["group"] for row in csv.DictReader(file)}
+    return [replace(record, group=groups.get(record.patient)) for record in records]
+
+
+DATASET = Dataset(
+    "phantom",
+    CLASSES,
+    {0: 0, 200: 2, 500: 3, 600: 1, 1220: 2, 2221: 2, IGNORE: IGNORE},
+    ("LGE", "bSSFP", "T2"),
+    find,
+    "affine",
+)

@@ -1,0 +1,142 @@
+"""The files of one simulated patient in the layout of each published data set."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cardiac_jax.phantom import axial, tissue
+from cardiac_jax.phantom.patient import ACDC_GROUP
+from cardiac_jax.phantom.simulate import Exam, Stack, cine, end_systole, raw_labels, simulate
+
+HEART = ("id", "split", "group", "pathology", "lv_edv_ml", "rv_edv_ml", "myo_ml", "ef", "rv_ef", "scar_percent")
+ATRIUM = ("id", "group", "ablated", "la_ml", "enhanced_percent")
+_MSCMR = {"LGE": "LGE", "bSSFP": "C0", "T2": "T2"}
+_MYOPS = {"bSSFP": "C0", "LGE": "DE", "T2": "T2"}
+
+
+class Wanted(NamedTuple):
+    """One patient to be written.
+
+    Attributes:
+      group: pathology group, None where there is none.
+      folder: of his split, where the layout has such folders.
+      frames: of a beat.
+      options: of the simulation: spacing, size, slices and the like.
+    """
+
+    seed: int
+    case: int
+    group: str | None
+    folder: str
+    sequences: Sequence[str]
+    frames: int
+    options: Mapping[str, Any]
+
+
+class File(NamedTuple):
+    """A text, or an image `[X, Y, Z]` or `[X, Y, Z, T]` with its affine."""
+
+    name: str
+    content: np.ndarray | str
+    affine: np.ndarray | None = None
+
+
+class Drawn(NamedTuple):
+    """Files of one patient, and his row of the table of cases."""
+
+    files: list[File]
+    row: tuple
+
+
+class Layout(NamedTuple):
+    """How to draw a patient, the sequences it can hold (all of them by default), options by default, the table."""
+
+    draw: Callable[[Wanted], Drawn]
+    sequences: tuple[str, ...]
+    usual: tuple[str, ...]
+    options: Mapping[str, Any]
+    columns: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+
+def _mscmr(wanted: Wanted) -> Drawn:
+    name, exams, files = f"patient{wanted.case + 1}", [], []
+    for sequence in wanted.sequences:
+        exams.append(_exam(wanted, sequence))
+        stem, stack = f"{wanted.folder}/{name}_{_MSCMR[sequence]}", exams[-1].stack
+        files.append(File(f"{stem}.nii.gz", _image(stack), stack.affine))
+        files.append(File(f"{stem}_manual.nii.gz", tissue.RAW[stack.label], stack.affine))
+    return Drawn(files, _row(name, wanted.folder, exams[0]))
+
+
+def _myops(wanted: Wanted) -> Drawn:
+    name = f"myops_training_{101 + wanted.case}"
+    exams = [_exam(wanted, sequence) for sequence in wanted.sequences]
+    files = [File(f"train25/{name}_{_MYOPS[exam.sequence]}.nii.gz", _image(exam.stack), exam.affine) for exam in exams]
+    gold = raw_labels(exams[0].stack.pathology)
+    files.append(File(f"train25_myops_gd/{name}_gd.nii.gz", gold, exams[0].affine))
+    return Drawn(files, _row(name, "", exams[0]))
+
+
+def _acdc(wanted: Wanted) -> Drawn:
+    name, files = f"patient{wanted.case + 1:03d}", []
+    beat = cine(wanted.seed, wanted.case, wanted.frames, wanted.group, base_first=True, **wanted.options)
+    x, y, z = beat[0].stack.spacing_mm
+    affine = np.diag([-x, -y, z, 1.0])  # as published, it says nothing of the patient
+    numbers = {"ED": 1, "ES": 1 + end_systole(wanted.frames)}
+    for number in numbers.values():
+        exam, stem = beat[number - 1], f"{name}/{name}_frame{number:02d}"
+        files.append(File(f"{stem}.nii.gz", _image(exam.stack), affine))
+        files.append(File(f"{stem}_gt.nii.gz", exam.label, affine))
+    files.append(File(f"{name}/{name}_4d.nii.gz", np.stack([_image(exam.stack) for exam in beat], axis=-1), affine))
+    info = {**numbers, "Group": ACDC_GROUP[beat[0].group], "Height": 172.0, "NbFrame": wanted.frames, "Weight": 75.0}
+    files.append(File(f"{name}/Info.cfg", "".join(f"{key}: {value}\n" for key, value in info.items())))
+    return Drawn(files, _row(name, "", beat[0]))
+
+
+def _hr(wanted: Wanted) -> Drawn:
+    name, exams, files = f"patient{wanted.case + 1}", [], []
+    for phase in ("ED", "ES"):
+        exams.append(_exam(wanted, wanted.sequences[0], phase, twin=True))
+        for grid, stack in (("lr", exams[-1].stack), ("hr", exams[-1].twin)):
+            if stack is not None:
+                stem = f"twins/{name}_{phase}_{grid}"
+                files.append(File(f"{stem}.nii.gz", _image(stack), stack.affine))
+                files.append(File(f"{stem}_label.nii.gz", stack.label, stack.affine))
+    return Drawn(files, _row(name, "", exams[0]))
+
+
+def _lasc(wanted: Wanted) -> Drawn:
+    name = f"patient{wanted.case + 1:03d}"
+    scan = axial.scan(wanted.seed, wanted.case, wanted.group, **wanted.options)
+    image = np.clip(np.rint(scan.image), 0, 255).astype(np.uint8)
+    files = [
+        File(f"{name}/lgemri.nrrd", image, scan.affine),
+        File(f"{name}/laendo.nrrd", scan.label * np.uint8(255), scan.affine),
+    ]
+    return Drawn(files, (name, wanted.group, int(scan.ablated), f"{scan.la_ml:.3f}", f"{scan.enhanced_percent:.3f}"))
+
+
+def _exam(wanted: Wanted, sequence: str, phase: str = "ED", twin: bool = False) -> Exam:
+    return simulate(wanted.seed, wanted.case, sequence, phase, wanted.group, twin=twin, **wanted.options)
+
+
+def _image(stack: Stack) -> np.ndarray:
+    return np.clip(np.rint(stack.image), 0, 32767).astype(np.int16)
+
+
+def _row(name: str, folder: str, exam: Exam) -> tuple:
+    numbers = (exam.lv_ml, exam.rv_ml, exam.myo_ml, exam.ef, exam.rv_ef, exam.scar_percent)
+    return (name, folder, exam.group, exam.pathology, *(f"{v:.3f}" for v in numbers))
+
+
+_THICK = {"spacing_mm": (0.75, 13.0), "size": (288, 288), "slices": 5, "thickness": 0.6, "acute": True}
+_COARSE = {"spacing_mm": (1.25, 10.0), "size": (120, 120), "slices": 12}
+LAYOUTS: Mapping[str, Layout] = {
+    "mscmr": Layout(_mscmr, tuple(_MSCMR), ("LGE",), {}, HEART),
+    "myops": Layout(_myops, tuple(_MYOPS), tuple(_MYOPS), _THICK, HEART, ("infarct",)),
+    "acdc": Layout(_acdc, ("cine",), ("cine",), {}, HEART),
+    "hr": Layout(_hr, tissue.SEQUENCES, ("cine",), _COARSE, HEART),
+    "lasc": Layout(_lasc, ("LGE",), ("LGE",), {}, ATRIUM),
+}

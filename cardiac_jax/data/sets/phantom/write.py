@@ -1,0 +1,108 @@
+"""Write simulated patients as real image files in the layouts of the published data sets.
+
+    mscmr   {train,val,test}/patientN_{LGE,C0,T2}.nii.gz, ..._manual.nii.gz              200 Myo, 500 LV, 600 RV
+    myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/..._gd.nii.gz also 1220 oedema, 2221 scar
+    acdc    patientNNN/Info.cfg, ..._frameMM.nii.gz, ..._gt.nii.gz, ED and ES, ..._4d    1 RV, 2 Myo, 3 LV
+    lasc    patientNNN/lgemri.nrrd, laendo.nrrd                                          255 LA
+    hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz                      1 RV, 2 Myo, 3 LV
+
+`cases.csv` beside them holds what only a simulation knows: group, ejection fractions, volumes and scar of each patient
+(lasc: group, whether the veins were ablated, volume and enhancement of the atrium).
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.write import atomic_write
+from cardiac_jax.data.sets.phantom.layouts import LAYOUTS, File, Layout, Wanted
+from cardiac_jax.errors import InputError
+from cardiac_jax.phantom.patient import GROUPS, group_of
+
+SHARES = (0.65, 0.1, 0.25)  # of patients in train, val and test
+FRAMES = 10  # of a beat
+
+
+def split_of(case: int, patients: int, shares: Sequence[float] = SHARES) -> str:
+    """Folder of a case: runs of train, val and test; every five consecutive cases hold each group once."""
+    place = (case + 0.5) / patients * sum(shares)
+    return "train" if place < shares[0] else "val" if place < shares[0] + shares[1] else "test"
+
+
+def write(
+    root: Path,
+    layout: str,
+    patients: int,
+    seed: int,
+    *,
+    sequences: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    shares: Sequence[float] = SHARES,
+    spacing_mm: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+    slices: int | None = None,
+    misalign_mm: float | None = None,
+    frames: int = FRAMES,
+    on_patient: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Simulate cases 0 .. patients - 1 and write them below `root`; returns the files written, `cases.csv` last.
+
+    Args:
+      layout: "mscmr", "myops", "acdc", "lasc" or "hr"; see the module.
+      sequences: those to write; by default LGE (mscmr, lasc), all three (myops), cine (acdc, hr: one only).
+      groups: pathology groups to cycle through; by default all five, balanced (myops: infarct).
+      shares: of patients in train, val and test (mscmr).
+      spacing_mm, size, slices: as for `simulate` and `axial.scan`, whose defaults hold for mscmr, acdc and lasc; "hr"
+        is 120 x 120 x 12 at 1.25 x 1.25 x 10 mm, "myops" 288 x 288 x 5 at 0.75 x 0.75 x 13 mm by default.
+      misalign_mm: as for `simulate` (not lasc).
+      frames: of the whole beat (acdc).
+      on_patient: called with the number of patients done, for a progress bar.
+
+    Raises:
+      InputError: unknown layout, sequence or group; fewer than one patient or four frames; nothing is written then.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(layout, f"not a layout of the phantom; known: {', '.join(LAYOUTS)}")
+    if layout == "lasc" and misalign_mm is not None:
+        raise InputError("misalign_mm", "a 3D scan has no breath-holds")
+    if patients < 1:
+        raise InputError(f"{patients} patients", "at least one is needed")
+    chosen = LAYOUTS[layout]
+    sequences = _sequences(layout, chosen, sequences)
+    groups = chosen.groups if groups is None else groups
+    if groups is not None and (not groups or set(groups) - set(GROUPS)):
+        raise InputError(", ".join(groups) or "no group", f"groups are {', '.join(GROUPS)}")
+    given = {"spacing_mm": spacing_mm, "size": size, "slices": slices, "misalign_mm": misalign_mm}
+    options = {**chosen.options, **{key: value for key, value in given.items() if value is not None}}
+    root, written, rows = Path(root), [], []
+    for case in range(patients):
+        group = group_of(seed, case) if groups is None else groups[case % len(groups)]
+        folder = split_of(case, patients, shares)
+        drawn = chosen.draw(Wanted(seed, case, group, folder, sequences, frames, options))
+        written += [_save(root, file) for file in drawn.files]
+        rows.append(drawn.row)
+        if on_patient is not None:
+            on_patient(case + 1)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([chosen.columns, *rows])
+    return [*written, _save(root, File("cases.csv", text.getvalue()))]
+
+
+def _sequences(layout: str, chosen: Layout, asked: Sequence[str] | None) -> tuple[str, ...]:
+    sequences = tuple(chosen.usual if asked is None else asked)
+    wrong = [s for s in sequences if s not in chosen.sequences]
+    if wrong or not sequences:
+        raise InputError(", ".join(wrong) or "no sequence", f"layout {layout} takes {', '.join(chosen.sequences)}")
+    return sequences
+
+
+def _save(root: Path, file: File) -> Path:
+    path = root / file.name
+    if isinstance(file.content, str) or file.affine is None:
+        data = str(file.content).encode()
+    else:
+        data = formats.encode(path, file.content, file.affine)
+    atomic_write(path, lambda temporary: temporary.write_bytes(data))
+    return path

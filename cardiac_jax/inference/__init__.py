@@ -1,0 +1,1 @@
+"""Prediction of whole cases with a trained system."""

@@ -1,0 +1,210 @@
+"""One simulated examination: a short-axis stack, its labels, and its high-resolution twin; or a whole beat."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cardiac_jax.errors import InputError
+from cardiac_jax.phantom import acquire, heart, patient, tissue, torso
+from cardiac_jax.phantom.acquire import Grid
+from cardiac_jax.phantom.plan import Protocol, short_axis, twin_grid
+
+SAMPLES = (2, 2, 4)  # of a voxel, along its axes
+SENSITIVITY, FRAMES = 2, 10  # streams of noise that are not of ED (0) or ES (1): coils, other frames of a beat
+BETWEEN = (2, 2, 2)  # in the frames of a cine between end-diastole and end-systole
+
+
+class Stack(NamedTuple):
+    """Image and labels on one grid; `[X, Y, Z]`.
+
+    image float32; label uint8, canonical 0..3; pathology uint8, 0..5 with 4 oedema and 5 scar (grey zone and no-reflow
+    included); tissue uint8, codes of `tissue.py` in the heart and 0 elsewhere; affine to right-anterior-superior mm.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    pathology: np.ndarray
+    tissue: np.ndarray
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+
+class Exam(NamedTuple):
+    """A low-resolution stack, its high-resolution twin without misalignment (None unless asked for), and the truth.
+
+    The phase is None between end-diastole and end-systole.
+    """
+
+    stack: Stack
+    twin: Stack | None
+    group: str
+    pathology: str
+    phase: str | None
+    sequence: str
+    lv_ml: float
+    rv_ml: float
+    myo_ml: float
+    ef: float
+    rv_ef: float
+    scar_percent: float
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.stack.image
+
+    @property
+    def label(self) -> np.ndarray:
+        return self.stack.label
+
+    @property
+    def affine(self) -> np.ndarray:
+        return self.stack.affine
+
+
+def raw_labels(pathology: np.ndarray) -> np.ndarray:
+    """Canonical classes 0..5 to the numbers of MS-CMRSeg and MyoPS (200, 500, 600, 1220, 2221), int16."""
+    return tissue.RAW[pathology]
+
+
+def _stack(rendered: acquire.Rendered, image: np.ndarray, grid: Grid) -> Stack:
+    spacing = tuple(float(s) for s in grid.spacing_mm)
+    return Stack(
+        image,
+        tissue.STRUCTURE[rendered.pathology],
+        rendered.pathology,
+        rendered.tissue,
+        grid.affine,
+        (spacing[0], spacing[1], spacing[2]),
+    )
+
+
+def simulate(
+    seed: int,
+    case: int,
+    sequence: str = "LGE",
+    phase: str = "ED",
+    group: str | None = None,
+    *,
+    spacing_mm: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+    slices: int | None = None,
+    thickness: float = 1.0,
+    misalign_mm: float = 1.6,
+    snr: float | None = None,
+    base_first: bool = False,
+    twin: bool = True,
+    acute: bool | None = None,
+) -> Exam:
+    """Simulate one examination; the result depends on the arguments alone, not on how many cases are made.
+
+    Sequences of one case share anatomy, grid and breath-hold positions, so their images are co-registered; ED and ES
+    share anatomy, grid, breath-holds and scanner settings, being two frames of one beat.
+
+    Args:
+      seed, case: not negative; they decide everything random.
+      sequence: "LGE", "bSSFP", "T2" or "cine".
+      phase: "ED" or "ES".
+      group: one of `patient.GROUPS`; by default decided by (seed, case), balanced over every five consecutive cases.
+      spacing_mm, size, slices, thickness, misalign_mm, snr, base_first: see `plan.Protocol`.
+      twin: make the high-resolution twin too.
+      acute: whether an infarct is swollen (oedema) or thin; drawn by default.
+
+    Raises:
+      InputError: unknown sequence, phase or group; size or slices below 1; spacing not positive.
+    """
+    if phase not in patient.PHASES:
+        raise InputError(phase, f"not a phase of the phantom; known: {', '.join(patient.PHASES)}")
+    protocol = Protocol(spacing_mm, size, slices, thickness, misalign_mm, snr, base_first).checked()
+    person = patient.draw(seed, case, group)
+    person = person if acute is None else person._replace(acute=acute)
+    contraction = float(phase == "ES")
+    return _expose(person, sequence, protocol, contraction, frame=patient.PHASES.index(phase), twin=twin)
+
+
+def end_systole(frames: int) -> int:
+    """Index of the end-systolic frame of a beat, end-diastole being 0."""
+    return max(1, round(0.36 * frames))
+
+
+def cine(seed: int, case: int, frames: int, group: str | None = None, **protocol: Any) -> list[Exam]:
+    """One beat; frame 0 and frame `end_systole(frames)` are what `simulate` makes of "ED" and "ES".
+
+    Args:
+      protocol: fields of `plan.Protocol`.
+
+    Raises:
+      InputError: as `simulate`; fewer than 4 frames.
+    """
+    if frames < 4:
+        raise InputError(f"{frames} frames", "a beat needs 4 at least")
+    chosen = Protocol(**protocol).checked()
+    person, systole = patient.draw(seed, case, group), end_systole(frames)
+    exams = []
+    for n in range(frames):
+        key = {0: 0, systole: 1}.get(n, FRAMES + n)
+        exams.append(_expose(person, "cine", chosen, _contraction(n, systole, frames), frame=key, twin=False))
+    return exams
+
+
+def _contraction(n: int, systole: int, frames: int) -> float:
+    """Share of the stroke volume that is out at frame `n`: ejection, early filling, rest, atrial kick."""
+    if n <= systole:
+        return float(np.sin(0.5 * np.pi * n / systole) ** 2)
+    rest = (n - systole) / (frames - systole)
+    early, late = (np.clip((rest - start) / 0.4, 0, 1) for start in (0.05, 0.65))
+    return float(1 - 0.75 * np.sin(0.5 * np.pi * early) ** 2 - 0.25 * np.sin(0.5 * np.pi * late) ** 2)
+
+
+def _expose(
+    person: patient.Patient, sequence: str, protocol: Protocol, contraction: float, *, frame: int, twin: bool
+) -> Exam:
+    """One moment of the beat. `frame` numbers its noise: 0 and 1 for ED and ES, `FRAMES` and more for the others."""
+    seed, case = person.seed, person.case
+    number = tissue.SEQUENCES.index(sequence) if sequence in tissue.SEQUENCES else 0
+    signals = tissue.signals(sequence, patient.generator(seed, patient.SIGNAL, case, number))
+    diastole, systole = (heart.build(person, moment) for moment in (0.0, 1.0))
+    beat = {0.0: diastole, 1.0: systole}.get(contraction) or heart.build(person, contraction)
+    body = torso.build(diastole)
+    grid, centre = short_axis(diastole, protocol)
+
+    held = patient.generator(seed, patient.ACQUISITION, case, 1)
+    shift = held.normal(0, 1, (grid.shape[2], 3)) * (1, 1, 0.6)
+    poor = held.random((grid.shape[2], 1)) < 0.12  # now and then a poor breath-hold
+    shift *= protocol.misalign_mm * np.where(poor, 2.2, 1.0)
+    rng = patient.generator(seed, patient.NOISE, case, number, 0)
+    drawn = (9, 26) if sequence in ("LGE", "T2") else (18, 45)
+    snr = float(rng.uniform(*drawn)) if protocol.snr is None else protocol.snr
+    gain, resolution = rng.uniform(250, 900), (rng.uniform(0.55, 0.9), rng.uniform(0.55, 0.9))
+    rng = rng if frame == 0 else patient.generator(seed, patient.NOISE, case, number, frame)
+    samples = SAMPLES if frame < FRAMES else BETWEEN
+    low = acquire.render(beat, body, signals, grid, centre, shift, samples, thickness=protocol.thickness)
+    sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, SENSITIVITY)
+    sensitivity = acquire.coils(grid, centre, body, sensitivity_rng)
+    image = gain * acquire.detect(low.signal * sensitivity, snr, rng, resolution)
+    high = None
+    if twin:
+        fine = twin_grid(grid)
+        still = np.zeros((fine.shape[2], 3))
+        rendered = acquire.render(beat, body, signals, fine, centre, still, samples=(2, 2, 1))
+        sensitivity_rng = patient.generator(seed, patient.NOISE, case, number, SENSITIVITY)
+        sensitivity = acquire.coils(fine, centre, body, sensitivity_rng)
+        high = _stack(
+            rendered, gain * acquire.detect(rendered.signal * sensitivity, 1.2 * snr, rng, (0.95, 0.95)), fine
+        )
+    wall = np.isin(low.pathology, (2, 4, 5)).sum()
+    return Exam(
+        stack=_stack(low, image, grid),
+        twin=high,
+        group=person.group,
+        pathology=person.scar
+        if person.scar != "ischaemic"
+        else f"{person.territory} {'acute' if person.acute else 'chronic'}",
+        phase=patient.PHASES[frame] if frame < FRAMES else None,
+        sequence=sequence,
+        lv_ml=beat.lv_ml,
+        rv_ml=beat.rv_ml,
+        myo_ml=beat.myo_ml,
+        ef=1 - systole.lv_ml / diastole.lv_ml,
+        rv_ef=1 - systole.rv_ml / diastole.rv_ml,
+        scar_percent=float(100 * (low.pathology == 5).sum() / max(wall, 1)),
+    )

@@ -1,0 +1,265 @@
+"""Charts of numbers: box plots of methods (Fig. 3 of Yue et al. 2019), training curves, agreement, histograms."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from cardiac_jax.metrics.agreement import bland_altman, concordance, pearson
+from cardiac_jax.metrics.registry import METRICS
+from cardiac_jax.metrics.summary import Rows, by_case, without
+
+# Okabe and Ito, black last.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
+VALIDATION = "validation Dice"
+Pairs = tuple[np.ndarray, np.ndarray]
+NOT_A_LOSS = ("step", "steps_per_s", "waiting_share", "peak_memory_mb", "learning_rate", "grad_norm")
+
+
+def box_plots(
+    rows_by_method: Mapping[str, Rows],
+    structures: Sequence[str] = ("LV", "RV", "Myo"),
+    metric: str = "dice",
+    leave_out: Sequence[str] = (),
+) -> Figure:
+    """Structures side by side, one box per method: median, quartiles, whiskers to 1.5 IQR, every case a dot.
+
+    Below each box stands n, the number of values drawn, and how many more were infinite (missed).
+
+    Raises:
+      InputError: a case to leave out is not there.
+    """
+    methods = list(rows_by_method)
+    figure = Figure(figsize=(1.5 + 0.55 * len(methods) * len(structures), 4.6), layout="constrained")
+    ax = figure.add_subplot()
+    for m, method in enumerate(methods):
+        rows = without(rows_by_method[method], leave_out)
+        for s, structure in enumerate(structures):
+            measured = by_case(rows, metric, structure).values()
+            values, missed = _finite(measured, metric)
+            at = s * (len(methods) + 1) + m
+            _box(ax, at, values, COLOURS[m % len(COLOURS)])
+            said = f"n={len(values)}" + (f"\n{missed} missed" if missed else "")
+            below = {
+                "ha": "center",
+                "va": "top",
+                "fontsize": 6,
+                "xytext": (0, -3),
+                "textcoords": "offset points",
+            }
+            ax.annotate(said, (at, 0), xycoords=("data", "axes fraction"), **below)
+    centres = [s * (len(methods) + 1) + (len(methods) - 1) / 2 for s in range(len(structures))]
+    ax.set_xticks(centres, structures)
+    ax.tick_params("x", length=0, pad=22)
+    ax.set_xlim(-1, len(structures) * (len(methods) + 1) - 1)
+    ax.set_ylabel(f"{_with_unit(metric)}, 3D per case")
+    ax.yaxis.grid(True, color="0.9")
+    ax.set_axisbelow(True)
+    if leave_out:
+        ax.set_title(f"without {', '.join(leave_out)}", fontsize=9)
+    patches = [Patch(color=COLOURS[m % len(COLOURS)], label=method) for m, method in enumerate(methods)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(methods)), frameon=False)
+    return figure
+
+
+def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
+    """Differences against means, a panel per measure: bias and limits of agreement, the 95% interval of each a band.
+
+    Args:
+      panels: what was measured, such as "LV volume" -> predictions and truths `[n]`, paired by case.
+      unit: of all of them.
+
+    Raises:
+      InputError: fewer than two cases.
+    """
+    figure, axes = grid(panels)
+    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
+        found = bland_altman(pred, truth, unit)
+        ax.scatter((pred + truth) / 2, pred - truth, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
+        for line, colour, style in (
+            (found.bias, COLOURS[7], "solid"),
+            (found.lower, COLOURS[3], "dashed"),
+            (found.upper, COLOURS[3], "dashed"),
+        ):
+            ax.axhspan(line.low, line.high, color=colour, alpha=0.12, linewidth=0)
+            ax.axhline(line.value, color=colour, linestyle=style, linewidth=1.3)
+        bias, lower, upper = (
+            f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" for e in (found.bias, found.lower, found.upper)
+        )
+        ax.set_title(f"{name} (n = {found.n} cases)\nbias {bias}\nlimits {lower}, {upper}", fontsize=8)
+        ax.set_xlabel(f"mean of prediction and truth ({unit})")
+        ax.set_ylabel(f"prediction - truth ({unit})")
+    handles = [
+        Line2D([], [], color=COLOURS[7], label="bias"),
+        Line2D([], [], color=COLOURS[3], linestyle="dashed", label="bias -+ 1.96 SD"),
+        Patch(color=COLOURS[7], alpha=0.12, label="95% CI of the bias"),
+        Patch(color=COLOURS[3], alpha=0.12, label="95% CI of the limits"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, 2 * len(panels)), frameon=False, fontsize=8)
+    return figure
+
+
+def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
+    """Prediction against truth on equal axes, a panel per measure: the line of identity, Pearson's r, Lin's CCC.
+
+    Args, Raises: as `bland_altman_plots`.
+    """
+    figure, axes = grid(panels)
+    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
+        found = {"pearson_r": pearson(pred, truth), "concordance": concordance(pred, truth)}
+        ends = [min(pred.min(), truth.min()), max(pred.max(), truth.max())]
+        ax.plot(ends, ends, color="0.5", linestyle="dashed", linewidth=1.0)
+        ax.scatter(truth, pred, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
+        said = [f"{METRICS[key].label} {METRICS[key].with_interval(*estimate)}" for key, estimate in found.items()]
+        ax.set_title("\n".join([f"{name} (n = {len(pred)} cases)", *said]), fontsize=8)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.set_xlabel(f"truth ({unit})")
+        ax.set_ylabel(f"prediction ({unit})")
+    identity = Line2D([], [], color="0.5", linestyle="dashed", label="identity")
+    figure.legend(handles=[identity], loc="outside lower center", frameon=False, fontsize=8)
+    return figure
+
+
+def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20, of: str = "cases") -> Figure:
+    """One panel per group under common bins, the mean a line (ACSNet's Fig. 2: Dice per slice by location).
+
+    Args:
+      values: group -> values; infinite ones are counted as missed, NaN left out.
+      metric: what they are, a name of `METRICS`.
+      of: what one value stands for.
+
+    Raises:
+      ValueError: no value is finite.
+    """
+    held = {group: _finite(measured, metric) for group, measured in values.items()}
+    drawn = [v for finite, _ in held.values() for v in finite]
+    if not drawn:
+        raise ValueError("no finite value to draw")
+    edges = np.histogram_bin_edges(drawn, bins)
+    figure = Figure(figsize=(5.6, 1.1 + 1.9 * len(held)), layout="constrained")
+    axes = figure.subplots(len(held), 1, squeeze=False, sharex=True)[:, 0]
+    for i, (ax, (group, (finite, missed))) in enumerate(zip(axes, held.items(), strict=True)):
+        ax.hist(finite, edges, color=COLOURS[i % len(COLOURS)], edgecolor="white", linewidth=0.4)
+        said = f"{group} (n = {len(finite)} {of}" + (f", {missed} missed)" if missed else ")")
+        if finite:
+            mean = sum(finite) / len(finite)
+            ax.axvline(mean, color="black", linewidth=1.4)
+            said += f", mean {mean:.{METRICS[metric].digits}f}"
+        ax.set_title(said, fontsize=9)
+        ax.set_ylabel(of)
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes[-1].set_xlabel(_with_unit(metric))
+    return figure
+
+
+def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """A run's log: one panel of loss terms per stage, and one of validation Dice where there was any.
+
+    A term that is logged both raw and weighted is drawn weighted, as its share of the total.
+
+    Args:
+      lines: the objects of the log, each with `step`; `stage` and `split` where the run has several. Of two
+        lines for one step the later counts.
+
+    Raises:
+      ValueError: no line holds a number to draw.
+    """
+    panels: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        kind = VALIDATION if line.get("split") == "val" else str(line.get("stage", "training"))
+        panels.setdefault(kind, []).append(line)
+    panels = {kind: held for kind, held in panels.items() if any(_drawn(line) for line in held)}
+    if not panels:
+        raise ValueError("the log holds no number to draw")
+    panels = dict(sorted(panels.items(), key=lambda item: item[0] == VALIDATION))
+    figure = Figure(figsize=(5.2 * len(panels), 4.0), layout="constrained")
+    for ax, (kind, held) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _curves(ax, kind, held)
+    return figure
+
+
+def grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
+    """A figure with one axis per panel, three to a row."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.9 * columns, 3.7 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    return figure, axes[: len(panels)]
+
+
+def _finite(values: Iterable[float], metric: str) -> tuple[list[float], int]:
+    """The finite values as they are printed, and how many are infinite."""
+    values = list(values)
+    return [METRICS[metric].scale * v for v in values if math.isfinite(v)], sum(map(math.isinf, values))
+
+
+def _with_unit(metric: str) -> str:
+    return METRICS[metric].heading if METRICS[metric].unit else f"{METRICS[metric].label} (no unit)"
+
+
+def _box(ax: Axes, at: float, values: Sequence[float], colour: str) -> None:
+    if not values:
+        return
+    ax.boxplot(
+        [values],
+        positions=[at],
+        widths=0.7,
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour},
+        medianprops={"color": "black", "linewidth": 1.4},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+    )
+    jitter = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
+    ax.scatter(at + np.asarray(jitter), values, s=9, color=colour, edgecolor="white", linewidth=0.3, zorder=3)
+
+
+def _curves(ax: Axes, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    series: dict[str, dict[int, float]] = {}
+    for line in lines:
+        for name, value in _drawn(line).items():
+            series.setdefault(name, {})[line["step"]] = value
+    validation = kind == VALIDATION
+    whole = "dice" if validation else "loss"
+    drawn = sorted(
+        (name for name in series if f"{name}_weighted" not in series), key=lambda name: (name != whole, name)
+    )
+    parts = [name for name in drawn if name != whole]
+    for name in drawn:
+        steps, values = zip(*sorted(series[name].items()), strict=True)
+        colour = "black" if name == whole else COLOURS[parts.index(name) % (len(COLOURS) - 1)]
+        label = name.replace("_weighted", " (weighted)")
+        if validation:
+            label = name.removeprefix("dice/") if name != whole else "mean"
+        marker, width = "." if len(steps) < 30 else "", 1.8 if name == whole else 1.1
+        ax.plot(steps, values, color=colour, linewidth=width, marker=marker, label=label)
+    records = len({line["step"] for line in lines})
+    ax.set_title(f"{kind} (n = {records} records)", fontsize=10)
+    ax.set_xlabel("step")
+    if validation:
+        ax.set_ylabel("Dice, 3D, mean over cases (no unit)")
+    else:
+        positive = all(v > 0 for name in drawn for v in series[name].values())
+        ax.set_yscale("log" if positive else "linear")
+        ax.set_ylabel("loss (no unit" + (", logarithmic)" if positive else ")"))
+    ax.grid(True, color="0.9")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _drawn(line: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of one line that belong in a panel."""
+    numbers = {k: v for k, v in line.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    wanted = {k: float(v) for k, v in numbers.items() if k not in NOT_A_LOSS and math.isfinite(v)}
+    if line.get("split") == "val":
+        return {k: v for k, v in wanted.items() if k.split("/")[0] == "dice"}
+    return wanted

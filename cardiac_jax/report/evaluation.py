@@ -1,0 +1,63 @@
+"""The table and the picture that stand beside the rows of one evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cardiac_jax.data.io.formats import read
+from cardiac_jax.data.io.write import atomic_write
+from cardiac_jax.data.load import canonical_labels
+from cardiac_jax.data.orientation import orientation, to_canonical
+from cardiac_jax.metrics.summary import mean_by_case
+from cardiac_jax.report import figures, table
+from cardiac_jax.results.evaluation import Results, write_rows
+
+
+def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
+    """Writes everything but the label maps, and prints the table.
+
+    Raises:
+      InputError: a case to leave out is not there.
+    """
+    about, classes = results.about, results.about["data"]["classes"]
+    title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D per case"
+    summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
+    write_rows(out, results)
+    text = table.to_markdown(summary) + "\n"
+    atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
+    console.print(table.to_rich(summary))
+    chosen = [
+        view([results], case, f"{which}, mean Dice {value:.3f}") for which, (case, value) in typical([results]).items()
+    ]
+    if chosen:
+        figures.save(figures.case_figure(chosen, classes), out / "overlay.png")
+
+
+def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
+    """best, median, worst -> (case, its mean Dice over structures and methods), among cases whose image is known."""
+    per_method = [mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:]) for one in methods]
+    files = methods[0].about["files"]
+    shared = [case for case in per_method[0] if files[case]["image"] and all(case in other for other in per_method)]
+    mean = {case: sum(scores[case] for scores in per_method) / len(per_method) for case in shared}
+    return {which: (case, mean[case]) for which, case in figures.best_median_worst(mean).items()}
+
+
+def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
+    """A case as every method sees it, read back from its files.
+
+    Raises:
+      InputError: a file is gone or another one.
+    """
+    first = methods[0].about
+    files, data = first["files"][case], first["data"]
+    image = read(Path(files["image"]))
+    frame = orientation(image.affine, data["slice_order"])
+    raw = {int(value): k for value, k in data["labels"]}
+
+    def labels(path: Path):
+        return to_canonical(canonical_labels(read(path).data, raw, path), frame)
+
+    preds = {one.name: labels(one.folder / one.about["files"][case]["prediction"]) for one in methods}
+    truth = labels(Path(files["truth"]))
+    return figures.View(case, to_canonical(image.data, frame), truth, preds, frame.of(image.spacing_mm), note)

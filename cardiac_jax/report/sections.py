@@ -1,0 +1,278 @@
+"""What a report says: each function makes one section from the entries, and nothing of its looks."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cardiac_jax.core.config import flat
+from cardiac_jax.metrics import measures
+from cardiac_jax.metrics.agreement import FEWEST_CASES
+from cardiac_jax.metrics.registry import METRICS
+from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise
+from cardiac_jax.report import bullseye, charts, figures, meshes, table
+from cardiac_jax.report.anatomy import latent, validity
+from cardiac_jax.report.cohort_table import agreement_table
+from cardiac_jax.report.collect import Entry
+from cardiac_jax.report.evaluation import typical, view
+from cardiac_jax.report.locations import locations
+from cardiac_jax.report.options import Published, Wishes
+from cardiac_jax.report.page import Picture, Section
+from cardiac_jax.report.table import Cell, Table
+
+MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm")
+LISTED = 6
+
+
+def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
+    """method -> rows."""
+    return {entry.results.name: entry.results.rows for entry in entries}
+
+
+def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """The table of the methods, paired tests, and the paper's figures beside ours, unless patients are simulated."""
+    rows, structures = rows_of(entries), entries[0].results.structures
+    tables = [table.method_table(rows, structures)]
+    if wishes.leave_out:
+        tables.append(table.method_table(rows, structures, leave_out=wishes.leave_out))
+    if wishes.paired:
+        tables.append(table.comparison_table(wishes.paired))
+    simulated = entries[0].results.about["data"]["dataset"] == "phantom"
+    if not simulated and any(name in wishes.published.get("dice", {}) for name in rows):
+        given = [metric for metric in METRICS if metric in wishes.published]
+        tables += [_beside(rows, structures, metric, wishes.published) for metric in given]
+    return Section("results", "Results", _warnings(entries), tables)
+
+
+def all_measures(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Every measure, methods x structures."""
+    rows, structures = rows_of(entries), entries[0].results.structures
+    tables = [table.method_table(rows, structures, name) for name in MEASURES if name != "dice"]
+    return Section("measures", "All measures", (), tables)
+
+
+def distributions(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Box plots and histograms."""
+    rows, structures = rows_of(entries), entries[0].results.structures
+    shown = []
+    for name in ("dice", "asd_mm", "hd_mm"):
+        what = METRICS[name].heading
+        said = f"{what} by structure and method: median, quartiles, whiskers to 1.5 IQR; a dot is a case."
+        shown.append(Picture(charts.box_plots(rows, structures, name), said))
+    for structure in structures:
+        values = {name: list(by_case(held, "dice", structure).values()) for name, held in rows.items()}
+        if any(map(math.isfinite, itertools.chain.from_iterable(values.values()))):
+            said = f"Histogram of the Dice of {structure} over cases; the line is the mean."
+            shown.append(Picture(charts.histogram(values, "dice"), said, wide=False))
+    return Section("distributions", "Distributions", (), (), shown)
+
+
+def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Volumes, mass, function and wall thickness: prediction against gold standard."""
+    tables, pictures = [], []
+    for entry in entries:
+        name, rows = entry.results.name, entry.results.measured.clinical
+        pairs = {key: both for key, both in measures.pairs(rows).items() if len(both[0]) >= FEWEST_CASES}
+        beating = measures.pairs(measures.function_rows(rows))
+        pairs |= {key: both for key, both in beating.items() if len(both[0]) >= FEWEST_CASES}
+        walls = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
+        whole = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
+        if not whole:
+            continue
+        tables.append(agreement_table(whole, f"{name}: prediction against gold standard"))
+        if name != wishes.reference:
+            continue
+        for unit in dict.fromkeys(unit for _, unit in whole):
+            panels = {measure: both for (measure, held), both in whole.items() if held == unit}
+            said = f"{name}: Bland-Altman, difference against mean; bias and 95% limits with their 95% CI ({unit})."
+            pictures.append(Picture(charts.bland_altman_plots(panels, unit), said, wide=len(panels) > 1))
+            said = f"{name}: prediction against gold standard, the line of identity dashed ({unit})."
+            pictures.append(Picture(charts.scatter_plots(panels, unit), said, wide=len(panels) > 1))
+        if walls:
+            said = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey where no case has it."
+            pictures.append(Picture(bullseye.wall_figure(walls), said))
+    text = [f"Plots are those of {wishes.reference}; --reference chooses another method."] if len(entries) > 1 else []
+    return Section("clinical", "Clinical measures", text if pictures else (), tables, pictures)
+
+
+def cases(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Best, median and worst case with contours and surfaces."""
+    methods = [entry.results for entry in entries]
+    classes = methods[0].about["data"]["classes"]
+    chosen = typical(methods)
+    if not chosen:
+        return Section("cases", "Cases", ["No image is known for these label maps: give --images to launch.evaluate."])
+    pictures = []
+    for which, (case, dice) in chosen.items():
+        seen = view(methods, case, f"({which}; mean Dice over methods {dice:.3f})")
+        contours = figures.method_figure(seen, classes)
+        pictures.append(
+            Picture(contours, f"{which.capitalize()} case, {case}: gold standard dashed, methods solid.", pixels=True)
+        )
+        surfaces = f"{which.capitalize()} case, {case}: surfaces, axes in mm."
+        pictures.append(Picture(meshes.mesh_figure(seen, classes), surfaces, pixels=True))
+    return Section("cases", "Best, median and worst case", (), (), pictures)
+
+
+def misses(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Structures that one map holds and the other does not, by name."""
+    lines = [
+        (Cell(entry.results.name), Cell(str(row["case"])), Cell(str(row["structure"])), Cell(str(row["status"])))
+        for entry in entries
+        for row in entry.results.rows
+        if row["status"] in ("missed", "spurious")
+    ]
+    notes = (
+        "missed: only the gold standard holds it; spurious: only the prediction does. Distances are infinite there.",
+    )
+    text = () if lines else ("No structure was missed, and none was found where there is none, by any method.",)
+    held = [Table("Misses", ("method", "case", "structure", "status"), tuple(lines), notes)] if lines else []
+    return Section("misses", "Misses", text, held)
+
+
+def training(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Curves of every run that has a log."""
+    shown = [
+        Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation Dice by step.")
+        for entry in entries
+        if entry.log
+    ]
+    return Section("training", "Training", (), (), shown)
+
+
+def provenance(entries: Sequence[Entry], wishes: Wishes) -> Section:
+    """Data, split, checkpoint, seed, versions, machine and time of every method; configuration keys that differ."""
+    lines = []
+    for entry in entries:
+        about = entry.results.about
+        checkpoint, config = about.get("checkpoint", {}), about.get("config", {})
+        seconds = _training_seconds(entry.log)
+        lines.append(
+            tuple(
+                Cell(str(value))
+                for value in (
+                    entry.results.name,
+                    f"{about['data']['dataset']} {about['split']}"
+                    + (f", {about['folds']} folds" if "folds" in about else ""),
+                    len({row["case"] for row in entry.results.rows}),
+                    checkpoint.get("step", "-"),
+                    config.get("seed", "-"),
+                    f"{seconds / 60:.1f} min" if seconds else "-",
+                    f"{about['seconds_per_case']:.2f} s" if "seconds_per_case" in about else "-",
+                    about.get("machine") or "-",
+                )
+            )
+        )
+    header = ("method", "data", "cases", "step", "seed", "training", "per case", "machine")
+    tables = [Table("Runs", header, tuple(lines))]
+    tables += [made for made in (_versions(entries), _configurations(entries)) if made.rows]
+    return Section("provenance", "Where the numbers come from", (), tables)
+
+
+def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Mean, SD and counts in full precision: one record per method, structure (or "mean") and measure."""
+    found = []
+    for entry in entries:
+        rows, structures = entry.results.rows, entry.results.structures
+        for metric in MEASURES:
+            for name in (*structures, "mean"):
+                values = mean_by_case(rows, metric, structures) if name == "mean" else by_case(rows, metric, name)
+                summary = summarise(values.values())._asdict()
+                found.append({"method": entry.results.name, "structure": name, "metric": metric, **summary})
+    return found
+
+
+PARTS = (
+    overview,
+    all_measures,
+    distributions,
+    locations,
+    validity,
+    clinical,
+    cases,
+    misses,
+    latent,
+    training,
+    provenance,
+)
+
+
+def _beside(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
+    """Our figures beside the paper's: a pair of columns for every structure that it gives, and for the mean."""
+    named = published[metric]
+    columns = [name for name in (*structures, "mean") if any(name in held for held in named.values())]
+    lines = []
+    for method, held in rows.items():
+        line = [Cell(method)]
+        for name in columns:
+            values = mean_by_case(held, metric, structures) if name == "mean" else by_case(held, metric, name)
+            summary = summarise(values.values())
+            theirs = named.get(method, {}).get(name)
+            line += [Cell(METRICS[metric].text(summary.mean) if summary.n else "-")]
+            line += [Cell("-" if theirs is None else METRICS[metric].text(theirs))]
+        lines.append(tuple(line))
+    header = ("method", *(f"{name}, {whose}" for name in columns for whose in ("ours", "paper")))
+    title = f"{METRICS[metric].heading} beside the published figures"
+    return Table(title, header, tuple(lines), (published["source"], published["differs"]))
+
+
+def _warnings(entries: Sequence[Entry]) -> list[str]:
+    """What a reader must know before comparing."""
+    said = []
+    measured = {entry.results.name: {row["case"] for row in entry.results.rows} for entry in entries}
+    every = set.intersection(*measured.values())
+    for name, held in measured.items():
+        if held != every:
+            said.append(f"{name} was measured on {len(held)} cases, of which {len(every)} are common to all methods.")
+    absent: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        absent.setdefault(tuple(entry.results.about.get("missing", ())), []).append(entry.results.name)
+    for cases_, names in absent.items():
+        if cases_:
+            who = ", ".join(names) if len(names) < len(entries) else "any method"
+            listed = ", ".join(cases_[:LISTED]) + (", ..." if len(cases_) > LISTED else "")
+            said.append(f"{len(cases_)} labelled cases have no prediction of {who}: {listed}.")
+    if any(e.results.about["split"] == "val" and e.log for e in entries):
+        said.append("Checkpoints were chosen by their Dice on these validation cases: figures flatter a little.")
+    return said
+
+
+def _training_seconds(log: Sequence[Mapping[str, Any]]) -> float:
+    """From the steps between two lines and the speed that the later one states."""
+    total, last = 0.0, 0
+    for line in log:
+        if line.get("steps_per_s"):
+            total += (line["step"] - last) / line["steps_per_s"]
+            last = line["step"]
+    return total
+
+
+def _versions(entries: Sequence[Entry]) -> Table:
+    held = {e.results.name: e.results.about.get("checkpoint", {}).get("code", {}) for e in entries}
+    names = list(dict.fromkeys(name for versions in held.values() for name in versions))
+    lines = [
+        (Cell(method), *(Cell(versions.get(name, "-")) for name in names))
+        for method, versions in held.items()
+        if versions
+    ]
+    return Table("Versions", ("method", *names), tuple(lines))
+
+
+def _configurations(entries: Sequence[Entry]) -> Table:
+    """The keys in which the configurations differ; the rest is in each run's `config.json`."""
+    configs = {e.results.name: dict(flat(e.results.about["config"])) for e in entries if "config" in e.results.about}
+    keys = list(dict.fromkeys(key for held in configs.values() for key in held))
+    differ = (
+        [key for key in keys if len({str(held.get(key)) for held in configs.values()}) > 1]
+        if len(configs) > 1
+        else keys
+    )
+    lines = [(Cell(key), *(Cell(_text(held.get(key))) for held in configs.values())) for key in differ]
+    what = "Configuration" if len(configs) < 2 else "Configuration keys that differ"
+    return Table(what, ("key", *configs), tuple(lines))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,168 @@
+"""Tables of a paper, for the terminal and in Markdown: mean +- SD, the best bold, n and misses below."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from cardiac_jax.metrics.paired_tests import FEWEST_CASES, Comparison
+from cardiac_jax.metrics.registry import METRICS
+from cardiac_jax.metrics.summary import Rows, Summary, by_case, mean_by_case, summarise, without
+
+
+class Cell(NamedTuple):
+    text: str
+    bold: bool = False
+
+
+class Table(NamedTuple):
+    """What a table says, free of how it is shown: every row starts with its name, notes stand below."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def structure_table(
+    rows: Rows,
+    structures: Sequence[str],
+    metrics: Sequence[str] = ("dice", "asd_mm", "hd_mm", "hd95_mm"),
+    title: str = "Per structure, in 3D per case",
+    leave_out: Sequence[str] = (),
+) -> Table:
+    """Table 1 of Yue et al. 2019: metrics x structures of one method.
+
+    Raises:
+      InputError: a case to leave out is not there.
+    """
+    rows = without(rows, leave_out)
+    lines, counted = [], []
+    for metric in metrics:
+        line = [Cell(METRICS[metric].heading)]
+        for structure in structures:
+            summary = summarise(by_case(rows, metric, structure).values())
+            line.append(Cell(_mean_sd(summary, metric)))
+            counted += counted_note(f"{METRICS[metric].heading} {structure}", summary)
+        lines.append(tuple(line))
+    notes = (cases_note(rows, leave_out), *counted)
+    return Table(title, ("metric", *structures), tuple(lines), notes)
+
+
+def method_table(
+    rows_by_method: Mapping[str, Rows],
+    structures: Sequence[str] = ("LV", "RV", "Myo"),
+    metric: str = "dice",
+    title: str = "",
+    leave_out: Sequence[str] = (),
+) -> Table:
+    """Table 2 of Yue et al. 2019: methods x structures and their mean; the best of each column in bold.
+
+    "Mean" is the mean over the structures of a case, then mean +- SD over cases.
+
+    Raises:
+      InputError: a case to leave out was not measured by some method.
+    """
+    kept = {method: without(rows, leave_out) for method, rows in rows_by_method.items()}
+    columns, counted = [], []
+    for name in (*structures, "mean"):
+        column = {}
+        for method, rows in kept.items():
+            values = mean_by_case(rows, metric, structures) if name == "mean" else by_case(rows, metric, name)
+            column[method] = summarise(values.values())
+            if name != "mean":
+                counted += counted_note(f"{method} {name}", column[method])
+        columns.append((column, _best(column, metric)))
+    lines = [
+        (Cell(method), *(Cell(_mean_sd(column[method], metric), method in best) for column, best in columns))
+        for method in kept
+    ]
+    cases = {method: cases_note(rows, leave_out) for method, rows in kept.items()}
+    same = len(set(cases.values())) == 1
+    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {said}" for m, said in cases.items())) + (*counted,)
+    title = title or f"{METRICS[metric].heading} in 3D per case, mean ± SD"
+    return Table(title, ("method", *structures, "mean"), tuple(lines), notes)
+
+
+def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") -> Table:
+    """Paired differences, their bootstrap interval and both p values; bold where p (Holm) < 0.05."""
+    lines = []
+    for c in comparisons:
+        difference, low, high = (METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high))
+        significant = c.p_holm < 0.05
+        lines.append(
+            (
+                Cell(f"{c.method} - {c.rival}"),
+                Cell(c.structure),
+                Cell(str(c.n)),
+                Cell(f"{difference} [{low}, {high}]", significant),
+                Cell(_p(c.p)),
+                Cell(_p(c.p_holm), significant),
+            )
+        )
+    notes = [f"Wilcoxon signed-rank, two-sided; Holm over the {len(comparisons)} comparisons of this table."]
+    fewest = min((c.n for c in comparisons), default=FEWEST_CASES)
+    if 0 < fewest < FEWEST_CASES:
+        notes.append(f"Warning: n = {fewest} < {FEWEST_CASES}: p cannot fall below {2 / 2**fewest:.3g}.")
+    header = ("methods", "structure", "n", "mean difference [95% CI]", "p", "p (Holm)")
+    return Table(f"{METRICS[metric].heading}, paired by case", header, tuple(lines), tuple(notes))
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table with title and notes."""
+    body = [f"| {' | '.join(f'**{c.text}**' if c.bold else c.text for c in row)} |" for row in table.rows]
+    head = [f"| {' | '.join(table.header)} |", "|" + "---|" * len(table.header)]
+    return "\n".join([f"**{table.title}**", "", *head, *body, "", *(f"- {note}" for note in table.notes)]) + "\n"
+
+
+def to_rich(table: Table) -> RichTable:
+    """The same for `rich.print`."""
+    out = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)), caption_justify="left")
+    for i, name in enumerate(table.header):
+        out.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for row in table.rows:
+        out.add_row(*(Text(c.text, style="bold" if c.bold else "") for c in row))
+    return out
+
+
+def _mean_sd(summary: Summary, metric: str) -> str:
+    if not summary.n:
+        return "-"
+    spread = "" if math.isnan(summary.sd) else f" ± {METRICS[metric].text(summary.sd)}"
+    return f"{METRICS[metric].text(summary.mean)}{spread}"
+
+
+def counted_note(what: str, summary: Summary) -> list[str]:
+    counts = [(summary.misses, "missed (infinite)"), (summary.excluded, "excluded (nothing to measure)")]
+    said = ", ".join(f"{count} {why}" for count, why in counts if count)
+    return [f"{what}: {said}; mean over the other {summary.n}."] if said else []
+
+
+def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
+    n = len({row["case"] for row in rows})
+    return f"n = {n} cases" + (f", without {', '.join(leave_out)}." if leave_out else ".")
+
+
+def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
+    """Methods whose mean, as printed, is best: a tie on paper is a tie in bold.
+
+    None for a single method, and for a measure of which neither more nor less is better. Of methods with misses, whose
+    means leave them out, only those with the fewest take part.
+    """
+    higher = METRICS[metric].higher_is_better
+    fewest = min((s.misses for s in column.values()), default=0)
+    if sum(s.n > 0 for s in column.values()) < 2 or higher is None:
+        return set()
+    shown = {m: float(METRICS[metric].text(s.mean)) for m, s in column.items() if s.n and s.misses == fewest}
+    if not shown:
+        return set()
+    best = max(shown.values()) if higher else min(shown.values())
+    return {method for method, value in shown.items() if value == best}
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

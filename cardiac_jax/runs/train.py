@@ -1,0 +1,111 @@
+"""A run: its work directory from configuration to checkpoint, and back from checkpoint to a network that predicts.
+
+<workdir>/config.json     the configuration, as overridden
+<workdir>/split.json      patients of each split
+<workdir>/log.jsonl       one line every few steps
+<workdir>/checkpoints/    see `checkpoint.py`
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+import cardiac_jax
+from cardiac_jax import systems
+from cardiac_jax.core.config import flat, to_config
+from cardiac_jax.core.types import Config
+from cardiac_jax.data import cohort, pipeline, splits
+from cardiac_jax.data.io.write import atomic_write
+from cardiac_jax.errors import InputError
+from cardiac_jax.inference.predict import validator
+from cardiac_jax.train import devices, loop
+
+MOVABLE = ("data.root", "data.cine_root", "train.log_every", "train.tensorboard")
+"""Keys that may differ when a run goes on: they change nothing that is learnt."""
+
+
+def train(config: Config, workdir: Path, console: Console) -> int:
+    """Trains `config` in `workdir`, or goes on there.
+
+    Returns:
+      0, or the number of the signal that stopped it.
+
+    Raises:
+      InputError: the data, a key, or what is in `workdir` already cannot be used.
+    """
+    _refuse_changes(config, workdir)
+    for key in ("batch_size", "accumulate", "eval_every", "log_every", "keep_best"):
+        if config.train[key] < 1:
+            raise InputError(f"train.{key}", f"{config.train[key]} is less than 1")
+    if devices.is_first_process():
+        cohort.make_phantom(config.data, config.seed, console)
+    devices.barrier("data")
+    data = cohort.load(config.data, config.seed, console)
+    volumetric = len(config.data.size) == 3
+    examples = (pipeline.volumes if volumetric else pipeline.slices)(data.cases["train"])
+    frequency = pipeline.class_frequency(examples, len(data.dataset.classes))
+    description = cohort.describe(data, config.data, frequency)
+    system = systems.build(config, description)
+    devices.refuse_uneven(config.train.batch_size, config.train.accumulate)
+    # Only now, with nothing left to refuse: a mistake must not leave a folder that its correction cannot use.
+    splits.keep(workdir, data.split)
+    atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
+    about = {
+        "system": config.system,
+        "config": config.to_dict(),
+        "data": dataclasses.asdict(description),
+        "splits": data.split._asdict(),
+        "code": code_version(),
+        "machine": machine(),
+    }
+    sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
+    what = f"{len(examples)} {'volumes' if volumetric else 'slices'}"
+    console.print(f"{config.system} {config.get('method', '')}: {sides}, {what}; {devices.describe()}")
+    validate = validator(devices.compile_predict(system), data.cases["val"], description.classes, description.size)
+    return loop.train(system, config, examples, validate, workdir, about, console)
+
+
+def code_version() -> dict[str, str]:
+    """Release, a fingerprint of the package's sources, and the libraries that decide a result."""
+    package = Path(cardiac_jax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    libraries = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")}
+    return {"cardiac-jax": version("cardiac-jax"), "sources": digest.hexdigest()[:16], **libraries}
+
+
+def machine() -> str:
+    """Where this runs, in words: accelerators or processor, how many, how much memory."""
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} x {devices[0].device_kind}"
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{os.cpu_count()} x {platform.machine()} CPU cores, {memory_gb:.0f} GB"
+
+
+def _refuse_changes(config: Config, workdir: Path) -> None:
+    """Raises InputError if a run with another configuration was started in `workdir`."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    try:
+        before = dict(flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(path, "is not a configuration in JSON") from None
+    now = dict(flat(config.to_dict()))
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in MOVABLE)
+    if changed:
+        key = changed[0]
+        more = f" (and {len(changed) - 1} more keys)" if len(changed) > 1 else ""
+        problem = (
+            f"this run was started with {key}={before.get(key)!r}, not {now.get(key)!r}{more}; use another --workdir"
+        )
+        raise InputError(path, problem)

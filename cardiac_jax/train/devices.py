@@ -1,0 +1,152 @@
+"""Everything that knows about devices: the one `pmap`, replication, placement, several processes.
+
+Batches are laid out `[devices, batch / devices, ...]`; the state has no device axis, so a checkpoint is the same
+whatever the number of devices, and a step compiles once.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cardiac_jax.core.step import predict_step, train_step
+from cardiac_jax.core.types import Array, Stage, System, TrainState
+from cardiac_jax.errors import InputError
+
+AXIS = "devices"
+
+
+def initialize(coordinator: str, processes: int, process: int) -> None:
+    """Joins a run of several processes; call before anything else touches a device.
+
+    Raises:
+      InputError: `process` is not one of them.
+    """
+    if not 0 <= process < processes:
+        raise InputError("--process", f"{process} is not one of the {processes} processes, 0 to {processes - 1}")
+    jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that logs and prints."""
+    return jax.process_index() == 0
+
+
+def describe() -> str:
+    """The devices in words, for logs and reports."""
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}, {jax.process_count()} process(es))"
+
+
+def barrier(name: str) -> None:
+    """Waits until every process has come here; a single process goes straight on."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(number: int, now: bool) -> int:
+    """The largest `number` of all processes, on every one of them (a signal may reach only some).
+
+    Several processes agree only when `now`, the same on all of them: each agreement is an exchange; 0 until then.
+    """
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number)))) if now else 0
+
+
+def refuse_uneven(batch_size: int, accumulate: int) -> None:
+    """Raises InputError unless every device has `accumulate` equal parts, all real, of a batch that is accumulated."""
+    if accumulate > 1 and batch_size % (accumulate * jax.device_count()):
+        problem = f"{accumulate} parts on {jax.device_count()} devices do not divide train.batch_size={batch_size}"
+        raise InputError("train.accumulate", problem)
+
+
+def _sharding(*axes: str) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(*axes))
+
+
+def replicate(tree: Any) -> Any:
+    """A tree placed whole on every local device, without an axis of its own."""
+    return jax.device_put(tree, _sharding())
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes, types and replicated placement of a tree: what a checkpoint is restored into."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_sharding()), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """A replicated tree copied to the host; on a CPU, device_get alone is a view of memory that the step reuses."""
+    return jax.tree.map(np.array, jax.device_get(tree))
+
+
+def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    """This process's rows of a global batch `[B, ...]`, as `[devices, B / devices, ...]` on its devices.
+
+    A batch that does not divide is padded with copies of its last row under `mask` 0; `mask [B]` (all real where
+    absent) and `index [B]`, the position in the global batch, are always written.
+    """
+    rows = len(next(iter(batch.values())))
+    devices, local = jax.device_count(), jax.local_device_count()
+    share = -(-rows // devices)
+    row = np.arange(jax.process_index() * local * share, (jax.process_index() + 1) * local * share)
+    mask = np.asarray(batch.get("mask", np.ones(rows)), np.float32)
+    mine = {name: value[np.minimum(row, rows - 1)] for name, value in batch.items()}
+    mine |= {"mask": np.where(row < rows, mask[np.minimum(row, rows - 1)], 0).astype(np.float32)}
+    mine |= {"index": row.astype(np.int32)}
+    return {
+        name: jax.device_put(value.reshape(local, share, *value.shape[1:]), _sharding(AXIS))
+        for name, value in mine.items()
+    }
+
+
+@contextlib.contextmanager
+def on_host() -> Iterator[None]:
+    """Runs on the processor what is not placed on an accelerator already; as a decorator too.
+
+    For many small steps in a row (flood fills, hulls, expectation-maximisation), each of which an accelerator must be
+    asked for. Changes nothing where the processor is the device, or JAX was told to leave it alone.
+    """
+    try:
+        host = None if jax.default_backend() == "cpu" else jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names accelerators only
+        host = None
+    with jax.default_device(host) if host else contextlib.nullcontext():
+        yield
+
+
+def compile_train(
+    stage: Stage, *, start: int = 0, accumulate: int = 1, ema_decay: float = 0.0
+) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]:
+    """The step of `stage` over all devices: replicated state and sharded batch in, the same state and metrics out."""
+    settings = {"start": start, "accumulate": accumulate, "ema_decay": ema_decay}
+    step = functools.partial(train_step, stage, axis_name=AXIS, **settings)
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+def compile_predict(
+    system: System, on_lost: Callable[[int], None] | None = None
+) -> Callable[[Any, np.ndarray], np.ndarray]:
+    """`(variables, image [B, *S, C]) -> probabilities [B, *S, K]` on the host; any B, spread over local devices.
+
+    `on_lost` is called with the number of examples in which a localiser found nothing, if there are any.
+    """
+    run = jax.pmap(functools.partial(predict_step, system), axis_name=AXIS, in_axes=(None, 0))
+
+    def predict(variables: Any, image: np.ndarray) -> np.ndarray:
+        local = jax.local_device_count()
+        share = -(-len(image) // local)
+        row = np.minimum(np.arange(share * local), len(image) - 1)
+        placed = jax.device_put(image[row].reshape(local, share, *image.shape[1:]), _sharding(AXIS))
+        out, found = (np.asarray(a) for a in run(variables, placed))
+        lost = int((found.reshape(-1)[: len(image)] == 0).sum())
+        if lost and on_lost is not None:
+            on_lost(lost)
+        return out.reshape(local * share, *out.shape[2:])[: len(image)]
+
+    return predict

@@ -1,0 +1,1 @@
+"""Loss transforms, and the passes of a cascade."""

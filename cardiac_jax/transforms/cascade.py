@@ -1,0 +1,155 @@
+"""Passes of a cascade: look at the whole volume coarsely, find the organ, cut it out, put the result back.
+
+Names: `low` and `low_label` are the image and label on the coarse grid, `heat [B, *S]` the localiser's map there,
+`start [B, n]` the first voxel of the box on the fine grid, `found [B]` 1 where the map had any mass.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cardiac_jax.core.passes import call, chain, pure, random, read
+from cardiac_jax.core.types import IGNORE, Array, Net, Pass, Values, Variables
+from cardiac_jax.ops import roi
+from cardiac_jax.ops.gradcam import gradcam
+from cardiac_jax.ops.largest import largest
+
+
+def shrink(window: Sequence[int], image: str = "image") -> Pass:
+    """`image -> low`: the mean of every block of `window` voxels."""
+    return pure(lambda image: blocks(image, window).mean(1), [image], "low")
+
+
+def shrink_label(window: Sequence[int], classes: int) -> Pass:
+    """`label -> low_label`: the most frequent class of every block; 255 where over half of it is not annotated."""
+
+    def most(label: Array) -> Array:
+        held = blocks(label[..., None], window)[..., 0]
+        counts = jnp.stack([(held == k).sum(1) for k in range(classes)], -1)
+        unknown = 2 * (held == IGNORE).sum(1) > held.shape[1]
+        return jnp.where(unknown, IGNORE, counts.argmax(-1)).astype(jnp.int32)
+
+    return pure(most, ["label"], "low_label")
+
+
+def blocks(x: Array, window: Sequence[int]) -> Array:
+    """`[B, *S, C] -> [B, prod(window), *(S / window), C]`; raises ValueError where a size is not divisible."""
+    sizes = x.shape[1:-1]
+    if any(s % w for s, w in zip(sizes, window, strict=True)):
+        raise ValueError(f"{sizes} is not divisible by {tuple(window)}")
+    split = x.reshape(x.shape[0], *(v for s, w in zip(sizes, window, strict=True) for v in (s // w, w)), x.shape[-1])
+    n = len(window)
+    moved = split.transpose(0, *range(2, 2 * n + 1, 2), *range(1, 2 * n, 2), 2 * n + 1)
+    return moved.reshape(x.shape[0], -1, *moved.shape[n + 1 :])
+
+
+def largest_piece(logits: str) -> Pass:
+    """`<logits> [B, *S, 1], real [B, Z] -> heat`: 1 in the largest piece found, 0 elsewhere.
+
+    `real` is 0 in slices of padding. No loss teaches a localiser about them: whatever it finds there is nothing.
+    """
+
+    def found(logits: Array, real: Array) -> Array:
+        return largest((logits[..., 0] > 0) & (real > 0)[..., None, None]).astype(jnp.float32)
+
+    return pure(found, [logits, "real"], "heat")
+
+
+def heat_map(net: Net, reads: str, classes: Sequence[int]) -> Pass:
+    """`<reads> -> heat`: Grad-CAM of `classes` on the feature map `reads`, through the head of `net` only."""
+
+    def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
+        def head(features: Array) -> Array:
+            logits: Any = net.module.apply(dict(variables[net.name]), features, train=False, method="head")
+            return logits
+
+        return {**values, "heat": gradcam(head, read(values, reads), classes)}, variables
+
+    return apply
+
+
+def locate(size: Sequence[int], shape: Sequence[int], floor: float) -> Pass:
+    """`heat -> start, found`: boxes of `size` in a volume of `shape` about the map's mass, `floor` as in `roi`."""
+
+    def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
+        boxes = roi.box_about(read(values, "heat"), size, shape, floor)
+        return {**values, "start": boxes.start, "found": boxes.found.astype(jnp.float32)}, variables
+
+    return apply
+
+
+def crop(fills: Mapping[str, float], size: Sequence[int]) -> Pass:
+    """Each named value becomes what the box at `start` holds of it, filled outside the volume."""
+
+    def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
+        cut = {name: roi.crop(read(values, name), values["start"], size, fill) for name, fill in fills.items()}
+        return {**values, **cut}, variables
+
+    return apply
+
+
+def some_slices(number: int, names: Sequence[str]) -> Pass:
+    """Of every volume `number` slices at random, those annotated in full first, those of padding last.
+
+    Each value of `names [B, Z, ...]` becomes `[B, number, ...]`. Reads `whole [B, Z]`, whether all of a slice is
+    annotated, and `real [B, Z]`, whether it is no padding.
+    """
+
+    def choose(keys: Array, whole: Array, real: Array, *arrays: Array) -> tuple[Array, ...]:
+        rank = real * (1.0 + whole)
+        order = rank + jax.vmap(lambda key: jax.random.uniform(key, rank.shape[1:]))(keys)
+        index = jax.lax.top_k(order, number)[1]
+        return tuple(jax.vmap(lambda array, at: array[at])(array, index) for array in arrays)
+
+    return random(choose, ["whole", "real", *names], names)
+
+
+def paste(shape: Sequence[int]) -> Pass:
+    """`probabilities` of the box -> of the whole volume, background outside."""
+
+    def whole(probabilities: Array, start: Array) -> Array:
+        out = roi.paste(probabilities, start, shape)
+        covered = roi.paste(jnp.ones_like(probabilities[..., 0]), start, shape)
+        return out.at[..., 0].add(1 - covered)
+
+    return pure(whole, ["probabilities", "start"], "probabilities")
+
+
+def enlarge(shape: Sequence[int]) -> Pass:
+    """`probabilities` of the coarse grid -> linearly interpolated on a grid of `shape` over the same field of view."""
+
+    def whole(probabilities: Array) -> Array:
+        return jax.image.resize(probabilities, (probabilities.shape[0], *shape, probabilities.shape[-1]), "linear")
+
+    return pure(whole, ["probabilities"], "probabilities")
+
+
+def repeated(heat: Array, window: Sequence[int]) -> Array:
+    """`[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated."""
+    for axis, factor in enumerate(window):
+        heat = jnp.repeat(heat, factor, axis + 1)
+    return heat
+
+
+def attend(image: str, features: str, write: str) -> Pass:
+    """`write = image x features`, channel by channel (Vesal et al. 2020, section 3): `[B, *S, C * F]`."""
+
+    def product(image: Array, features: Array) -> Array:
+        return (image[..., :, None] * features[..., None, :]).reshape(*features.shape[:-1], -1)
+
+    return pure(product, [image, features], write)
+
+
+def covered(label: Array, start: Array, size: Sequence[int]) -> tuple[Array, Array]:
+    """Labelled voxels inside the boxes and in all, `[B]` each: their ratio is the localiser's recall."""
+    marked = (label != 0) & (label != IGNORE)
+    inside = roi.crop(marked, start, size, False)
+    spatial = tuple(range(1, label.ndim))
+    return inside.sum(spatial), marked.sum(spatial)
+
+
+def localise(image: Pass, net: Net, classes: Sequence[int], box: Pass) -> Pass:
+    """From the image to `start`: shrink, run the localiser in inference mode, Grad-CAM, box."""
+    return chain(image, call(net, ["low"], ["low_logits", "low_features"]), heat_map(net, "low_features", classes), box)

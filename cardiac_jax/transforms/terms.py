@@ -1,0 +1,152 @@
+"""Objectives and loss transforms: `compose(shape_prior(ae, 5e-4), position(head, 1e-6))(segmentation(...))` is SRSCN.
+
+A loss transform takes an objective and gives one that also runs a further pass and adds a weighted term. The names
+they share: `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position`, and the flag `dense [B]`, 1 where
+every pixel of the example is annotated: priors on whole shapes are silent on partly annotated slices.
+"""
+
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+
+from cardiac_jax.core.loss import Weight, term, total, weighted
+from cardiac_jax.core.passes import call, chain, pure, random
+from cardiac_jax.core.types import Array, Loss, LossTransform, Net, Objective, Pass
+from cardiac_jax.losses.adversarial import fooling, telling_apart
+from cardiac_jax.losses.latent import code_distance, squared_frobenius
+from cardiac_jax.losses.overlap import dice_loss, one_hot
+from cardiac_jax.losses.pixelwise import masked_cross_entropy
+from cardiac_jax.losses.position import position_error
+
+
+def compose(*transforms: LossTransform) -> LossTransform:
+    """Applies `transforms` from left to right."""
+    return lambda objective: reduce(lambda inner, transform: transform(inner), transforms, objective)
+
+
+def add(objective: Objective, forward: Pass, loss: Loss, name: str) -> Objective:
+    """`objective` with one more pass after its own and one more named term."""
+    base = objective.loss
+
+    def init():
+        return {"base": base.init(), "added": added.init()}
+
+    added = total(**{name: loss})
+
+    def apply(state, values):
+        value, base_state, logs = base.apply(state["base"], values)
+        if name in logs:
+            raise ValueError(f"two terms are named {name!r}: one would read what the pass of the other wrote")
+        extra, added_state, extra_logs = added.apply(state["added"], values)
+        return value + extra, {"base": base_state, "added": added_state}, {**logs, **extra_logs}
+
+    return Objective(chain(objective.forward, forward), Loss(init, apply))
+
+
+def segment(net: Net) -> Pass:
+    """`image -> logits, bottleneck, probabilities`, softmax over the last axis."""
+    return chain(call(net, ["image"], ["logits", "bottleneck"]), pure(jax.nn.softmax, ["logits"], "probabilities"))
+
+
+def segmentation(net: Net, loss: Loss) -> Objective:
+    """The supervised objective that every transform starts from."""
+    return Objective(segment(net), total(segmentation=loss))
+
+
+def truth(classes: int) -> Pass:
+    """`label -> truth`, one-hot `[B, *S, K]`."""
+    return pure(lambda label: one_hot(label, classes), ["label"], "truth")
+
+
+def autoencoding(net: Net, classes: int, swap: float = 0.1) -> Objective:
+    """Denoising autoencoder of label maps: cross-entropy + Dice of the clean map, from one with labels swapped.
+
+    Args:
+      net: an autoencoder, `[B, *S, K] -> (logits [B, *S, K], code [B, D])`.
+      classes: K.
+      swap: probability that a pixel's label is replaced by one drawn from all classes.
+    """
+
+    def corrupt(keys: Array, label: Array) -> tuple[Array]:
+        def one(key: Array, label: Array) -> Array:
+            bits = jax.random.bits(key, label.shape, "uint16")
+            chosen = (bits >> 8) < round(swap * 256)
+            drawn = (bits & 0xFF) % classes
+            return one_hot(jnp.where(chosen, drawn.astype(label.dtype), label), classes)
+
+        return (jax.vmap(one)(keys, label),)
+
+    def reconstruction(logits: Array, label: Array, where: Array) -> Array:
+        return where * dice_loss(jax.nn.softmax(logits), label)
+
+    forward = chain(
+        random(corrupt, ["label"], ["corrupted"]), call(net, ["corrupted"], ["reconstruction_logits", "code"])
+    )
+    reads = {"logits": "reconstruction_logits", "label": "label", "where": "dense"}
+    return Objective(
+        forward,
+        total(
+            reconstruction_ce=term(masked_cross_entropy, **reads),
+            reconstruction_dice=term(reconstruction, **reads),
+        ),
+    )
+
+
+def shape_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
+    """SRSCN eq. 3: the autoencoder's reconstructions of the *soft* prediction and of the gold standard should agree."""
+    forward = chain(
+        truth(classes),
+        call(net, ["probabilities"], ["predicted_logits", "predicted_shape_code"]),
+        call(net, ["truth"], ["true_logits", "true_shape_code"]),
+        pure(jax.nn.softmax, ["predicted_logits"], "predicted_shape"),
+        pure(jax.nn.softmax, ["true_logits"], "true_shape"),
+    )
+    loss = term(squared_frobenius, prediction="predicted_shape", target="true_shape", where="dense")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "shape")
+
+
+def code_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
+    """ACNN eq. 4: the autoencoder's codes of the soft prediction and of the gold standard should agree."""
+    forward = chain(
+        truth(classes),
+        call(net, ["probabilities"], ["predicted_code"], method="encode"),
+        call(net, ["truth"], ["true_code"], method="encode"),
+    )
+    loss = term(code_distance, prediction="predicted_code", target="true_code", where="dense")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "code")
+
+
+def position(head: Net, weight: Weight = 1e-6) -> LossTransform:
+    """SRSCN eq. 4: the slice's position, regressed from the segmenter's bottleneck."""
+    forward = call(head, ["bottleneck"], ["predicted_position"])
+    loss = term(position_error, prediction="predicted_position", target="position")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "position")
+
+
+def adversarial(discriminator: Net, weight: Weight = 1e-2) -> LossTransform:
+    """The generator's term of a GAN; the discriminator itself learns in a phase of its own (`discrimination`)."""
+    forward = call(discriminator, ["probabilities"], ["fake"])
+    loss = term(fooling, fake="fake", where="dense")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "adversarial")
+
+
+def discrimination(discriminator: Net, classes: int) -> Objective:
+    """The discriminator's objective, on the probabilities that the segmenter's phase wrote in the same step."""
+    forward = chain(
+        truth(classes),
+        call(discriminator, ["truth"], ["real"]),
+        call(discriminator, ["probabilities"], ["fake"]),
+    )
+    return Objective(forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense")))
+
+
+def weight_decay(net: Net, weight: Weight) -> LossTransform:
+    """`weight / 2 * ||w||^2` over the parameters of `net` (ACNN eq. 5)."""
+
+    def forward(variables, values, *, key, train):
+        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(variables[net.name]["params"]))
+        return {**values, "squared_weights": jnp.broadcast_to(squares, values["mask"].shape)}, variables
+
+    loss = term(lambda squares: 0.5 * squares, squares="squared_weights")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "weight_decay")

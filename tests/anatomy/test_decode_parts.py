@@ -1,0 +1,135 @@
+"""What is done to label maps beside making them valid: extent towards the base, enhancement; and the tally of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from cardiac_jax.anatomy.basal_extent import last_slice
+from cardiac_jax.anatomy.decode import finish
+from cardiac_jax.anatomy.enhancement import cleaned
+from cardiac_jax.anatomy.projection_summary import Tally
+from cardiac_jax.anatomy.stack_projection import Slices, open_slices
+from cardiac_jax.anatomy.validity import failures
+from cardiac_jax.data.case import Case
+from cardiac_jax.errors import InputError
+from tests import rings
+
+CLASSES = rings.CLASSES
+SCARRED = (*CLASSES, "oedema", "scar")
+
+
+@pytest.mark.parametrize(
+    "area, c_shaped, last",
+    [
+        ([0, 0, 0], [], -1),
+        ([0, 1, 2, 3, 2, 0], [], 4),  # neither C nor loss: all that has any
+        ([1, 2, 3, 3, 3], [3, 4], 3),  # one C stays
+        ([1, 2, 3, 4, 5], [2, 4], 4),  # the longest increasing run reaches beyond it
+        ([3, 3.5, 3, 1, 1], [], 2),  # a loss of two thirds
+        ([3, 3.5, 3, 1, 1], [1], 1),  # what comes first
+        ([4, 4, 2, 2], [], 1),  # with a loss of a third allowed
+        ([1, 1, 0.1, 0.2, 0.3, 0.4], [], 5),
+        ([2, 0, 3], [], 2),  # an empty slice is a loss; the run from it goes on
+        ([1, 2, 1, 2, 0.5], [0], 1),  # the first of two equal runs
+        ([5, 5], [0], 0),
+    ],
+)
+def test_where_the_ventricle_ends(area: list[float], c_shaped: list[int], last: int):
+    drop = 1 / 3 if area == [4, 4, 2, 2] else 0.6
+    assert last_slice(np.array(area, float), np.isin(np.arange(len(area)), c_shaped), drop) == last
+
+
+def test_area_and_openness_of_slices():
+    ring = rings.ring((40, 40), (20, 20), 7, 10)
+    cut = ring.copy()
+    cut[14:27, 20:] = 0
+    area, c_shaped = open_slices(rings.prior(), np.stack([ring, ring * 0, cut]), (2.0, 2.0), CLASSES)
+    np.testing.assert_allclose(area, [4 * (s == 2).sum() for s in (ring, ring * 0, cut)])
+    assert c_shaped.tolist() == [False, False, True]
+
+
+def test_enhancement_is_eroded_and_its_largest_pieces_stay():
+    mask = np.zeros((20, 20), bool)
+    mask[1:6, 1:6] = True  # 25 pixels; eroded 9
+    mask[1:5, 10:13] = True  # 12; eroded 2
+    mask[10, 1:8] = True  # 7; eroded none
+    mask[11, 8] = True  # joined to it by a corner
+    none = cleaned(mask, 2.0, erode=0, least_mm2=16.0)
+    np.testing.assert_array_equal(none, mask)
+    np.testing.assert_array_equal(cleaned(mask, 2.0, erode=0, least_mm2=16.1), mask & (np.arange(20) < 8)[:, None])
+    np.testing.assert_array_equal(np.argwhere(cleaned(mask, 2.0, erode=0, pieces=1)).max(0), [5, 5])
+    eroded = np.zeros_like(mask)
+    eroded[2:5, 2:5] = eroded[2:4, 11] = True
+    np.testing.assert_array_equal(cleaned(mask, 2.0, least_mm2=4.0), eroded)
+    eroded[2:4, 11] = False
+    np.testing.assert_array_equal(cleaned(mask, 2.0, least_mm2=4.1), eroded)
+    assert not cleaned(mask & False, 1.0).any()
+
+
+def case(labels: np.ndarray, pixel_mm: float) -> Case:
+    grid = np.diag([pixel_mm, pixel_mm, 40.0, 1.0])
+    return Case("a", "a", {"LGE": labels}, None, grid, (pixel_mm, pixel_mm, 40.0), None, None, None, Path("a.nii"))
+
+
+def test_all_that_the_configuration_asks_for():
+    """Apex to base: a ring with a speck and a scar; a ring cut in two; two rings of a tenth of the area."""
+    prior = rings.prior()
+    asked = ConfigDict({"project": "invalid", "trim": True, "erode": 0, "pieces": 5, "least_mm2": 10.0})
+    ring = rings.ring((40, 40), (20, 20), 6, 10)
+    marked, halves, small = ring.copy(), ring.copy(), rings.ring((40, 40), (20, 20), 1, 3.5)
+    marked[20, 11] = marked[19:22, 27:29] = 5
+    halves[20] = 0
+    labels = np.ascontiguousarray(np.stack([marked, halves, small, small]).transpose(2, 1, 0))
+    done = finish(prior, asked, labels, case(labels, 2.0), SCARRED, "apex_first")
+    out = done.labels.transpose(2, 1, 0)
+    expected = marked.copy()
+    expected[20, 11] = 2  # 4 mm2
+    np.testing.assert_array_equal(out[0], expected)
+    assert not out[2:].any()
+    assert done.slices.index.tolist() == [0, 1] and done.slices.before.tolist() == [True, False]
+    assert done.slices.after.all() and not failures(out[1:2] == 2, 2.0, prior.limits).any()
+    whole = finish(prior, ConfigDict({**asked, "trim": False}), labels, case(labels, 2.0), SCARRED, "apex_first")
+    assert whole.labels.transpose(2, 1, 0)[3].any()
+    with pytest.raises(InputError, match=r"post\.project: 'some'"):
+        finish(prior, ConfigDict({**asked, "project": "some"}), labels, case(labels, 2.0), SCARRED, "apex_first")
+
+
+# --- the tally
+
+
+def slices(before: list[bool], after: list[bool], alpha: list[float], from_bank: list[bool]) -> Slices:
+    return Slices(np.arange(len(before)), *(np.array(v) for v in (before, after, alpha, from_bank)))
+
+
+def test_the_tally_adds_up_cases():
+    tally = Tally((*CLASSES, "scar"))
+    truth = np.array([[2, 2, 3, 3, 0, 4, 255, 1]])
+    drawn = np.array([[2, 0, 3, 0, 0, 4, 2, 0]])  # Myo 1 of 2; wall with scar 2 of 3; LV 1 of 2; RV 0 of 1
+    after = np.array([[2, 2, 3, 3, 3, 2, 4, 0]])  # Myo 2 of 2 and one more; wall 3 of 3; LV 2 of 2 and one more
+    tally.add(slices([True, False], [True, True], [np.nan, 0.5], [False, False]), drawn, after, truth)
+    tally.add(
+        slices([False, False, False], [True, False, True], [0.0, 1.0, 1.0], [False, True, True]), drawn, after, None
+    )
+    held = tally.summary()
+    dice = held.pop("dice")
+    assert held == {"slices": 5, "before": 4, "after": 1, "moved": 3, "from_bank": 2}
+    assert set(dice) == {"myocardium", "RV", "Myo", "LV", "scar"}
+    expected = {"myocardium": (4 / 5, 1), "RV": (0, 0), "Myo": (2 / 3, 4 / 5), "LV": (2 / 3, 4 / 5), "scar": (1, 0)}
+    for name, (was, now) in expected.items():
+        assert dice[name] == pytest.approx({"before": was, "after": now}), name
+    line = tally.line()
+    assert line.startswith("anatomically invalid slices: before 4, after 1, of 5; Dice ")
+    assert "myocardium +0.2000 (1.000)" in line and "scar -1.0000 (0.000)" in line
+    tally.add(slices([True], [True], [np.nan], [False]), truth, truth, truth)
+    assert tally.summary()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})
+
+
+def test_a_structure_that_no_case_has_and_cases_without_truth_have_no_dice():
+    tally = Tally(CLASSES)
+    none = slices([True], [True], [np.nan], [False])
+    tally.add(none, np.array([2]), np.array([2]), None)
+    assert tally.summary()["dice"] == {} and tally.line().endswith("of 1")
+    tally.add(none, np.array([2]), np.array([2]), np.array([2]))
+    assert set(tally.summary()["dice"]) == {"Myo"}

@@ -1,0 +1,209 @@
+"""Passes: names in and out, training mode and statistics of the right networks only, keys by name or example."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax.core import passes
+from cardiac_jax.core.step import init_net
+from tests import toys
+
+KEY = jax.random.key(3)
+NONE: frozenset[str] = frozenset()
+
+
+def test_read_names_what_there_is():
+    with pytest.raises(KeyError, match=r"no value named 'logit'; there are: image, logits"):
+        passes.read({"logits": jnp.zeros(1), "image": jnp.zeros(1)}, "logit")
+
+
+def test_name_key_differs_by_name_and_by_key_and_repeats():
+    data = [
+        tuple(np.asarray(jax.random.key_data(passes.name_key(jax.random.key(seed), name))).tolist())
+        for seed in (0, 1)
+        for name in ("a", "b", "ab")
+    ]
+    assert len(set(data)) == 6
+    again = jax.random.key_data(passes.name_key(jax.random.key(0), "a"))
+    assert tuple(np.asarray(again).tolist()) == data[0]
+
+
+def test_example_keys_follow_the_index_not_the_place():
+    keys = jax.random.key_data(passes.example_keys(KEY, {"index": jnp.array([4, 0, 7])}))
+    swapped = jax.random.key_data(passes.example_keys(KEY, {"index": jnp.array([7, 4])}))
+    np.testing.assert_array_equal(keys[jnp.array([2, 0])], swapped)
+    assert len({tuple(key.tolist()) for key in np.asarray(keys)}) == 3
+
+
+def test_call_writes_every_output_and_keeps_what_was_there():
+    net, values = toys.segmenter(), toys.batch(2)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    written, after = run(variables, values, key=KEY, train=NONE)
+    expected = net.module.apply(variables["segmenter"], values["image"], train=False)
+    np.testing.assert_array_equal(written["logits"], expected[0])
+    np.testing.assert_array_equal(written["bottleneck"], expected[1])
+    assert set(written) == set(values) | {"logits", "bottleneck"}
+    assert after is variables
+    assert "logits" not in values
+
+
+def test_call_with_another_number_of_names_than_outputs_is_refused():
+    net = toys.segmenter()
+    with pytest.raises(ValueError, match="zip"):
+        passes.call(net, ["image"], ["logits"])({"segmenter": init_net(net, KEY)}, toys.batch(2), key=KEY, train=NONE)
+
+
+def test_call_of_a_method():
+    net, values = toys.autoencoder(), {"truth": jax.nn.one_hot(toys.batch(2)["label"], toys.CLASSES)}
+    variables = {"autoencoder": init_net(net, KEY)}
+    whole, _ = passes.call(net, ["truth"], ["logits", "code"])(variables, values, key=KEY, train=NONE)
+    part, _ = passes.call(net, ["truth"], ["code"], method="encode")(variables, values, key=KEY, train=NONE)
+    np.testing.assert_array_equal(part["code"], whole["code"])
+    assert "logits" not in part
+
+
+def test_only_a_network_in_train_updates_its_statistics():
+    net, values = toys.segmenter(), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY), "other": {"params": {}}}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    _, frozen = run(variables, values, key=KEY, train=frozenset({"other"}))
+    assert frozen is variables
+    _, trained = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    stats = trained["segmenter"]["batch_stats"]["BatchNorm_0"]
+    params = variables["segmenter"]["params"]["Dense_0"]
+    features = np.asarray(values["image"]) * np.asarray(params["kernel"])[None, None]
+    np.testing.assert_allclose(stats["mean"], 0.01 * features.mean((0, 1, 2)), rtol=1e-4, atol=1e-7)
+    assert trained["segmenter"]["params"] is variables["segmenter"]["params"]
+    assert trained["other"] is variables["other"]
+    np.testing.assert_array_equal(variables["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"], np.zeros(3))
+
+
+def test_the_mask_keeps_padding_out_of_the_statistics():
+    net = toys.segmenter()
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    padded = toys.batch(4, mask=[1, 0, 1, 0])
+    real = jax.tree.map(lambda x: x[::2], dict(padded))
+    _, expected = run(variables, real, key=KEY, train=frozenset({"segmenter"}))
+    _, got = run(variables, padded, key=KEY, train=frozenset({"segmenter"}))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        got["segmenter"]["batch_stats"],
+        expected["segmenter"]["batch_stats"],
+    )
+
+
+def test_dropout_in_training_only_by_key_and_by_example():
+    net, values = toys.segmenter(dropout=0.5, norm=False), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+
+    def dropped(key, values, train=frozenset({"segmenter"})):
+        return np.asarray(run(variables, values, key=key, train=train)[0]["bottleneck"]) == 0
+
+    assert not dropped(KEY, values, NONE).any()
+    once = dropped(KEY, values)
+    assert 0 < once.mean() < 1
+    np.testing.assert_array_equal(dropped(KEY, values), once)
+    assert (dropped(jax.random.key(4), values) != once).any()
+    np.testing.assert_array_equal(dropped(KEY, jax.tree.map(lambda x: x[2:], dict(values))), once[2:])
+
+
+def test_pure():
+    run = passes.pure(lambda a, b: a - 2 * b, ["x", "y"], "z")
+    variables = {"net": {"params": {}}}
+    written, after = run(variables, {"x": jnp.ones(2), "y": jnp.arange(2.0)}, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["z"], [1.0, -1.0])
+    assert after is variables
+
+
+def test_random_draws_by_example_and_by_what_it_writes():
+    def jitter(keys, x):
+        return (x + jax.vmap(lambda key: jax.random.normal(key))(keys),)
+
+    values = {"x": jnp.zeros(4), "index": jnp.arange(4)}
+    part = {"x": jnp.zeros(2), "index": jnp.array([2, 3])}
+    written, _ = passes.random(jitter, ["x"], ["y"])({}, values, key=KEY, train=NONE)
+    share, _ = passes.random(jitter, ["x"], ["y"])({}, part, key=KEY, train=NONE)
+    other, _ = passes.random(jitter, ["x"], ["z"])({}, values, key=KEY, train=NONE)
+    np.testing.assert_array_equal(share["y"], written["y"][2:])
+    assert len(set(np.asarray(written["y"]).tolist())) == 4
+    assert (other["z"] != written["y"]).all()
+
+
+def test_chain_runs_in_order_and_threads_values_and_variables():
+    net, values = toys.segmenter(), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    once = passes.call(net, ["image"], ["logits", "bottleneck"])
+    train = frozenset({"segmenter"})
+    run = passes.chain(
+        once,
+        passes.pure(lambda x: x + 1.0, ["logits"], "more"),
+        once,
+        passes.pure(lambda x: 2.0 * x, ["more"], "more"),
+    )
+    written, after = run(variables, values, key=KEY, train=train)
+    np.testing.assert_array_equal(written["more"], 2.0 * (written["logits"] + 1.0))
+    _, first = once(variables, values, key=KEY, train=train)
+    _, second = once(first, values, key=KEY, train=train)
+    jax.tree.map(np.testing.assert_array_equal, after, second)
+
+
+def test_adding_a_pass_leaves_the_draws_of_the_others_alone():
+    net, values = toys.segmenter(dropout=0.5), toys.batch(4)
+    variables = {"segmenter": init_net(net, KEY)}
+    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    noise = passes.random(lambda keys: (jax.vmap(jax.random.normal)(keys),), [], ["noise"])
+    alone, _ = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    after, _ = passes.chain(noise, run)(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    np.testing.assert_array_equal(after["logits"], alone["logits"])
+
+
+def stack(size: int = 3, depth: int = 4) -> dict[str, jax.Array]:
+    """Volumes `[B, Z, 4, 4, 1]`, the second of them padding; the last slice of every one is no real one."""
+    image = np.random.default_rng(0).normal(size=(size, depth, *toys.SIZE, 1)).astype(np.float32)
+    real = np.ones((size, depth), np.float32)
+    real[:, -1] = 0
+    mask = jnp.array([1.0, 0.0, 1.0])
+    return {"image": jnp.asarray(image), "mask": mask, "index": jnp.array([5, 6, 7]), "real": jnp.asarray(real)}
+
+
+def test_by_slice_is_the_inner_pass_on_all_slices():
+    net, values = toys.segmenter(), stack()
+    variables = {"segmenter": init_net(net, KEY)}
+    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    written, after = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=NONE)
+    flat, _ = inner(variables, {"image": values["image"].reshape(12, *toys.SIZE, 1)}, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["logits"].reshape(12, *toys.SIZE, -1), flat["logits"])
+    assert after is variables and set(written) == {*values, "logits"}
+    for name, value in values.items():
+        assert written[name] is value
+
+
+def test_by_slice_keeps_padding_and_slices_that_are_not_real_out_of_the_statistics():
+    net, values, train = toys.segmenter(), stack(), frozenset({"segmenter"})
+    variables = {"segmenter": init_net(net, KEY)}
+    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    real = {"image": values["image"][jnp.array([0, 2]), :3].reshape(6, *toys.SIZE, 1)}
+    _, expected = inner(variables, {**real, "mask": jnp.ones(6), "index": jnp.arange(6)}, key=KEY, train=train)
+    _, found = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=train)
+    stats = [held["segmenter"]["batch_stats"] for held in (found, expected)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *stats)
+    every = {name: value for name, value in values.items() if name != "real"}
+    _, more = passes.by_slice(inner, ["image"], ["logits"])(variables, every, key=KEY, train=train)
+    mean = [held["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"] for held in (more, found)]
+    assert (mean[0] != mean[1]).any()
+
+
+def test_by_slice_draws_by_place_in_the_global_batch():
+    def jitter(keys, image):
+        return (image + jax.vmap(lambda key: jax.random.normal(key))(keys)[:, None, None, None],)
+
+    run = passes.by_slice(passes.random(jitter, ["image"], ["image"]), ["image"], ["image"])
+    values = {**stack(), "image": jnp.zeros((3, 4, *toys.SIZE, 1))}
+    drawn = np.asarray(run({}, values, key=KEY, train=NONE)[0]["image"])[..., 0, 0, 0]
+    assert len(np.unique(drawn)) == 12
+    part = {name: value[1:] for name, value in values.items()}
+    np.testing.assert_array_equal(run({}, part, key=KEY, train=NONE)[0]["image"][..., 0, 0, 0], drawn[1:])

@@ -1,0 +1,277 @@
+"""One training step on toy networks: who moves, in what order, and by how much."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from cardiac_jax.core.loss import term, total, weighted
+from cardiac_jax.core.passes import call, chain, pure
+from cardiac_jax.core.step import inference_variables, init_net, init_state, parameter_counts, phase_id, predict_step
+from cardiac_jax.core.types import Objective, Phase, Stage, System
+from cardiac_jax.losses.pixelwise import exponential_logarithmic
+from cardiac_jax.transforms import terms
+from tests import toys
+from tests.toy_systems import (
+    CROSS_ENTROPY,
+    SEGMENTATION,
+    UNEVEN,
+    K,
+    differ,
+    mean_cross_entropy,
+    plain,
+    same,
+    step,
+    system,
+    trained,
+)
+
+# ---------------------------------------------------------------- state
+
+
+def test_initial_state():
+    whole, (state, *_), _ = trained()
+    assert set(state.variables) == {net.name for net in whole.nets}
+    assert set(state.opt) == {"prior.autoencode", "segmentation.segment", "segmentation.discriminate"}
+    assert set(state.loss) == set(state.opt)
+    assert state.step == 0
+    same(inference_variables(state), state.variables)
+    assert init_state(whole, seed=1).ema == {}
+
+
+def test_initial_networks_depend_on_the_seed_and_on_their_own_name_only():
+    whole, (state, *_), _ = trained()
+    fewer = init_state(whole._replace(nets=whole.nets[1:2], stages=whole.stages[:1]), seed=1)
+    same(fewer.variables["autoencoder"], state.variables["autoencoder"])
+    kernel = lambda seed: init_state(plain()[0], seed).variables["segmenter"]["params"]["Dense_0"]["kernel"]  # noqa: E731
+    assert (kernel(1) != kernel(2)).all()
+
+
+def test_parameter_counts():
+    whole, (state, *_), _ = trained()
+    pixels = toys.SIZE[0] * toys.SIZE[1]
+    assert parameter_counts(whole, state.variables) == {
+        "segmenter": 1 * 3 + 2 * 3 + (3 + 1) * K,
+        "autoencoder": (pixels * K + 1) * toys.CODE + (toys.CODE + 1) * pixels * K + 2 * K,
+        "head": pixels * 3 + 1 + 2 * 3,
+        "discriminator": pixels * K + 1 + 2 * K,
+    }
+
+
+def test_a_step_keeps_the_structure_and_types_of_the_state():
+    _, states, _ = trained()
+    for state in states[1:]:
+        assert jax.tree.structure(state) == jax.tree.structure(states[0])
+        assert [x.dtype for x in jax.tree.leaves(state)] == [x.dtype for x in jax.tree.leaves(states[0])]
+        assert [x.shape for x in jax.tree.leaves(state)] == [x.shape for x in jax.tree.leaves(states[0])]
+    assert [int(state.step) for state in states] == [0, 1, 2, 3, 4]
+
+
+# ---------------------------------------------------------------- who moves
+
+
+def test_each_stage_moves_its_own_networks_and_the_frozen_ones_stay_to_the_bit():
+    _, (start, _, middle, _, end), _ = trained()
+    for name in ("segmenter", "head", "discriminator"):
+        same(middle.variables[name], start.variables[name])
+        differ(end.variables[name]["batch_stats"], middle.variables[name]["batch_stats"])
+        differ(end.variables[name]["params"], middle.variables[name]["params"])
+    differ(middle.variables["autoencoder"]["batch_stats"], start.variables["autoencoder"]["batch_stats"])
+    same(end.variables["autoencoder"], middle.variables["autoencoder"])
+
+
+def test_a_frozen_network_runs_in_inference_mode():
+    net, segmenter = toys.autoencoder(), toys.segmenter(norm=False)
+    forward = chain(terms.truth(K), call(net, ["truth"], ["code"], method="encode"))
+    phase = Phase("p", ("segmenter",), Objective(forward, total(code=term(jnp.sum, a="code"))), optax.sgd(1.0))
+    stage = Stage("s", 1, (phase,))
+    state = init_state(System((net, segmenter), (stage,), terms.segment(segmenter)), seed=3)
+    _, metrics = step(stage)(state, toys.batch())
+    truth = jax.nn.one_hot(toys.batch()["label"], K)
+    code = net.module.apply(state.variables["autoencoder"], truth, train=False, method="encode")
+    np.testing.assert_allclose(metrics["code"], jnp.sum(code) / 8, rtol=1e-4)
+
+
+def test_a_phase_moves_nothing_of_another_phase():
+    whole, (_, _, state, *_), _ = trained()
+    stage, batch = whole.stages[1], toys.batch()
+    both, _ = SEGMENTATION(state, batch)
+    segment, _ = step(stage._replace(phases=stage.phases[:1]), ema_decay=0.99)(state, batch)
+    same(segment.variables["discriminator"], state.variables["discriminator"])
+    for name in ("segmenter", "head"):
+        same(both.variables[name], segment.variables[name], rtol=1e-6, atol=1e-7)
+    same(segment.opt["segmentation.discriminate"], state.opt["segmentation.discriminate"])
+    differ(both.variables["discriminator"]["params"], state.variables["discriminator"]["params"])
+
+
+def test_a_later_phase_sees_the_values_of_the_earlier_and_the_networks_it_moved():
+    net = toys.segmenter(norm=False)
+    shift = Phase(
+        "first",
+        ("segmenter",),
+        Objective(chain(terms.segment(net), pure(lambda x: x + 1.0, ["logits"], "seen")), CROSS_ENTROPY),
+        optax.sgd(1.0),
+    )
+    again = call(net, ["image"], ["again", "more"])
+    look = Objective(again, total(seen=term(jnp.sum, a="seen"), again=term(jnp.sum, a="again")))
+    stale = Objective(pure(jnp.tanh, ["seen"], "stale"), term(jnp.sum, a="stale"))
+    stage = Stage(
+        "s",
+        1,
+        (
+            shift,
+            Phase("second", ("head",), look, optax.sgd(1.0)),
+            Phase("third", ("segmenter",), stale, optax.sgd(1.0)),
+        ),
+    )
+    state = init_state(System((net, toys.head()), (stage,), terms.segment(net)), seed=3)
+    after, metrics = step(stage)(state, toys.batch())
+
+    def logits(state):
+        return net.module.apply(state.variables["segmenter"], toys.batch()["image"], train=False)[0]
+
+    np.testing.assert_allclose(metrics["second/seen"], jnp.sum(logits(state) + 1.0) / 8, rtol=1e-4)
+    np.testing.assert_allclose(metrics["second/again"], jnp.sum(logits(after)) / 8, rtol=1e-4)
+    same(after.variables["head"], state.variables["head"])
+    # no gradient goes back through a value of an earlier phase
+    assert metrics["third/grad_norm"] == 0
+
+
+def test_phases_of_one_step_go_in_order():
+    net = toys.segmenter(norm=False)
+    phases = tuple(
+        Phase(name, ("segmenter",), terms.segmentation(net, CROSS_ENTROPY), optax.sgd(rate))
+        for name, rate in (("fast", 1.0), ("slow", 0.1))
+    )
+    whole = System((net,), (Stage("s", 1, phases), Stage("r", 1, phases[::-1])), terms.segment(net))
+    state = init_state(whole, seed=4)
+
+    def by_hand(rates):
+        params = state.variables["segmenter"]["params"]
+        for rate in rates:
+            gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
+            params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
+        return params
+
+    for stage, rates in zip(whole.stages, [(1.0, 0.1), (0.1, 1.0)], strict=True):
+        moved, _ = step(stage)(state, toys.batch())
+        same(moved.variables["segmenter"]["params"], by_hand(rates), rtol=1e-4, atol=1e-6)
+
+
+def test_one_step_of_gradient_descent_is_the_gradient_of_the_mean_over_real_examples():
+    whole, stage = plain(norm=False)
+    state, batch = init_state(whole, seed=5), toys.batch(8, mask=UNEVEN)
+    after, metrics = step(stage)(state, batch)
+    params = state.variables["segmenter"]["params"]
+    loss, gradient = jax.value_and_grad(mean_cross_entropy, argnums=1)(whole.nets[0], params, batch)
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
+    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(gradient)))
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-5)
+
+
+def test_prepare_runs_once_and_its_draws_follow_seed_and_step():
+    whole = system()
+    stage = whole.stages[1]
+    seen = pure(lambda image: image[:, 0, 0, 0], ["image"], "pixel")
+    keep = Objective(seen, total(pixel=term(jnp.sum, a="pixel")))
+    watch = stage._replace(phases=tuple(Phase(name, (), keep, optax.sgd(1.0)) for name in ("a", "b")))
+    state = init_state(whole._replace(stages=(watch,)), seed=6)
+    run, batch = step(watch), toys.batch()
+    once, first = run(state, batch)
+    _, again = run(state, batch)
+    _, next_step = run(once, batch)
+    _, other_seed = run(init_state(whole._replace(stages=(watch,)), seed=7), batch)
+    assert first["a/pixel"] == first["b/pixel"] == again["a/pixel"]
+    raw = jnp.mean(batch["image"][:, 0, 0, 0])
+    assert len({float(x) for x in (first["a/pixel"], next_step["a/pixel"], other_seed["a/pixel"], raw)}) == 4
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def test_metrics_are_raw_and_weighted_means_over_real_examples():
+    _, _, metrics = trained()
+    logs = metrics[2]
+    for name in ("shape", "code", "position", "adversarial", "weight_decay"):
+        np.testing.assert_allclose(logs[f"segment/{name}_weighted"], 0.1 * logs[f"segment/{name}"], rtol=1e-6)
+    # the weight of the code prior is a schedule: 0.1, then 0.2
+    np.testing.assert_allclose(metrics[3]["segment/code_weighted"], 0.2 * metrics[3]["segment/code"], rtol=1e-6)
+    parts = sum(value for name, value in logs.items() if name.endswith("_weighted") and "/segmentation/" not in name)
+    np.testing.assert_allclose(logs["segment/loss"], logs["segment/segmentation"] + parts, rtol=1e-5)
+    dice_and_cross = logs["segment/segmentation/dice_weighted"] + logs["segment/segmentation/cross_weighted"]
+    np.testing.assert_allclose(logs["segment/segmentation"], dice_and_cross, rtol=1e-5)
+    assert set(metrics[0]) == {"loss", "grad_norm", "reconstruction_ce", "reconstruction_dice"}
+    assert {"discriminate/loss", "discriminate/discrimination", "discriminate/grad_norm"} < set(logs)
+    assert all(np.shape(value) == () and np.isfinite(value) for value in logs.values())
+
+
+def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
+    (net,), (stage,), forward = plain(norm=False)[0]
+    bare = Objective(forward, total(loss=weighted(CROSS_ENTROPY, 0.5)))
+    stage = stage._replace(phases=(stage.phases[0]._replace(objective=bare),))
+    state = init_state(System((net,), (stage,), forward), seed=8)
+    after, metrics = step(stage)(state, toys.batch())
+    params = state.variables["segmenter"]["params"]
+    gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
+    expected = jax.tree.map(lambda p, g: p - 0.5 * 0.5 * g, params, gradient)
+    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(metrics["loss"], metrics["loss_weighted"])
+
+
+# ---------------------------------------------------------------- averages and prediction
+
+
+def test_the_average_of_parameters_warms_up_from_each_networks_own_first_step():
+    _, states, _ = trained()
+    for name, steps in (("autoencoder", (0, 1)), ("segmenter", (2, 3)), ("discriminator", (2, 3))):
+        average = states[0].variables[name]["params"]
+        for count, i in enumerate(steps, start=1):
+            decay = min(0.99, (1 + count) / (10 + count))
+            average = jax.tree.map(
+                lambda old, new, decay=decay: decay * old + (1 - decay) * new,
+                average,
+                states[i + 1].variables[name]["params"],
+            )
+        same(inference_variables(states[steps[-1] + 1])[name]["params"], average, rtol=1e-5, atol=1e-7)
+
+
+def test_the_average_of_a_frozen_network_stays():
+    _, states, _ = trained()
+    frozen = [inference_variables(state)["autoencoder"]["params"] for state in states[2:]]
+    same(frozen[1], frozen[0])
+    same(frozen[2], frozen[0])
+
+
+def test_inference_without_an_average_uses_the_parameters_themselves():
+    whole, _ = plain()
+    state = init_state(whole, seed=15)
+    same(inference_variables(state), state.variables)
+
+
+def test_predict_step_is_the_network_in_inference_mode():
+    whole, states, _ = trained()
+    variables, image = states[-1].variables, toys.batch(3)["image"]
+    logits, _ = whole.nets[0].module.apply(variables["segmenter"], image, train=False)
+    np.testing.assert_allclose(predict_step(whole, variables, image)[0], jax.nn.softmax(logits), rtol=1e-6)
+
+
+def test_training_lowers_the_loss():
+    whole, stage = plain(exponential_logarithmic((1.0, 1.0, 1.0)), optax.adam(0.05))
+    state, run = init_state(whole, seed=16), step(stage)
+    losses = []
+    for _ in range(60):
+        state, metrics = run(state, toys.batch(8))
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_phase_id():
+    whole = system()
+    assert phase_id(whole.stages[1], whole.stages[1].phases[0]) == "segmentation.segment"
+
+
+def test_init_net_has_parameters_and_statistics():
+    assert set(init_net(toys.segmenter(), jax.random.key(0))) == {"params", "batch_stats"}
+    assert set(init_net(toys.segmenter(norm=False), jax.random.key(0))) == {"params"}

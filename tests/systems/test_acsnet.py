@@ -1,0 +1,295 @@
+"""ACSNet's system: every stage trains its own network, the prediction covers the volume, scar lies within the wall."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cardiac_jax import systems
+from cardiac_jax.anatomy.wall import WALL
+from cardiac_jax.core.step import init_state, predict_step, train_step
+from cardiac_jax.core.types import System, TrainState
+from cardiac_jax.data.augment import Augment
+from cardiac_jax.data.pipeline import Examples, batch_of
+from cardiac_jax.data.spec import Description
+from cardiac_jax.errors import InputError
+from cardiac_jax.ops.intensity import scaled_to_region, unit_range
+from cardiac_jax.systems import acsnet
+from cardiac_jax.train.devices import AXIS
+from cardiac_jax.transforms import cascade
+from experiments.acsnet import get_config
+from tests import rings, toys
+
+SIZE = (2, 32, 32)
+SCARRED = ("background", "RV", "Myo", "LV", "oedema", "scar")
+PLAIN = ("background", "Myo", "LV")
+TINY = {
+    "model.filters": 1,
+    "model.slices": 0,
+    "model.box": (2, 16, 16),
+    "localiser.filters": 1,
+    "localiser.window": (1, 2, 2),
+    "localiser.steps": 2,
+    "data.size": SIZE,
+    "prior.size": (16, 16),
+    "prior.features": (2, 2, 2),
+    "prior.code": 3,
+    "prior.batch_size": 2,
+    "prior.steps": 2,
+    "prior.bank": 5,
+    "train.steps": 2,
+    "augmentation": False,
+    **{f"prior.augment.{name}": 0.0 for name in Augment._fields if name.endswith("_p") and name != "rotation_p"},
+}
+
+
+def described(classes: tuple[str, ...] = SCARRED, **changes) -> Description:
+    held = {"sequences": ("LGE",), "spacing_mm": 2.0, "size": SIZE, "clahe": True, "beside": True, **changes}
+    raw, frequency = tuple(range(len(classes))), (9,) * len(classes)
+    return Description("myops", classes, raw, slice_order="affine", frequency=frequency, **held)
+
+
+def build(classes: tuple[str, ...] = SCARRED, changes: dict | None = None, **keys):
+    config = get_config("data=myops,preset=smoke")
+    with config.unlocked():
+        config.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
+    return systems.build(config, described(classes, **{"size": tuple(config.data.size), **(changes or {})}))
+
+
+def examples(classes: tuple[str, ...]) -> Examples:
+    """Two volumes of a ring about a pool; scar in it where there is such a class."""
+    rng = np.random.default_rng(0)
+    wall, pool = classes.index("Myo"), classes.index("LV")
+    label = np.stack([rings.ring((32, 32), centre, 3, 6) for centre in ((14, 15), (17, 15), (16, 18), (15, 16))])
+    label = np.select([label == 2, label == 3], [wall, pool], 0).astype(np.uint8).reshape(2, *SIZE)
+    if "scar" in classes:
+        label[:, :, :, 16:][label[:, :, :, 16:] == wall] = classes.index("scar")
+    image = (label[..., None] + rng.normal(0, 0.1, (*label.shape, 2))).astype(np.float32)
+    return Examples({"image": image, "label": label, "dense": np.ones(2, np.float32), "real_case": np.ones(2)})
+
+
+def under(step, *args):
+    """A step under the device axis that BatchNorm names, compiled quickly."""
+
+    def spread(args):
+        return jax.vmap(lambda _: step(*args), axis_name=AXIS)(jnp.zeros(1))
+
+    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(args))
+
+
+def batch(held: Examples) -> dict[str, jax.Array]:
+    arrays = batch_of(held, "", 0, 0, 2) | {"mask": np.ones(2, np.float32), "index": np.arange(2)}
+    return jax.tree.map(jnp.asarray, arrays)
+
+
+def initial(system: System) -> TrainState:
+    """A state without compiling what initialises it: random parameters; variances and the whole bank are ones."""
+    rng = np.random.default_rng(0)
+
+    def filled(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if "params" in name and "variables" in name:
+            return jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype)
+        return jnp.full(leaf.shape, "bank" in name or "'var'" in name, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))
+
+
+@functools.cache
+def trained():
+    """With scar: the state after a step of every stage, and of each which networks moved, which leaves stayed, logs."""
+    system, steps, held = build(SCARRED), [], examples(SCARRED)
+    state = initial(system)
+    for stage in system.stages:
+        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
+        stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
+        steps.append(({name for name, net in stayed.items() if not all(jax.tree.leaves(net))}, stayed, metrics))
+        state = after
+    return state, steps
+
+
+@functools.cache
+def predicted(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    system = build(classes)
+    state = trained()[0] if classes == SCARRED else initial(system)
+    image = jnp.asarray(examples(classes).arrays["image"])
+    probabilities, found = under(
+        lambda variables, image: predict_step(system, variables, image), state.variables, image
+    )
+    return np.asarray(probabilities), np.asarray(found)
+
+
+TRAINED = {"localisation": "localiser", "prior": "autoencoder", "segmentation": "segmenter"}
+
+
+def test_each_stage_trains_its_own_network_only():
+    state, steps = trained()
+    for (moved, stayed, metrics), name in zip(steps, TRAINED.values(), strict=True):
+        assert moved == {name}
+        assert all(jax.tree.leaves(stayed["autoencoder"]["bank"])), "no gradient writes the bank"
+        assert all(np.isfinite(float(value)) for value in metrics.values())
+    assert int(state.step) == 3
+
+
+@pytest.mark.parametrize("classes", [SCARRED, PLAIN])
+def test_the_stages_and_their_steps_keep_the_state_as_it_is_made(classes):
+    """Traced, not run: structure, shapes and types of what a step returns are those of what it was given."""
+    system, held = build(classes), examples(classes)
+    assert {stage.name: stage.phases[0].trains for stage in system.stages} == {k: (v,) for k, v in TRAINED.items()}
+    assert [stage.fit is not None for stage in system.stages] == [False, True, False]
+    state = jax.eval_shape(lambda: init_state(system, 0))
+    for stage in system.stages:
+        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        step = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), (None, 0), axis_name=AXIS)
+        after, _ = jax.eval_shape(step, state, jax.tree.map(lambda x: x[None], batch(own)))
+        assert jax.tree.map(lambda x: (x.shape[1:], x.dtype), after) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), state
+        )
+
+
+@pytest.mark.parametrize("classes", [SCARRED, PLAIN])
+def test_the_prediction_covers_the_volume(classes):
+    probabilities, found = predicted(classes)
+    assert probabilities.shape == (2, *SIZE, len(classes)) and found.shape == (2,)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
+    assert (probabilities >= 0).all()
+    assert ((probabilities[..., 0] == 1).sum((1, 2, 3)) >= 2 * (32 * 32 - 16 * 16)).all(), "outside the box"
+    assert probabilities[..., acsnet.classes_of(classes, WALL.sought[0])].any()
+    for name in {"RV", "oedema"} & set(classes):
+        assert not probabilities[..., classes.index(name)].any()
+
+
+def test_what_is_drawn():
+    """A wall of 0.9 about a pool; enhancement said of half of the image; the pool of the region's other speck none."""
+    ring = rings.ring((24, 24), (12, 12), 4, 7)
+    wall = np.where(ring == 2, 0.9, 0.2)
+    logits = np.stack([np.log(wall / (1 - wall)), np.where(np.arange(24) > 12, 3.0, -3.0)[None].repeat(24, 0)], -1)
+    region = (ring > 0) | (np.arange(24) == 0)[:, None]
+    given = jnp.asarray(logits, jnp.float32)[None, None], jnp.asarray(region, jnp.float32)[None, None]
+    found = np.asarray(acsnet._drawn(*given, WALL, described()))[0, 0]
+    right = (np.arange(24) > 12)[None]
+    drawn = np.select([(ring == 2) & right, ring == 2, ring == 3], [5, 2, 3], 0)
+    np.testing.assert_array_equal(found.argmax(-1), drawn)
+    np.testing.assert_allclose(found.max(-1), np.where(ring == 2, 0.9, 0.8), rtol=1e-5)
+    np.testing.assert_allclose(found[..., 5], wall * right, atol=1e-6)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+    assert not found[..., [1, 4]].any()
+    plain = np.asarray(acsnet._drawn(given[0][..., :1], given[1], WALL, described(PLAIN)))[0, 0]
+    np.testing.assert_array_equal(plain.argmax(-1), np.select([ring == 2, ring == 3], [1, 2], 0))
+
+
+def test_intensities_by_the_region_found():
+    """Box 0 to 100, region 10, 20, 30: median 20, halved range [0.25, 0.75] of what is divided by 40."""
+    values = np.array([0, 10, 20, 30, 40, 100.0]) - 7
+    image = jnp.asarray(np.stack([values, values * 0], -1).reshape(1, 1, 2, 3, 2), jnp.float32)
+    region = jnp.asarray([[[[0, 1, 1], [1, 0, 0]]]], jnp.float32)
+    found = scaled_to_region(image, region)
+    np.testing.assert_allclose(found.reshape(-1), [0, 0, 0.5, 1, 1, 1], atol=1e-6)
+    nowhere = scaled_to_region(image, region * 0)
+    np.testing.assert_allclose(nowhere.reshape(-1), [0, 0.1, 0.2, 0.3, 0.4, 1], atol=1e-6)
+    assert not np.asarray(scaled_to_region(image * 0, region)).any()
+
+
+def test_every_slice_of_the_coarse_image_from_0_to_1():
+    low = jnp.asarray(np.array([[3.0, 5, 4, 7], [2, 2, 2, 2]]).reshape(1, 2, 2, 2, 1), jnp.float32)
+    found = unit_range(low)
+    np.testing.assert_allclose(found.reshape(2, 4), [[0, 0.5, 0.25, 1], [0, 0, 0, 0]])
+
+
+def test_padding_stays_padding_under_augmentation():
+    """Noise and brightness reach the padding too, but it takes no part in statistics, and no box is put about it."""
+    system = build(PLAIN, augmentation=True, augment__noise_p=1.0, augment__brightness_p=1.0)
+    held = examples(PLAIN).arrays
+    image = held["image"] * np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
+    values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
+    found, _ = system.stages[0].prepare({}, values, key=jax.random.key(0), train=frozenset())
+    assert (np.asarray(found["image"])[:, 1] != 0).any()
+    np.testing.assert_array_equal(found["real"], [[1, 0], [1, 0]])
+
+
+def test_a_step_sees_as_many_slices_of_each_volume_as_asked_for():
+    """Of two slices the one that is no padding."""
+    system, held = build(PLAIN, model__slices=1), examples(PLAIN).arrays
+    image = held["image"] * np.array([[0, 1], [1, 0]], np.float32).reshape(2, 2, 1, 1, 1)
+    values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
+    found, _ = system.stages[2].prepare(initial(system).variables, values, key=jax.random.key(0), train=frozenset())
+    assert found["scaled"].shape == (2, 1, 16, 16, 1) and found["label"].shape == (2, 1, 16, 16)
+    np.testing.assert_array_equal(found["real"], [[1], [1]])
+
+
+def test_nothing_is_found_in_slices_of_padding():
+    logits = -np.ones((2, 3, 4, 4, 1), np.float32)
+    logits[:, 1, 1:3, 1:3] = 1
+    logits[:, 2] = 1  # padding, all of it called ventricle
+    real = np.array([[1, 1, 0], [1, 1, 1]], np.float32)
+    values = {"low_logits": jnp.asarray(logits), "real": jnp.asarray(real)}
+    piece = cascade.largest_piece("low_logits")
+    found = np.asarray(piece({}, values, key=jax.random.key(0), train=frozenset())[0]["heat"])
+    np.testing.assert_array_equal(found[0], logits[0, ..., 0] * [[[0]], [[1]], [[0]]] > 0)
+    np.testing.assert_array_equal(found[1], logits[1, ..., 0] > 0)
+
+
+def test_the_losses_are_of_wall_and_enhancement_and_of_the_whole_ventricle():
+    """By their formulas, in numpy: scar is wall too, 255 takes no part, false positives weigh beta."""
+    system = build()
+    rng = np.random.default_rng(2)
+    label = rng.choice([0, 1, 2, 3, 4, 5, 255], (1, 2, 8, 8))
+    for stage, groups, beta, names in (
+        (system.stages[0], [(2, 3, 4, 5)], 0.6, ("low_logits", "low_label")),
+        (system.stages[2], [(2, 4, 5), (5,)], 0.4, ("logits", "label")),
+    ):
+        logits = rng.normal(size=(*label.shape, len(groups)))
+        q, known = 1 / (1 + np.exp(-logits)), label != 255
+        truth = np.stack([np.isin(label, group) for group in groups], -1)
+        cross = -np.where(truth, beta * np.log(q), (1 - beta) * np.log(1 - q))[known].mean()
+        both, fp, fn = (
+            np.where(known[..., None], v, 0).sum((0, 1, 2, 3)) for v in (q * truth, q * ~truth, (1 - q) * truth)
+        )
+        tversky = (both + 1) / (both + beta * fp + (1 - beta) * fn + 1)
+        loss = stage.phases[0].objective.loss
+        values = dict(zip(names, (jnp.asarray(logits, jnp.float32), jnp.asarray(label)), strict=True))
+        value, _, logs = loss.apply(loss.init(), {**values, "mask": jnp.ones(1)})
+        np.testing.assert_allclose(logs["cross"], [0.5 * cross], rtol=1e-4)
+        np.testing.assert_allclose(value, [0.5 * cross + 0.5 * (1 - tversky.mean())], rtol=1e-4)
+
+
+def test_the_wall_holds_what_is_drawn_in_it():
+    assert acsnet.classes_of(SCARRED, WALL.sought[0]) == (2, 4, 5)
+    assert acsnet.classes_of(SCARRED, WALL.located) == (2, 3, 4, 5)
+    assert acsnet.classes_of(PLAIN, WALL.sought[0]) == (1,)
+
+
+@pytest.mark.parametrize(
+    "key, keys, changes",
+    [
+        ("data.size", {"data__size": (32, 32)}, {}),
+        ("data.sequences", {}, {"beside": False}),
+        ("data.sequences", {}, {"clahe": False}),
+        ("data.sequences", {}, {"sequences": ("LGE", "T2")}),
+        ("data.spacing_mm", {}, {"spacing_mm": None}),
+        ("localiser.window", {"localiser__window": (2, 2, 2)}, {}),
+        ("localiser.window", {"localiser__window": (1, 4, 2)}, {}),
+        ("model.box", {"model__box": (1, 16, 16)}, {}),
+        ("model.box", {"model__box": (2, 16, 20)}, {}),
+        ("model.dtype", {"model__dtype": "float8"}, {}),
+        ("post.project", {"post__project": "some"}, {}),
+        ("model.slices", {"model__slices": -1}, {}),
+        ("data.real_share", {"data__lge_like": True, "data__real_share": 0.5, "train__batch_size": 1}, {}),
+        ("data.real_share", {"data__lge_like": True, "data__real_share": 0.9, "train__batch_size": 4}, {}),
+        ("prior.size", {"prior__size": (16, 20)}, {}),
+        ("prior.size", {"prior__size": (24, 24), "prior__features": (2, 2, 2, 2)}, {}),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_key(key: str, keys: dict, changes: dict):
+    with pytest.raises(InputError, match=f"^{re.escape(key)}: "):
+        build(changes=changes, **keys)
+
+
+@pytest.mark.parametrize("classes", [("background", "RV", "LV"), ("background", "Myo")])
+def test_a_wall_and_a_pool_are_wanted(classes):
+    with pytest.raises(InputError, match=r"^data\.name: myops has no class (Myo|LV)$"):
+        build(classes)

@@ -1,0 +1,114 @@
+"""Passes of a cascade: coarse grid, heat map, box, crop and paste."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cardiac_jax.core.types import Net
+from cardiac_jax.nets.drunet import DRUNet
+from cardiac_jax.transforms import cascade
+
+KEY = jax.random.key(0)
+
+
+def run(step, variables=None, **values):
+    found, _ = step(variables or {}, values, key=KEY, train=frozenset())
+    return found
+
+
+def test_shrinking_takes_the_mean_of_every_block():
+    image = np.random.default_rng(0).normal(size=(2, 4, 6, 8, 1)).astype(np.float32)
+    low = run(cascade.shrink((1, 2, 4)), image=jnp.asarray(image))["low"]
+    expected = image.reshape(2, 4, 3, 2, 2, 4, 1).mean((3, 5))
+    np.testing.assert_allclose(low, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_shrinking_a_label_takes_the_most_frequent_class_and_keeps_the_unknown():
+    label = np.zeros((1, 1, 4, 4), np.int32)
+    label[0, 0, :2, :2] = [[1, 1], [1, 2]]
+    label[0, 0, :2, 2:] = [[255, 255], [255, 2]]
+    label[0, 0, 2:, :2] = [[255, 2], [2, 0]]
+    low = run(cascade.shrink_label((1, 2, 2), 3), label=jnp.asarray(label))["low_label"]
+    assert low[0, 0].tolist() == [[1, 255], [2, 0]]
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="not divisible"):
+        run(cascade.shrink((1, 2, 2)), image=jnp.zeros((1, 4, 5, 4, 1)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(st.integers(0, 5), st.integers(0, 11), st.integers(0, 11)))
+def test_where_the_heat_is_the_box_is_and_paste_puts_it_back(at):
+    shape, size = (6, 24, 24), (6, 10, 8)
+    heat = np.zeros((1, 6, 12, 12), np.float32)
+    heat[(0, *at)] = 1
+    label = np.zeros((1, *shape), np.int32)
+    label[0, at[0], 2 * at[1] : 2 * at[1] + 2, 2 * at[2] : 2 * at[2] + 2] = 1
+    found = run(cascade.locate(size, shape, 0.2), heat=jnp.asarray(heat))
+    assert found["found"].tolist() == [1.0]
+    inside, marked = cascade.covered(jnp.asarray(label), found["start"], size)
+    assert inside.tolist() == marked.tolist() == [4]
+    cut = run(cascade.crop({"label": 255}, size), label=jnp.asarray(label), start=found["start"])["label"]
+    probabilities = jax.nn.one_hot(cut, 2)
+    back = run(cascade.paste(shape), probabilities=probabilities, start=found["start"])["probabilities"]
+    np.testing.assert_array_equal(back.argmax(-1), label)
+    np.testing.assert_allclose(back.sum(-1), 1)
+
+
+def test_without_heat_the_box_lies_in_the_middle_and_says_so():
+    found = run(cascade.locate((2, 4, 4), (4, 8, 8), 0.2), heat=jnp.zeros((2, 4, 4, 4)))
+    assert found["found"].tolist() == [0.0, 0.0]
+    assert found["start"].tolist() == [[1, 2, 2]] * 2
+
+
+def test_the_heat_map_is_that_of_the_head_alone():
+    """Eq. 1 by hand: the head is linear, so the gradient of S_c is its weight, everywhere."""
+    net = Net("net", DRUNet(filters=2, classes=3, keep_z=True), ((2, 8, 8, 1),))
+    image = jax.random.normal(KEY, (2, 2, 8, 8, 1))
+    variables = net.module.init(KEY, image, train=False)
+    _, features = net.module.apply(variables, image, train=False)
+    found = run(cascade.heat_map(net, "f", (1, 2)), {"net": variables}, f=features)["heat"]
+    weight = variables["params"]["output"]["kernel"].reshape(2, 3)
+    expected = sum(jax.nn.relu(jnp.einsum("bzhwf,f->bzhw", features, weight[:, k])) for k in (1, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_multiplies_every_channel_by_every_feature():
+    image, features = jnp.arange(1.0, 3).reshape(1, 1, 1, 1, 2), jnp.arange(3.0, 6).reshape(1, 1, 1, 1, 3)
+    out = run(cascade.attend("i", "f", "o"), i=image, f=features)["o"]
+    assert out.reshape(-1).tolist() == [3, 4, 5, 6, 8, 10]
+
+
+def test_enlarged_probabilities_stay_probabilities():
+    probabilities = jax.nn.softmax(jax.random.normal(KEY, (1, 2, 4, 4, 3)))
+    out = run(cascade.enlarge((2, 8, 12)), probabilities=probabilities)["probabilities"]
+    assert out.shape == (1, 2, 8, 12, 3)
+    np.testing.assert_allclose(out.sum(-1), 1, rtol=1e-5)
+
+
+def test_some_slices_are_those_annotated_in_full_then_others_and_padding_last():
+    """Six slices of two volumes: 0 and 3 in full, 1, 2 and 4 with strokes, 5 padding (which is labelled in full)."""
+    label = np.full((2, 6, 4, 4), 255)
+    label[:, [0, 3, 5]] = 0
+    label[:, :, 0, 0] = np.arange(6)
+    real = np.array([[1, 1, 1, 1, 1, 0]] * 2, np.float32)
+    whole = jnp.asarray([[1, 0, 0, 1, 0, 1]] * 2, jnp.float32)
+    values = {"label": jnp.asarray(label), "real": jnp.asarray(real), "whole": whole, "index": jnp.arange(2)}
+    step = cascade.some_slices(3, ("label", "real"))
+    seen = []
+    for seed in range(20):
+        found, _ = step({}, values, key=jax.random.key(seed), train=frozenset())
+        assert found["label"].shape == (2, 3, 4, 4) and found["real"].tolist() == [[1, 1, 1]] * 2
+        seen.append(np.sort(found["label"][:, :, 0, 0], 1))
+    chosen = np.stack(seen)
+    assert all({0, 3} <= set(row) for row in chosen.reshape(-1, 3))
+    third = [set(row) - {0, 3} for row in chosen.reshape(-1, 3)]
+    assert {frozenset(t) for t in third} == {frozenset({k}) for k in (1, 2, 4)}, "each at times"
+    assert (chosen[:, 0] != chosen[:, 1]).any(), "volumes are drawn apart"
+    every, _ = cascade.some_slices(6, ("label", "real"))({}, values, key=KEY, train=frozenset())
+    np.testing.assert_array_equal(np.sort(every["label"][:, :, 0, 0], 1), [np.arange(6)] * 2)
+    assert (every["real"][:, -1] == 0).all(), "padding last"
