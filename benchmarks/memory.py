@@ -14,8 +14,8 @@ the arguments (12 MB; 33 and 39 MB with 16 filters):
     16 filters                      1456    687   0.48
     16 filters, --batch=2           2891   1369   0.48
 
-Gradients differ by 4e-8 to 6e-8 of their norm. Before 3D convolutions went slab by slab (`ops/cpu/conv_depth.py`) and
-what is computed again waited for its turn (`ops/cpu/remat.py`), the first row read 1721 and 1626, the second 1334 and 1408.
+Gradients differ by 4e-8 to 6e-8 of their norm. Before 3D convolutions went slab by slab (`ops/cpu/conv_depth.py`)
+and recomputation waited for its turn (`ops/cpu/remat.py`), the first row read 1721 and 1626, the second 1334 and 1408.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ from absl import flags
 from cardiac_jax import systems
 from cardiac_jax.core.step import init_state, params_of
 from cardiac_jax.core.types import Array, System
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS, compile_train
 from experiments import drunet
@@ -50,7 +50,7 @@ def build(size: tuple[int, ...], remat: bool) -> System:
     with config.unlocked():
         config.model.update({"filters": FILTERS.value, "remat": remat})
         config.data.size = config.localiser.box = size
-    described = Description("acdc", CLASSES, (0, 1, 2, 3), ("cine",), "base_first", 1.25, size, (9, 1, 1, 1))
+    described = DataSpec("acdc", CLASSES, (0, 1, 2, 3), ("cine",), "base_first", 1.25, size, (9, 1, 1, 1))
     return systems.build(config, described)
 
 
@@ -59,7 +59,7 @@ def batch(size: tuple[int, ...], count: int) -> dict[str, Array]:
     image = jax.random.normal(jax.random.key(0), (count, *size, 1))
     label = jnp.clip(2 + image[..., 0], 0, 3).astype(jnp.uint8)
     ones = jnp.ones(count)
-    return {"image": image, "label": label, "index": jnp.arange(count), "mask": ones, "dense": ones}
+    return {"image": image, "label": label, "index": jnp.arange(count), "mask": ones, "fully_annotated": ones}
 
 
 def megabytes(size: tuple[int, ...], remat: bool) -> tuple[float, float]:

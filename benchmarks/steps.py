@@ -39,7 +39,7 @@ def examples(config: Any, number: int, classes: int, channels: int) -> dict[str,
     rings = np.hypot(y[:, None], x[None]) / (0.25 * min(size[-2:]) / (classes - 1))
     label = np.broadcast_to(np.where(rings < classes - 1, classes - 1 - rings.astype(int), 0), (number, *size))
     image = rng.standard_normal((number, *size, channels), np.float32) + label[..., None]
-    flat = {name: np.ones(number, np.float32) for name in ("dense", "real_case", "position")}
+    flat = {name: np.ones(number, np.float32) for name in ("fully_annotated", "real_case", "position")}
     return {"image": image.astype(np.float32), "label": label.astype(np.uint8), **flat}
 
 
@@ -67,13 +67,13 @@ def main() -> None:
     from cardiac_jax import systems
     from cardiac_jax.core.step import init_state
     from cardiac_jax.data.sets import dataset
-    from cardiac_jax.data.spec import Description
+    from cardiac_jax.data.spec import DataSpec
     from cardiac_jax.train import devices
 
     config = flags.FLAGS["config"].value
     classes = dataset(config.data.name, config.data.classes).classes
-    channels = len(config.data.sequences) * (2 if config.data.beside else 1)
-    described = Description(
+    channels = len(config.data.sequences) * (2 if config.data.append_clahe else 1)
+    described = DataSpec(
         config.data.name,
         tuple(classes),
         tuple(range(len(classes))),
@@ -83,7 +83,7 @@ def main() -> None:
         tuple(config.data.size),
         (9, *[1] * (len(classes) - 1)),
         clahe=config.data.clahe,
-        beside=config.data.beside,
+        beside=config.data.append_clahe,
     )
     system = systems.build(config, described)
     whole = examples(config, max(config.train.batch_size, 2), len(classes), channels)

@@ -46,7 +46,7 @@ def get_config(arg: str | None = None) -> Config:
     config.preset = chosen.preset
     config.structures = chosen.structures
     config.seed = 0
-    config.data = common.data(name=chosen.data, size=(20, 192, 192), clahe=True, beside=True)
+    config.data = common.data(name=chosen.data, size=(20, 192, 192), clahe=True, append_clahe=True)
     config.data.classes = ("Myo", "LV")
     if chosen.data == "myops":
         config.data.update({"size": (6, 192, 192), "fold": 0, "classes": ("Myo", "LV", "scar")})

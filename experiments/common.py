@@ -34,7 +34,7 @@ def data(**changes) -> Config:
             "spacing_mm": 1.4,  # in plane; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "clahe": False,  # contrast equalised slice by slice, before the z-score
-            "beside": False,  # the equalised images as further channels, beside the images as they are
+            "append_clahe": False,  # the equalised images as further channels, beside the images as they are
             "lge_like": False,  # whether cine at end-diastole, made to look like LGE, joins the training
             "cine_root": "",  # folder of ACDC, where that cine lies
             "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come

@@ -88,7 +88,7 @@ def _cpu(config: Config) -> None:
     if config.transforms.shape_prior:
         # At 5e-4 the gradient of the shape term is 2 to 4 times that of L_seg; so it is a third to a half of it.
         config.transforms.shape_prior = 1e-4
-    config.data.dense_share = 0.5
+    config.data.fully_annotated_share = 0.5
 
 
 def _demo(config: Config) -> None:

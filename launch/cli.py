@@ -14,8 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 # Measured on 2 CPU cores with jaxlib 0.10: convolutions are faster outside YNNPACK, the rest inside it (see
-# `ops/cpu/compiler.py`; `pmap` takes no compiler options of its own). The flag is read when the backend starts, so it is
-# set before jax is imported; other releases may not know it and would abort.
+# `ops/cpu/compiler.py`; `pmap` takes no compiler options of its own). The flag is read when the backend starts, so it
+# is set before jax is imported; other releases may not know it and would abort.
 if version("jaxlib").startswith("0.10."):
     fusion = "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
     os.environ.setdefault("XLA_FLAGS", f"--xla_cpu_experimental_ynn_fusion_type={fusion}")

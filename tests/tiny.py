@@ -17,7 +17,7 @@ from cardiac_jax import systems
 from cardiac_jax.core.types import Config, System
 from cardiac_jax.data.pipeline import Examples
 from cardiac_jax.data.sets import phantom
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from experiments.srscn import get_config
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def build(method: str, **keys: Any) -> tuple[System, Config]:
     held = config(method, **keys)
     size = tuple(held.data.size)
     classes, frequency = ("background", "RV", "Myo", "LV"), (1000, 100, 80, 120)
-    described = Description("phantom", classes, (0, 600, 200, 500), ("LGE",), "affine", 8.0, size, frequency)
+    described = DataSpec("phantom", classes, (0, 600, 200, 500), ("LGE",), "affine", 8.0, size, frequency)
     return systems.build(held, described), held
 
 
@@ -61,11 +61,11 @@ def examples(count: int = 24, seed: int = 0, size: tuple[int, int] = SIZE) -> Ex
     far = np.hypot(y - centre[:, 0], x - centre[:, 1])
     label = np.select([far < 2, far < 4, (x > 10)[None] & (far < 8)], [3, 2, 1], 0).astype(np.uint8)
     image = (label + rng.normal(0, 0.3, label.shape)).astype(np.float32)[..., None]
-    dense = np.ones(count, np.float32)
-    dense[-4:] = 0
+    fully_annotated = np.ones(count, np.float32)
+    fully_annotated[-4:] = 0
     label[-4:, :3] = 255
     place = np.linspace(0, 1, count, dtype=np.float32)
-    return Examples({"image": image, "label": label, "position": place, "dense": dense})
+    return Examples({"image": image, "label": label, "position": place, "fully_annotated": fully_annotated})
 
 
 @functools.cache

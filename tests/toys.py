@@ -85,7 +85,7 @@ def batch(size: int = 8, seed: int = 0, mask: list[float] | None = None) -> Valu
         "image": (label[..., None] + 0.3 * rng.normal(size=(size, *SIZE, 1))).astype(np.float32),
         "label": label,
         "position": rng.uniform(size=size).astype(np.float32),
-        "dense": np.ones(size, np.float32),
+        "fully_annotated": np.ones(size, np.float32),
         "mask": np.ones(size, np.float32) if mask is None else np.asarray(mask, np.float32),
         "index": np.arange(size, dtype=np.int32),
     }

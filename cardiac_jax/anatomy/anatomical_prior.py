@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cardiac_jax.anatomy import mixture, mixture_size, projection
-from cardiac_jax.anatomy.registry import structures
-from cardiac_jax.anatomy.spec import Limits, Structures
+from cardiac_jax.anatomy.registry import anatomy_spec
+from cardiac_jax.anatomy.spec import AnatomySpec, Limits
 from cardiac_jax.anatomy.wall import WALL
 from cardiac_jax.core.types import IGNORE, Array, Config, Fit, Net, System, Variables
 from cardiac_jax.errors import InputError
@@ -37,7 +37,7 @@ class Prior(NamedTuple):
       project: masks `[N, *size]` -> `Projection`; compiled once per N.
     """
 
-    structures: Structures
+    structures: AnatomySpec
     size: tuple[int, int]
     spacing_mm: float
     limits: Limits
@@ -59,9 +59,9 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
     held = devices.fetch(variables[net.name])
     bank = held["bank"]
     module: Any = net.module
-    kind = structures(module.structures)
-    pairs = zip(kind.default, np.asarray(bank["limits"]), strict=True)
-    limits = type(kind.default)(*(type(default)(value) for default, value in pairs))
+    kind = anatomy_spec(module.structures)
+    pairs = zip(kind.default_limits, np.asarray(bank["limits"]), strict=True)
+    limits = type(kind.default_limits)(*(type(default)(value) for default, value in pairs))
     stored = projection.Bank(*(jnp.asarray(bank[name]) for name in ("codes", "masks")))
     encode, decode = _functions(net, held)
 
@@ -86,14 +86,14 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
     )
 
 
-def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.core) -> Array:
+def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.centring_mask) -> Array:
     """Masks `[N, H, W]` -> `[N, *size]`, cut or padded about each core's centre of mass; an empty one stays empty."""
     wide = jnp.pad(masks, ((0, 0), *((s // 2, s // 2) for s in size)))  # room to be centred at the border too
     return roi.crop(wide, roi.box_about(core(wide), size).start, size)
 
 
 def shapes(
-    values: Sequence[Any], size: Sequence[int], held: Structures = WALL
+    values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL
 ) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
     """The prior's own examples: what `shapes_of` finds; raises InputError if that is of fewer than two volumes."""
 
@@ -107,17 +107,17 @@ def shapes(
 
 
 def shapes_of(
-    labels: Sequence[np.ndarray] | np.ndarray, values: Sequence[Any], size: Sequence[int], held: Structures = WALL
+    labels: Sequence[np.ndarray] | np.ndarray, values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL
 ) -> dict[str, np.ndarray]:
     """Of volumes `[N, Z, H, W]` the slices annotated in full that have any of `values`.
 
     `values` are those of the structures `held`, as its own `values` gives them: of the wall the numbers of its classes.
     `shape [M, *size]` uint8, centred, and `volume [M]`, which of the volumes each comes from.
     """
-    cut = jax.jit(lambda masks: centred(masks, size, held.core))
+    cut = jax.jit(lambda masks: centred(masks, size, held.centring_mask))
     found, volumes = [np.zeros((0, *size), np.uint8)], []
     for i, label in enumerate(labels):
-        masks = held.take(label, values)
+        masks = held.to_maps(label, values)
         whole = (label != IGNORE).all((1, 2)) & masks.any((1, 2))
         found.append(np.asarray(cut(jnp.asarray(masks, jnp.uint8)))[whole])
         volumes += [i] * int(whole.sum())
@@ -131,7 +131,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
       settings: `bank` codes wanted, `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
     """
     module: Any = net.module
-    kind = structures(module.structures)
+    kind = anatomy_spec(module.structures)
 
     def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
         masks, volume = examples["shape"], examples["volume"]
@@ -139,7 +139,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         codes = batched(jax.jit(encode), masks)
         restored = batched(jax.jit(decode), codes)
         gold, again = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
-        limits = kind.tune(gold, again)
+        limits = kind.tune_limits(gold, again)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
         folds = min(module.folds, len(np.unique(volume)))
@@ -206,13 +206,13 @@ def _about(bank: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 def _functions(net: Net, held: Mapping[str, Any]) -> tuple[projection.Encode, projection.Decode]:
     module: Any = net.module
-    held, kind = dict(held), structures(module.structures)
+    held, kind = dict(held), anatomy_spec(module.structures)
 
     def encode(masks: Array) -> Array:
         return module.apply(held, kind.encode(masks), train=False, method="encode")
 
     def decode(codes: Array) -> Array:
-        return kind.draw(module.apply(held, codes, train=False, method="decode"))
+        return kind.decode(module.apply(held, codes, train=False, method="decode"))
 
     return encode, decode
 

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from cardiac_jax.anatomy.projection import pack
-from cardiac_jax.anatomy.registry import structures
+from cardiac_jax.anatomy.registry import anatomy_spec
 from cardiac_jax.nets.layers import Conv, glorot
 from cardiac_jax.ops.pool import upsample_nearest
 
@@ -47,17 +47,17 @@ class AnatomicalAutoencoder(nn.Module):
         self.to_code = nn.Dense(self.code, dtype=self.dtype, kernel_init=glorot)
         self.from_code = nn.Dense(prod(self.small), dtype=self.dtype, kernel_init=glorot)
         self.decoder = [Conv(w, 3, dtype=self.dtype) for w in widths[::-1]]
-        held = structures(self.structures)
+        held = anatomy_spec(self.structures)
         self.head = Conv(held.channels, 1, dtype=self.dtype)
         count, k, d = self.bank_size, self.components, self.code
         logits = jax.ShapeDtypeStruct((count, *self.size, held.channels), jnp.float32)
         shapes = {
             "codes": (count, d),
-            "masks": jax.eval_shape(lambda x: pack(held.draw(x)), logits).shape,
+            "masks": jax.eval_shape(lambda x: pack(held.decode(x)), logits).shape,
             "weights": (k,),
             "means": (k, d),
             "cholesky": (k, d, d),
-            "limits": (len(held.default),),
+            "limits": (len(held.default_limits),),
             "nll": (k, self.folds),
             "aic": (k, self.folds),
             "accept_rate": (),

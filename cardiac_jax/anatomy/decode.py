@@ -7,7 +7,7 @@ import numpy as np
 from cardiac_jax.anatomy.anatomical_prior import Prior
 from cardiac_jax.anatomy.basal_extent import last_slice
 from cardiac_jax.anatomy.enhancement import cleaned
-from cardiac_jax.anatomy.stack_projection import MODES, Slices, make_valid, open_slices
+from cardiac_jax.anatomy.stack_projection import MODES, ProjectedSlices, open_slices, project_stack
 from cardiac_jax.core.types import Config
 from cardiac_jax.data.case import Case
 from cardiac_jax.data.labels import roles
@@ -19,7 +19,7 @@ class Finished(NamedTuple):
     """`labels [X, Y, Z]`, and what the projection did to which slices."""
 
     labels: np.ndarray
-    slices: Slices
+    slices: ProjectedSlices
 
 
 def finish(
@@ -49,4 +49,4 @@ def finish(
         area, c_shaped = open_slices(prior, stack, pixel_mm, classes)
         stack[last_slice(area, c_shaped) + 1 :] = 0
     labels = np.ascontiguousarray(from_canonical(stack, frame))
-    return Finished(*make_valid(prior, labels, case.affine, case.spacing_mm, classes, slice_order, settings.project))
+    return Finished(*project_stack(prior, labels, case.affine, case.spacing_mm, classes, slice_order, settings.project))

@@ -9,7 +9,7 @@ import numpy as np
 from cardiac_jax.anatomy import heart_check
 from cardiac_jax.anatomy.heart_check import DEFAULT, Limits
 from cardiac_jax.anatomy.heart_measure import RV_REACH_PX, Measured, measure
-from cardiac_jax.anatomy.spec import TAIL, Structures, at_least, percentile
+from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
 from cardiac_jax.anatomy.validity import batches
 from cardiac_jax.core.types import Array
 from cardiac_jax.data.labels import CLASSES, IN_WALL, roles, wall_labels
@@ -117,27 +117,27 @@ def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
     return dict(zip(("background", "Myo", "LV", "RV"), jnp.moveaxis(shares, -1, 0), strict=True))
 
 
-HEART = Structures(
+HEART = AnatomySpec(
     name="heart",
-    sought=(_WALL, ("LV",), ("RV",)),
-    located=(*_WALL, "LV", "RV"),
-    needed=("Myo", "LV", "RV"),
-    drawn=("Myo", "LV", "RV"),
+    outputs=(_WALL, ("LV",), ("RV",)),
+    localiser_classes=(*_WALL, "LV", "RV"),
+    required_classes=("Myo", "LV", "RV"),
+    drawn_classes=("Myo", "LV", "RV"),
     channels=len(CLASSES),
-    default=DEFAULT,
+    default_limits=DEFAULT,
     pixel_mm=PIXEL_MM,
-    values=values,
-    take=_take,
-    core=_core,
+    label_values=values,
+    to_maps=_take,
+    centring_mask=_core,
     encode=_encoded,
-    draw=_drawn,
-    cross=_cross,
-    overlap=_overlap,
+    decode=_drawn,
+    cross_entropy=_cross,
+    dice_loss=_overlap,
     check=_check,
     measure=_measure,
     judge=_judge,
-    tune=tuned,
-    passes=_passes,
-    redraw=redrawn,
-    divide=_divided,
+    tune_limits=tuned,
+    is_valid=_passes,
+    to_labels=redrawn,
+    to_probabilities=_divided,
 )

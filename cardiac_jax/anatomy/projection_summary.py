@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cardiac_jax.anatomy.stack_projection import Slices
+from cardiac_jax.anatomy.stack_projection import ProjectedSlices
 from cardiac_jax.data.labels import roles, wall_labels
 from cardiac_jax.metrics.overlap import counts, dice_of
 
 
-class Tally:
+class ProjectionSummary:
     """Adds up cases of one coding: slices with any of the structures that the prior guarantees, and Dice of all.
 
     Structures are the classes, of which the wall is one with whatever is drawn in it ("myocardium").
@@ -23,7 +23,7 @@ class Tally:
         self._before, self._after, self._slices, self._moved, self._from_bank = 0, 0, 0, 0, 0
         self._dice: list[tuple[list[float], list[float]]] = []
 
-    def add(self, slices: Slices, drawn: np.ndarray, labels: np.ndarray, truth: np.ndarray | None) -> None:
+    def add(self, slices: ProjectedSlices, drawn: np.ndarray, labels: np.ndarray, truth: np.ndarray | None) -> None:
         """One case: `drawn` before, `labels` after, both `[X, Y, Z]`; without `truth` Dice is not counted."""
         self._slices += len(slices.index)
         self._before += int((~slices.before).sum())

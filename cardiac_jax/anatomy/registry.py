@@ -1,15 +1,15 @@
 """Structures whose anatomy a prior can guarantee, by name. To add some, write a record and list it here."""
 
 from cardiac_jax.anatomy.heart import HEART
-from cardiac_jax.anatomy.spec import Structures
+from cardiac_jax.anatomy.spec import AnatomySpec
 from cardiac_jax.anatomy.wall import WALL
 from cardiac_jax.errors import InputError
 
-STRUCTURES = {held.name: held for held in (WALL, HEART)}
+ANATOMIES = {held.name: held for held in (WALL, HEART)}
 
 
-def structures(name: str) -> Structures:
+def anatomy_spec(name: str) -> AnatomySpec:
     """The structures called `name`; raises InputError if there are none."""
-    if name not in STRUCTURES:
-        raise InputError("structures", f"{name!r} is not one of {', '.join(STRUCTURES)}")
-    return STRUCTURES[name]
+    if name not in ANATOMIES:
+        raise InputError("structures", f"{name!r} is not one of {', '.join(ANATOMIES)}")
+    return ANATOMIES[name]

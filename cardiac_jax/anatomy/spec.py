@@ -18,55 +18,56 @@ Measured = Any
 """What a check looked at."""
 
 
-class Structures(NamedTuple):
+class AnatomySpec(NamedTuple):
     """Structures whose shapes are learnt and guaranteed together. Maps are `[N, H, W]`, pixels square.
 
     Attributes:
       name: as the configuration's key `structures` has it.
-      sought: names of the classes of each structure that is segmented, one output each; the wall comes first.
-      located: names of the classes that the localiser finds.
-      needed: names of classes that the training data must have.
-      drawn: names of classes that `redraw` draws: a label map must be able to hold them.
+      outputs: names of the classes of each structure that is segmented, one output each; the wall comes first.
+      localiser_classes: names of the classes that the localiser finds.
+      required_classes: names of classes that the training data must have.
+      drawn_classes: names of classes that `to_labels` writes: a label map must be able to hold them.
       channels: of the autoencoder's input and output.
-      default: limits of the check as published.
+      default_limits: limits of the check as published.
       pixel_mm: least and largest pixels on which the check can judge.
-      values: names of classes -> which values of a label map are meant, for `take` and its like.
-      take: labels `[N, H, W]` (host), `values` -> maps.
-      core: maps (host or device) -> mask of what shapes are centred on.
+      label_values: names of classes -> label values of a label map, as `to_maps` takes them.
+      to_maps: labels `[N, H, W]` (host), `label_values` -> maps.
+      centring_mask: maps (host or device) -> mask of what shapes are centred on.
       encode: maps -> what the autoencoder reads, `[N, H, W, channels]` float32.
-      draw: logits `[N, H, W, channels]` -> maps.
-      cross, overlap: losses of `logits [H, W, channels]` against one map, `shape [H, W]`.
+      decode: logits `[N, H, W, channels]` -> maps.
+      cross_entropy, dice_loss: losses of `logits [H, W, channels]` against one map, `shape [H, W]`.
       check: maps, spacing_mm, limits -> whether they pass `[N]`.
-      measure: maps, spacing_mm -> what `judge` wants under limits that `tune` made.
+      measure: maps, spacing_mm -> what `judge` wants under limits that `tune_limits` made.
       judge: measured, limits -> whether they pass `[N]`.
-      tune: measured of gold standards and of their restored selves -> limits.
-      passes: the check on the host: maps of any size and number, spacing_mm, limits -> bool `[N]`.
-      redraw: labels `[H, W]`, a map `[H, W]`, names of classes -> labels that hold the map.
-      divide: logits `[N, *S, len(sought)]`, `[N, *S]` where the localiser found something -> class -> probability.
+      tune_limits: measured of gold standards and of their restored selves -> limits.
+      is_valid: the check on the host: maps of any size and number, spacing_mm, limits -> bool `[N]`.
+      to_labels: labels `[H, W]`, a map `[H, W]`, names of classes -> labels that hold the map.
+      to_probabilities: logits `[N, *S, len(outputs)]`, region `[N, *S]` that the localiser found -> class ->
+        probability.
     """
 
     name: str
-    sought: tuple[tuple[str, ...], ...]
-    located: tuple[str, ...]
-    needed: tuple[str, ...]
-    drawn: tuple[str, ...]
+    outputs: tuple[tuple[str, ...], ...]
+    localiser_classes: tuple[str, ...]
+    required_classes: tuple[str, ...]
+    drawn_classes: tuple[str, ...]
     channels: int
-    default: Limits
+    default_limits: Limits
     pixel_mm: tuple[float, float]
-    values: Callable[[Sequence[str]], Sequence[Any]]
-    take: Callable[[np.ndarray, Sequence[Any]], np.ndarray]
-    core: Callable[[Any], Any]
+    label_values: Callable[[Sequence[str]], Sequence[Any]]
+    to_maps: Callable[[np.ndarray, Sequence[Any]], np.ndarray]
+    centring_mask: Callable[[Any], Any]
     encode: Callable[[Array], Array]
-    draw: Callable[[Array], Array]
-    cross: Callable[[Array, Array], Array]
-    overlap: Callable[[Array, Array], Array]
+    decode: Callable[[Array], Array]
+    cross_entropy: Callable[[Array, Array], Array]
+    dice_loss: Callable[[Array, Array], Array]
     check: Callable[[Array, float, Limits], Array]
     measure: Callable[[Array, float], Measured]
     judge: Callable[[Measured, Limits], Array]
-    tune: Callable[[Measured, Measured], Limits]
-    passes: Callable[[np.ndarray, float, Limits], np.ndarray]
-    redraw: Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
-    divide: Callable[[Array, Array], Mapping[str, Array]]
+    tune_limits: Callable[[Measured, Measured], Limits]
+    is_valid: Callable[[np.ndarray, float, Limits], np.ndarray]
+    to_labels: Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
+    to_probabilities: Callable[[Array, Array], Mapping[str, Array]]
 
 
 def percentile(values: Array, q: float) -> float:

@@ -28,7 +28,7 @@ TRIES = 64  # masks of the bank tried at once where a projected one fails on the
 MODES = ("invalid", "all", "none")
 
 
-class Slices(NamedTuple):
+class ProjectedSlices(NamedTuple):
     """What became of the slices with any of the structures, apex to base.
 
     Attributes:
@@ -45,7 +45,7 @@ class Slices(NamedTuple):
     from_bank: np.ndarray
 
 
-def make_valid(
+def project_stack(
     prior: Prior,
     labels: np.ndarray,
     affine: np.ndarray,
@@ -53,7 +53,7 @@ def make_valid(
     classes: Sequence[str],
     slice_order: str,
     mode: str = "invalid",
-) -> tuple[np.ndarray, Slices]:
+) -> tuple[np.ndarray, ProjectedSlices]:
     """`labels [X, Y, Z]` with valid structures in every slice that has any, and what was done.
 
     Args:
@@ -67,7 +67,7 @@ def make_valid(
     frame = orientation(affine, slice_order)
     stack = to_canonical(labels, frame).copy()
     _, *pixel_mm = frame.of((spacing_mm[0], spacing_mm[1], spacing_mm[2]))
-    drawn = prior.structures.take(stack, prior.structures.values(classes))
+    drawn = prior.structures.to_maps(stack, prior.structures.label_values(classes))
     index = np.flatnonzero(drawn.any((1, 2)))
     masks = drawn[index]
     before = _passes(prior, masks, pixel_mm)
@@ -78,8 +78,8 @@ def make_valid(
         new, alpha[todo], from_bank[todo] = _projected(prior, masks[todo], pixel_mm)
         after[todo] = _passes(prior, new, pixel_mm)
         for at, mask in zip(todo, new, strict=True):
-            stack[index[at]] = prior.structures.redraw(stack[index[at]], mask, classes)
-    return np.ascontiguousarray(from_canonical(stack, frame)), Slices(index, before, after, alpha, from_bank)
+            stack[index[at]] = prior.structures.to_labels(stack[index[at]], mask, classes)
+    return np.ascontiguousarray(from_canonical(stack, frame)), ProjectedSlices(index, before, after, alpha, from_bank)
 
 
 def open_slices(
@@ -127,7 +127,7 @@ class _Way:
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
-        self._centre: list[float] = np.argwhere(prior.structures.core(mask)).mean(0).tolist()
+        self._centre: list[float] = np.argwhere(prior.structures.centring_mask(mask)).mean(0).tolist()
         self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
         self._middle = [(size - 1) / 2 for size in prior.size]
 
@@ -183,4 +183,4 @@ def _passes(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.nd
     """Whether masks `[N, H, W]` pass on the file's grid, or, where the check cannot judge there, on the prior's."""
     if unfit(pixel_mm[0], pixel_mm[1], prior.structures.pixel_mm):
         masks, pixel_mm = _on_grid(prior, masks, pixel_mm), (prior.spacing_mm, prior.spacing_mm)
-    return prior.structures.passes(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)
+    return prior.structures.is_valid(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)

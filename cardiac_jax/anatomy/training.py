@@ -4,19 +4,19 @@ import jax.numpy as jnp
 
 from cardiac_jax.anatomy import anatomical_prior
 from cardiac_jax.anatomy.autoencoder import AnatomicalAutoencoder
-from cardiac_jax.anatomy.spec import Structures
+from cardiac_jax.anatomy.spec import AnatomySpec
 from cardiac_jax.core.loss import term, total
 from cardiac_jax.core.passes import call, chain, pure, random
 from cardiac_jax.core.types import Array, Config, Net, Objective, Pass, Stage
 from cardiac_jax.data.augment import Augment, augment_batch
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.optim import phase
 
 AUTOENCODER = "autoencoder"
 
 
-def prior(config: Config, data: Description, kind: Structures) -> tuple[Net, Stage]:
+def prior(config: Config, data: DataSpec, kind: AnatomySpec) -> tuple[Net, Stage]:
     """The autoencoder of the maps of `kind`, and the stage that trains it and ends in mixture and bank.
 
     Args:
@@ -36,27 +36,27 @@ def prior(config: Config, data: Description, kind: Structures) -> tuple[Net, Sta
         settings.steps,
         (phase("autoencode", (AUTOENCODER,), _autoencoding(net, kind), settings, settings.steps),),
         _bent(size, Augment(**settings.augment), kind),
-        examples=anatomical_prior.shapes(kind.values(data.classes), size, kind),
+        examples=anatomical_prior.shapes(kind.label_values(data.classes), size, kind),
         batch_size=settings.batch_size,
         fit=anatomical_prior.fit(net, data.spacing_mm or 0.0, settings, config.seed),
     )
     return net, stage
 
 
-def _bent(size: tuple[int, int], settings: Augment, kind: Structures) -> Pass:
+def _bent(size: tuple[int, int], settings: Augment, kind: AnatomySpec) -> Pass:
     """`shape [B, *size]` bent at random, and centred again."""
 
     def bend(keys: Array, shape: Array) -> tuple[Array]:
         _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
         assert bent is not None
-        return (anatomical_prior.centred(bent.astype(jnp.float32), size, kind.core),)
+        return (anatomical_prior.centred(bent.astype(jnp.float32), size, kind.centring_mask),)
 
     return random(bend, ["shape"], ["shape"])
 
 
-def _autoencoding(net: Net, kind: Structures) -> Objective:
+def _autoencoding(net: Net, kind: AnatomySpec) -> Objective:
     """Cross-entropy and Dice of the restored mask."""
     forward = chain(pure(kind.encode, ["shape"], "masks"), call(net, ["masks"], ["restored", "code"]))
     reads = {"logits": "restored", "shape": "shape"}
-    loss = total(reconstruction_ce=term(kind.cross, **reads), reconstruction_dice=term(kind.overlap, **reads))
+    loss = total(reconstruction_ce=term(kind.cross_entropy, **reads), reconstruction_dice=term(kind.dice_loss, **reads))
     return Objective(forward, loss)

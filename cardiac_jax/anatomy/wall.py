@@ -12,7 +12,7 @@ from skimage.morphology import convex_hull_image
 
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.anatomy.cavity import cavity
-from cardiac_jax.anatomy.spec import TAIL, Structures, at_least, percentile
+from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
 from cardiac_jax.anatomy.validity import PIXEL_MM, failures
 from cardiac_jax.anatomy.wall_check import DEFAULT, Limits, Measured
 from cardiac_jax.core.types import Array
@@ -114,27 +114,27 @@ def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
     return {"Myo": muscle, "LV": (1 - muscle) * pool, "background": (1 - muscle) * ~pool}
 
 
-WALL = Structures(
+WALL = AnatomySpec(
     name="wall",
-    sought=(("Myo", *IN_WALL),),
-    located=("Myo", *IN_WALL, "LV"),
-    needed=("Myo", "LV"),
-    drawn=("Myo",),
+    outputs=(("Myo", *IN_WALL),),
+    localiser_classes=("Myo", *IN_WALL, "LV"),
+    required_classes=("Myo", "LV"),
+    drawn_classes=("Myo",),
     channels=1,
-    default=DEFAULT,
+    default_limits=DEFAULT,
     pixel_mm=PIXEL_MM,
-    values=wall_labels,
-    take=_take,
-    core=_core,
+    label_values=wall_labels,
+    to_maps=_take,
+    centring_mask=_core,
     encode=_encoded,
-    draw=_drawn,
-    cross=_cross,
-    overlap=_overlap,
+    decode=_drawn,
+    cross_entropy=_cross,
+    dice_loss=_overlap,
     check=_check,
     measure=wall_check.measure,
     judge=_judge,
-    tune=tuned,
-    passes=_passes,
-    redraw=redrawn,
-    divide=_divided,
+    tune_limits=tuned,
+    is_valid=_passes,
+    to_labels=redrawn,
+    to_probabilities=_divided,
 )

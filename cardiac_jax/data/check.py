@@ -24,7 +24,7 @@ class Row(NamedTuple):
     shape: tuple[int, ...]
     spacing_mm: tuple[float, float, float]
     annotated: int
-    dense: int
+    fully_annotated: int
     voxels: tuple[int, ...]
 
 
@@ -62,11 +62,11 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
 
 def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
     shape = next(iter(case.images.values())).shape
-    annotated = dense = 0
+    annotated = fully_annotated = 0
     voxels: tuple[int, ...] = ()
     if case.label is not None:
         drawn = (case.label != IGNORE).reshape(-1, shape[2])
-        annotated, dense = int(drawn.any(axis=0).sum()), int(drawn.all(axis=0).sum())
+        annotated, fully_annotated = int(drawn.any(axis=0).sum()), int(drawn.all(axis=0).sum())
         voxels = tuple(int(n) for n in np.bincount(case.label.ravel(), minlength=256)[: len(dataset.classes)])
     return Row(
         id=case.id,
@@ -76,6 +76,6 @@ def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
         shape=shape,
         spacing_mm=case.spacing_mm,
         annotated=annotated,
-        dense=dense,
+        fully_annotated=fully_annotated,
         voxels=voxels,
     )

@@ -16,7 +16,7 @@ from cardiac_jax.data.labels import merged
 from cardiac_jax.data.load import load as load_case
 from cardiac_jax.data.preprocess import Grid, Prepared, prepare
 from cardiac_jax.data.sets import dataset, phantom
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.data.synthesis import lge_like
 from cardiac_jax.errors import InputError
 from cardiac_jax.progress import progress, shown
@@ -125,14 +125,14 @@ def _lge_like(
 
 
 def _grid(config: Config) -> Grid:
-    return Grid(config.spacing_mm or None, tuple(config.size), config.clahe, beside=config.beside)
+    return Grid(config.spacing_mm or None, tuple(config.size), config.clahe, append_clahe=config.append_clahe)
 
 
-def describe(source: Source, config: Config, frequency: Sequence[int]) -> Description:
+def describe(source: Source, config: Config, frequency: Sequence[int]) -> DataSpec:
     """What a checkpoint says of its training data."""
     classes = source.dataset.classes
     raw = {canonical: value for value, canonical in reversed(list(source.dataset.labels.items()))}
-    return Description(
+    return DataSpec(
         dataset=source.dataset.name,
         classes=tuple(classes),
         labels=tuple(raw[k] for k in range(len(classes))),
@@ -142,11 +142,11 @@ def describe(source: Source, config: Config, frequency: Sequence[int]) -> Descri
         size=tuple(config.size),
         frequency=tuple(frequency),
         clahe=config.clahe,
-        beside=config.beside,
+        append_clahe=config.append_clahe,
         overlap=config.overlap,
     )
 
 
-def on_grid(case: Case, description: Description) -> Prepared:
+def on_grid(case: Case, description: DataSpec) -> Prepared:
     """A case as the network of a checkpoint wants it."""
     return prepare(case, description.grid, description.sequences, description.slice_order)

@@ -17,7 +17,7 @@ from cardiac_jax.errors import InputError
 
 
 class Examples(NamedTuple):
-    """Training examples: `image [N, *S, C]`, `label [N, *S]`, flag `dense [N]`.
+    """Training examples: `image [N, *S, C]`, `label [N, *S]`, flag `fully_annotated [N]`.
 
     Of slices also `position [N]`, of volumes the flag `real_case [N]`.
     """
@@ -29,22 +29,27 @@ class Examples(NamedTuple):
 
 
 def slices(cases: Sequence[Prepared]) -> Examples:
-    """Every slice with at least one annotated pixel; `dense` is 1 where all pixels of a slice are annotated."""
+    """Every slice with at least one annotated pixel; `fully_annotated` is 1 where all its pixels are."""
     image = np.concatenate([case.image for case in cases])
     label = np.concatenate([case.label for case in cases if case.label is not None])
     position = np.concatenate([case.position for case in cases])
     if len(label) != len(image):
         raise InputError("training set", "every training case needs a label")
     annotated = (label != IGNORE).any((1, 2))
-    dense = (label != IGNORE).all((1, 2))
-    if not dense.any():
+    fully_annotated = (label != IGNORE).all((1, 2))
+    if not fully_annotated.any():
         raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
-    arrays = {"image": image, "label": label, "position": position, "dense": dense.astype(np.float32)}
+    arrays = {
+        "image": image,
+        "label": label,
+        "position": position,
+        "fully_annotated": fully_annotated.astype(np.float32),
+    }
     return Examples({name: np.ascontiguousarray(array[annotated]) for name, array in arrays.items()})
 
 
 def volumes(cases: Sequence[Prepared]) -> Examples:
-    """Every case as one example, all of one size; `dense` is 1 where all voxels are annotated.
+    """Every case as one example, all of one size; `fully_annotated` is 1 where all voxels are annotated.
 
     Raises:
       InputError: a case without label, or no slice annotated in full.
@@ -55,15 +60,15 @@ def volumes(cases: Sequence[Prepared]) -> Examples:
     label = np.stack(labels)
     if not (label != IGNORE).all((2, 3)).any():
         raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
-    dense = (label != IGNORE).all((1, 2, 3))
-    flags = {"dense": dense, "real_case": np.array([not case.synthetic for case in cases])}
+    fully_annotated = (label != IGNORE).all((1, 2, 3))
+    flags = {"fully_annotated": fully_annotated, "real_case": np.array([not case.synthetic for case in cases])}
     held = {name: flag.astype(np.float32) for name, flag in flags.items()}
     return Examples({"image": np.stack([case.image for case in cases]), "label": label, **held})
 
 
 def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:
     """Pixels of each class in the fully annotated examples, `[K]`."""
-    label = examples.arrays["label"][examples.arrays["dense"] > 0]
+    label = examples.arrays["label"][examples.arrays["fully_annotated"] > 0]
     return tuple(int(n) for n in np.bincount(label.ravel(), minlength=classes)[:classes])
 
 

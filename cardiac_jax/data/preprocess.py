@@ -32,8 +32,8 @@ class Grid(NamedTuple):
     spacing_mm: float | None
     size: tuple[int, ...]
     clahe: bool = False
-    whole: bool = False
-    beside: bool = False
+    no_crop: bool = False
+    append_clahe: bool = False
 
 
 class Axis(NamedTuple):
@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     """A case on the grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.beside`), z-scored over its un-padded
+      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.append_clahe`), z-scored over its un-padded
         volume, padded by 0.
       label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice (the volume) is annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
@@ -97,11 +97,11 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     z = shape[0]
     wanted = (None, grid.spacing_mm, grid.spacing_mm)
     sizes = grid.size if len(grid.size) == 3 else (z, *grid.size)
-    axes = [_axis(*axis, grid.whole) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
+    axes = [_axis(*axis, grid.no_crop) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
     depth, height, width = axes
     stacks = [to_canonical(images[s], frame) for s in sequences]
     even = [clahe(stack, slice_axis=0) for stack in stacks] if grid.clahe else []
-    shown = [*stacks, *even] if grid.beside or not grid.clahe else even
+    shown = [*stacks, *even] if grid.append_clahe or not grid.clahe else even
     stacked = np.stack([_z_score(stack) for stack in shown], axis=-1)
     image = _cut(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
     position = (np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32)
@@ -136,10 +136,10 @@ def to_file_grid(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.ascontiguousarray(from_canonical(out, geometry.frame))
 
 
-def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int, whole: bool) -> Axis:
+def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int, no_crop: bool) -> Axis:
     scale = 1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
     resampled = max(1, round(pixels / scale))
-    size = max(size, resampled) if whole else size
+    size = max(size, resampled) if no_crop else size
     return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
 
 

@@ -8,7 +8,7 @@ from cardiac_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
+class DataSpec:
     """Plain numbers and names, JSON by `dataclasses.asdict`.
 
     Attributes:
@@ -35,7 +35,7 @@ class Description:
     frequency: tuple[int, ...]
     clahe: bool = False
     overlap: float = 0.0
-    beside: bool = False
+    append_clahe: bool = False
 
     @property
     def classes_count(self) -> int:
@@ -50,15 +50,15 @@ class Description:
     @property
     def grid(self) -> Grid:
         """What cases are brought to."""
-        return Grid(self.spacing_mm, self.size, self.clahe, whole=self.overlap > 0, beside=self.beside)
+        return Grid(self.spacing_mm, self.size, self.clahe, no_crop=self.overlap > 0, append_clahe=self.append_clahe)
 
     @property
     def channels(self) -> int:
         """C."""
-        return len(self.sequences) * (2 if self.beside else 1)
+        return len(self.sequences) * (2 if self.append_clahe else 1)
 
 
-def from_json(data: dict[str, Any], where: object) -> Description:
+def from_json(data: dict[str, Any], where: object) -> DataSpec:
     """The description stored beside a checkpoint.
 
     Raises:
@@ -66,6 +66,6 @@ def from_json(data: dict[str, Any], where: object) -> Description:
     """
     try:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return Description(**fields)
+        return DataSpec(**fields)
     except TypeError as error:
         raise InputError(str(where), f"its data description does not fit this code: {error}") from None

@@ -5,11 +5,11 @@ import jax
 from cardiac_jax.core.types import Array
 
 
-def fooling(fake: Array, where: Array) -> Array:
+def generator_loss(fake: Array, where: Array) -> Array:
     """The generator's term: cross-entropy of the prediction's logit against "gold standard", times `where`."""
     return where * jax.nn.softplus(-fake)
 
 
-def telling_apart(real: Array, fake: Array, where: Array) -> Array:
+def discriminator_loss(real: Array, fake: Array, where: Array) -> Array:
     """The discriminator's loss: gold standard against 1, prediction against 0, times `where`."""
     return where * (jax.nn.softplus(-real) + jax.nn.softplus(fake))

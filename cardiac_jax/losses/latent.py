@@ -12,7 +12,7 @@ def code_distance(prediction: Array, target: Array, where: Array) -> Array:
     return where * jnp.sum(jnp.square(prediction - target))
 
 
-def squared_frobenius(prediction: Array, target: Array, where: Array) -> Array:
+def sum_squared_error(prediction: Array, target: Array, where: Array) -> Array:
     """`||R_hat - R||_F^2` of reconstructions `[*S, K]`, summed over pixels and classes (SRSCN eq. 3), times `where`."""
     chex.assert_equal_shape([prediction, target])
     return where * jnp.sum(jnp.square(prediction - target))

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from cardiac_jax.nets.layers import BatchNorm, Conv, ConvBlock, Module
-from cardiac_jax.nets.remat import recompute
+from cardiac_jax.nets.remat import remat
 from cardiac_jax.nets.unet import refuse_indivisible
 from cardiac_jax.ops.conv import Size
 from cardiac_jax.ops.pool import max_pool, upsample_nearest
@@ -142,7 +142,7 @@ class DRUNet(nn.Module):
         def run(block: nn.Module, mask: Array | None, *inputs: Array) -> Array:
             return block(*inputs, train=train, mask=mask)
 
-        run = recompute(run) if self.remat else run
+        run = remat(run) if self.remat else run
         skips = []
         for block in self.encoder:
             x = run(block, mask, x)

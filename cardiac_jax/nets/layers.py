@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops.conv import Size, conv, conv_transpose, per_axis
-from cardiac_jax.ops.cpu.remat import again
+from cardiac_jax.ops.cpu.remat import remat_ordered
 from cardiac_jax.ops.pool import upsample_nearest
 
 Module = Callable[..., Any]  # a module class, or a `partial` of one
@@ -56,7 +56,7 @@ class Conv(nn.Module):
         image = jax.eval_shape(self.source, *x) if self.source else x[0]
         shape = (*per_axis(self.kernel, image.ndim - 2), image.shape[-1], self.features)
         kernel = self.param("kernel", glorot, shape).astype(self.dtype)
-        y = again(apply, (kernel,), x) if self.source else apply(kernel, *x)
+        y = remat_ordered(apply, (kernel,), x) if self.source else apply(kernel, *x)
         return _add_bias(self, y) if self.bias else y
 
 

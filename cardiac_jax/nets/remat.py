@@ -8,10 +8,10 @@ from flax.core import lift
 from flax.linen.transforms import lift_transform
 from jax.extend.core import jaxpr_as_fun
 
-from cardiac_jax.ops.cpu.remat import again
+from cardiac_jax.ops.cpu.remat import remat_ordered
 
 
-def recompute(part: Callable[..., Any]) -> Callable[..., Any]:
+def remat(part: Callable[..., Any]) -> Callable[..., Any]:
     """`part(module, *args)`, of which only variables and arguments are kept for the backward pass.
 
     As `flax.linen.remat`, but that it saves memory on a CPU too (`ops/cpu/remat.py`).
@@ -28,6 +28,8 @@ def _lifted(part: Callable[..., Any]) -> Callable[..., Any]:
         # Traced once, here: in the backward pass the module is no longer bound.
         traced, shapes = jax.make_jaxpr(run, return_shape=True)(variables, rngs, *args)
         kept, late = jax.tree.leaves((variables, rngs)), jax.tree.leaves(args)
-        return jax.tree.unflatten(jax.tree.structure(shapes), again(jaxpr_as_fun(traced), tuple(kept), tuple(late)))
+        return jax.tree.unflatten(
+            jax.tree.structure(shapes), remat_ordered(jaxpr_as_fun(traced), tuple(kept), tuple(late))
+        )
 
     return lift.pack(inner, (True,), (True,), (True,), name="recompute")

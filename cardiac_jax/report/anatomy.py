@@ -9,12 +9,12 @@ from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, without
 from cardiac_jax.report import cohort_charts
 from cardiac_jax.report.collect import Entry
-from cardiac_jax.report.options import Wishes
+from cardiac_jax.report.options import Options
 from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.report.table import Cell, Table
 
 
-def validity(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def validity(entries: Sequence[Entry], options: Options) -> Section:
     """How many slices no heart looks like, of every method; and what projecting them onto valid ones changed."""
     tables = invalid_tables({entry.results.name: entry.results.measured.validity for entry in entries})
     projected = {e.results.name: e.results.about["projection"] for e in entries if "projection" in e.results.about}
@@ -50,7 +50,7 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("Projection onto anatomically valid slices", header, tuple(lines), tuple(notes))
 
 
-def latent(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def latent(entries: Sequence[Entry], options: Options) -> Section:
     """Size of each method's mixture, and how many of its draws are anatomically valid."""
     lines, notes, pictures = [], [], []
     for entry in entries:

@@ -53,10 +53,10 @@ def build(
         raise InputError("--reference", f"{reference!r} is not one of {', '.join(names)}")
     structures = entries[0].results.structures
     compared = paired_tests.compare(sections.rows_of(entries), reference, structures) if len(entries) > 1 else []
-    wishes = sections.Wishes(reference, published or {}, tuple(leave_out), compared)
+    options = sections.Options(reference, published or {}, tuple(leave_out), compared)
     made: list[Section] = []
     for part in shown(sections.PARTS, "report", console):
-        made.append(part(entries, wishes))
+        made.append(part(entries, options))
     for table in made[0].tables:
         console.print(to_rich(table))
     about = entries[0].results.about["data"]

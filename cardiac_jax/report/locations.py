@@ -13,7 +13,7 @@ from cardiac_jax.metrics.summary import Rows, by_case
 from cardiac_jax.report import charts, cohort_charts
 from cardiac_jax.report.cohort_table import location_table, tertile_table
 from cardiac_jax.report.collect import Entry
-from cardiac_jax.report.options import Wishes
+from cardiac_jax.report.options import Options
 from cardiac_jax.report.page import Picture, Section
 
 FEWEST_FOR_THIRDS = 6
@@ -28,7 +28,7 @@ MEANT = {
 }
 
 
-def locations(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def locations(entries: Sequence[Entry], options: Options) -> Section:
     """By apex, middle and base, slice by slice; and by thirds of the heart's size."""
     tables, pictures = [], []
     for entry in entries:
@@ -37,7 +37,7 @@ def locations(entries: Sequence[Entry], wishes: Wishes) -> Section:
             found = structures_in(slices)
             said = f"{name}: per slice in 2D, mean ± half the 95% CI"
             tables.append(location_table(slices, found, title=said, notes=_meanings(found)))
-        if name == wishes.reference and slices:
+        if name == options.reference and slices:
             pictures += _histograms(name, slices)
     for entry in entries:
         name, interpolated = entry.results.name, entry.results.measured.volumes
@@ -49,9 +49,9 @@ def locations(entries: Sequence[Entry], wishes: Wishes) -> Section:
             shares = [r for r in entry.results.measured.clinical if r["measure"] in SHARES and "%" in str(r["unit"])]
             notes = [*([INTERPOLATED] if interpolated else []), *_meanings(found)]
             tables.append(tertile_table(rows, found, by, title=said, shares=shares, notes=notes))
-        if name == wishes.reference:
+        if name == options.reference:
             pictures += _errors(name, rows, found)
-    text = [f"Plots are those of {wishes.reference}; --reference chooses another method."] if len(entries) > 1 else []
+    text = [f"Plots are those of {options.reference}; --reference chooses another method."] if len(entries) > 1 else []
     return Section("locations", "By place and size", text if pictures else (), tables, pictures)
 
 

@@ -9,7 +9,7 @@ Published = Mapping[str, Any]
 """`source`, `differs` (what makes the comparison unfair); of each metric method -> structure or "mean" -> value."""
 
 
-class Wishes(NamedTuple):
+class Options(NamedTuple):
     """What the user asked for, and what every part needs.
 
     Attributes:

@@ -16,7 +16,7 @@ from cardiac_jax.report.cohort_table import agreement_table
 from cardiac_jax.report.collect import Entry
 from cardiac_jax.report.evaluation import typical, view
 from cardiac_jax.report.locations import locations
-from cardiac_jax.report.options import Published, Wishes
+from cardiac_jax.report.options import Options, Published
 from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.report.table import Cell, Table
 
@@ -29,29 +29,29 @@ def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
     return {entry.results.name: entry.results.rows for entry in entries}
 
 
-def overview(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def overview(entries: Sequence[Entry], options: Options) -> Section:
     """The table of the methods, paired tests, and the paper's figures beside ours, unless patients are simulated."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures)]
-    if wishes.leave_out:
-        tables.append(table.method_table(rows, structures, leave_out=wishes.leave_out))
-    if wishes.paired:
-        tables.append(table.comparison_table(wishes.paired))
+    if options.leave_out:
+        tables.append(table.method_table(rows, structures, leave_out=options.leave_out))
+    if options.paired:
+        tables.append(table.comparison_table(options.paired))
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
-    if not simulated and any(name in wishes.published.get("dice", {}) for name in rows):
-        given = [metric for metric in METRICS if metric in wishes.published]
-        tables += [_beside(rows, structures, metric, wishes.published) for metric in given]
+    if not simulated and any(name in options.published.get("dice", {}) for name in rows):
+        given = [metric for metric in METRICS if metric in options.published]
+        tables += [_beside(rows, structures, metric, options.published) for metric in given]
     return Section("results", "Results", _warnings(entries), tables)
 
 
-def all_measures(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def all_measures(entries: Sequence[Entry], options: Options) -> Section:
     """Every measure, methods x structures."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures, name) for name in MEASURES if name != "dice"]
     return Section("measures", "All measures", (), tables)
 
 
-def distributions(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def distributions(entries: Sequence[Entry], options: Options) -> Section:
     """Box plots and histograms."""
     rows, structures = rows_of(entries), entries[0].results.structures
     shown = []
@@ -67,7 +67,7 @@ def distributions(entries: Sequence[Entry], wishes: Wishes) -> Section:
     return Section("distributions", "Distributions", (), (), shown)
 
 
-def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def clinical(entries: Sequence[Entry], options: Options) -> Section:
     """Volumes, mass, function and wall thickness: prediction against gold standard."""
     tables, pictures = [], []
     for entry in entries:
@@ -80,7 +80,7 @@ def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
         if not whole:
             continue
         tables.append(agreement_table(whole, f"{name}: prediction against gold standard"))
-        if name != wishes.reference:
+        if name != options.reference:
             continue
         for unit in dict.fromkeys(unit for _, unit in whole):
             panels = {measure: both for (measure, held), both in whole.items() if held == unit}
@@ -91,11 +91,11 @@ def clinical(entries: Sequence[Entry], wishes: Wishes) -> Section:
         if walls:
             said = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey where no case has it."
             pictures.append(Picture(bullseye.wall_figure(walls), said))
-    text = [f"Plots are those of {wishes.reference}; --reference chooses another method."] if len(entries) > 1 else []
+    text = [f"Plots are those of {options.reference}; --reference chooses another method."] if len(entries) > 1 else []
     return Section("clinical", "Clinical measures", text if pictures else (), tables, pictures)
 
 
-def cases(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def cases(entries: Sequence[Entry], options: Options) -> Section:
     """Best, median and worst case with contours and surfaces."""
     methods = [entry.results for entry in entries]
     classes = methods[0].about["data"]["classes"]
@@ -114,7 +114,7 @@ def cases(entries: Sequence[Entry], wishes: Wishes) -> Section:
     return Section("cases", "Best, median and worst case", (), (), pictures)
 
 
-def misses(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def misses(entries: Sequence[Entry], options: Options) -> Section:
     """Structures that one map holds and the other does not, by name."""
     lines = [
         (Cell(entry.results.name), Cell(str(row["case"])), Cell(str(row["structure"])), Cell(str(row["status"])))
@@ -130,7 +130,7 @@ def misses(entries: Sequence[Entry], wishes: Wishes) -> Section:
     return Section("misses", "Misses", text, held)
 
 
-def training(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def training(entries: Sequence[Entry], options: Options) -> Section:
     """Curves of every run that has a log."""
     shown = [
         Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation Dice by step.")
@@ -140,7 +140,7 @@ def training(entries: Sequence[Entry], wishes: Wishes) -> Section:
     return Section("training", "Training", (), (), shown)
 
 
-def provenance(entries: Sequence[Entry], wishes: Wishes) -> Section:
+def provenance(entries: Sequence[Entry], options: Options) -> Section:
     """Data, split, checkpoint, seed, versions, machine and time of every method; configuration keys that differ."""
     lines = []
     for entry in entries:

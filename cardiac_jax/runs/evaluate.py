@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.anatomy.projection_summary import Tally
+from cardiac_jax.anatomy.projection_summary import ProjectionSummary
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.io import formats
@@ -61,7 +61,7 @@ def evaluate(
     refuse_without_prior(trained, workdir, post)
     classes = trained.description.classes
     chosen = dataset(name or trained.description.dataset, classes[1:])
-    measured, tally = evaluation.Measured(), Tally(classes)
+    measured, summary = evaluation.Measured(), ProjectionSummary(classes)
     files: dict[str, dict[str, str]] = {}
     named = _records(trained, chosen, Path(root or trained.config.data.root), split)
     start = time.perf_counter()
@@ -73,7 +73,7 @@ def evaluate(
         write_label(out / written, labels, case, trained.description.raw_values)
         assert case.label is not None and record.label is not None
         if prediction.slices is not None:
-            tally.add(prediction.slices, prediction.drawn, labels, case.label)
+            summary.add(prediction.slices, prediction.drawn, labels, case.label)
         late = case.images.get(LATE)
         if late is None:
             late = _late(chosen, record.images.get(LATE), Volume(case.label, case.affine, None))
@@ -98,13 +98,13 @@ def evaluate(
         limits = trained.prior.about["limits"]
         done = {**trained.config.post, **(post or {})}
         which = done["project"] + (", trimmed at the base" if done["trim"] else "")
-        about["projection"] = {**tally.summary(), "limits": limits, "which": which}
+        about["projection"] = {**summary.summary(), "limits": limits, "which": which}
         text = json.dumps(trained.prior.about, allow_nan=False)
         atomic_write(workdir / evaluation.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
     evaluated = evaluation.Results(about["name"], measured, about, out)
     write(out, evaluated, leave_out, console)
     if trained.prior is not None:
-        console.print(tally.line())
+        console.print(summary.line())
     console.print(f"{len(named)} cases, {seconds:.2f} s a case; written to {out}")
     return evaluated
 

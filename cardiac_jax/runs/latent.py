@@ -84,7 +84,7 @@ def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
     trained = restore(folder, "latest")
     prior, data = trained.prior, trained.description
     assert prior is not None
-    values = prior.structures.values(data.classes)
+    values = prior.structures.label_values(data.classes)
     shapes = anatomical_prior.shapes_of(labels, values, prior.size, prior.structures)["shape"]
     if len(shapes) < FEWEST:
         raise InputError("validation part", f"{len(shapes)} shapes in slices annotated in full: nothing to measure on")

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from cardiac_jax.anatomy.decode import finish
-from cardiac_jax.anatomy.stack_projection import Slices
+from cardiac_jax.anatomy.stack_projection import ProjectedSlices
 from cardiac_jax.data import cohort
 from cardiac_jax.data.case import Case
 from cardiac_jax.data.io import formats
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
     labels: np.ndarray
     probabilities: np.ndarray
     drawn: np.ndarray
-    slices: Slices | None
+    slices: ProjectedSlices | None
 
 
 def predict_case(

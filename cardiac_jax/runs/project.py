@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cardiac_jax.anatomy.projection_summary import Tally
-from cardiac_jax.anatomy.stack_projection import MODES, make_valid
+from cardiac_jax.anatomy.projection_summary import ProjectionSummary
+from cardiac_jax.anatomy.stack_projection import MODES, project_stack
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Case, Dataset
@@ -33,7 +33,7 @@ def project_folder(
     truth: Path | None = None,
     name: str = "",
     console: Console,
-) -> Tally:
+) -> ProjectionSummary:
     """Writes `<output>/<case>.nii.gz` for every label map of `source`, valid as the prior guarantees it.
 
     Args:
@@ -52,7 +52,7 @@ def project_folder(
     if trained.prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
     classes, raw = _coding(dataset(trained.description.dataset), labels)
-    for structure in trained.prior.structures.drawn:
+    for structure in trained.prior.structures.drawn_classes:
         if structure not in classes:
             raise InputError("--labels", f"names no value of {structure}")
     files = label_maps.files(source)
@@ -62,12 +62,12 @@ def project_folder(
     strangers = sorted(files.keys() - golds.keys()) if golds else []
     if strangers:
         raise InputError(files[strangers[0]], f"has no gold standard of the same name in {truth}")
-    tally = Tally(classes)
+    summary = ProjectionSummary(classes)
     for case, path in shown(sorted(files.items()), "projecting", console):
         volume = formats.read(path)
         drawn = canonical_labels(volume.data, raw, path)
         grid = Case(case, case, {"image": drawn}, None, volume.affine, volume.spacing_mm, None, None, None, path)
-        valid, slices = make_valid(
+        valid, slices = project_stack(
             trained.prior, drawn, volume.affine, volume.spacing_mm, classes, trained.description.slice_order, mode
         )
         gold = None
@@ -75,12 +75,12 @@ def project_folder(
             known = formats.read(golds[case][0])
             same_grid(path, volume, known, f"the gold standard {golds[case][0].name}")
             gold = canonical_labels(known.data, golds[case][1], golds[case][0])
-        tally.add(slices, drawn, valid, gold)
+        summary.add(slices, drawn, valid, gold)
         write_label(output / f"{case}.nii.gz", valid, grid, raw)
         before, after = int((~slices.before).sum()), int((~slices.after).sum())
         console.print(f"{case}.nii.gz: {len(slices.index)} slices, invalid before {before}, after {after}")
-    console.print(tally.line())
-    return tally
+    console.print(summary.line())
+    return summary
 
 
 def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, ...], dict[int, int]]:

@@ -12,7 +12,7 @@ from cardiac_jax.anatomy import anatomical_prior
 from cardiac_jax.core.config import to_config
 from cardiac_jax.core.step import inference_variables, init_state
 from cardiac_jax.core.types import Config, Variables
-from cardiac_jax.data.spec import Description, from_json
+from cardiac_jax.data.spec import DataSpec, from_json
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.checkpoint import Checkpoints
@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     """
 
     config: Config
-    description: Description
+    description: DataSpec
     about: dict[str, Any]
     step: int
     variables: Variables

@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 from cardiac_jax.core.types import Config, System
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.systems import acsnet, drunet, srscn
 
-SYSTEMS: dict[str, Callable[[Config, Description], System]] = {
+SYSTEMS: dict[str, Callable[[Config, DataSpec], System]] = {
     "srscn": srscn.build,
     "drunet": drunet.build,
     "acsnet": acsnet.build,
 }
 
 
-def build(config: Config, data: Description) -> System:
+def build(config: Config, data: DataSpec) -> System:
     """The system that `config.system` names.
 
     Raises:

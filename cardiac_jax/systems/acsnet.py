@@ -14,15 +14,15 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from cardiac_jax.anatomy.registry import structures
-from cardiac_jax.anatomy.spec import Structures
+from cardiac_jax.anatomy.registry import anatomy_spec
+from cardiac_jax.anatomy.spec import AnatomySpec
 from cardiac_jax.anatomy.stack_projection import MODES
 from cardiac_jax.anatomy.training import prior
 from cardiac_jax.core.passes import by_slice, call, chain, pure
 from cardiac_jax.core.types import IGNORE, Array, Config, Net, Objective, Pass, Stage, System
 from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.losses.regions import region_loss
 from cardiac_jax.nets.layers import precision
@@ -35,17 +35,17 @@ from cardiac_jax.transforms import cascade
 ENHANCED = "scar"
 
 
-def build(config: Config, data: Description) -> System:
+def build(config: Config, data: DataSpec) -> System:
     """The system of `config` on volumes of one sequence, given as it is and equalised.
 
     Raises:
       InputError: classes, channels or sizes that do not fit.
     """
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
-    kind = structures(config.get("structures", "wall"))
+    kind = anatomy_spec(config.get("structures", "wall"))
     _refuse(config, data, kind)
-    located = classes_of(data.classes, kind.located)
-    groups: list[Sequence[int]] = [classes_of(data.classes, names) for names in kind.sought]
+    located = classes_of(data.classes, kind.localiser_classes)
+    groups: list[Sequence[int]] = [classes_of(data.classes, names) for names in kind.outputs]
     if ENHANCED in data.classes:
         groups.append(classes_of(data.classes, (ENHANCED,)))
     dtype, low = precision(config.model.dtype), tuple(s // w for s, w in zip(size, window, strict=True))
@@ -104,13 +104,13 @@ def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
     return tuple(k for k, name in enumerate(classes) if name in names)
 
 
-def _refuse(config: Config, data: Description, kind: Structures) -> None:
+def _refuse(config: Config, data: DataSpec, kind: AnatomySpec) -> None:
     size, window, box = tuple(data.size), tuple(config.localiser.window), tuple(config.model.box)
     if len(size) != 3:
         raise InputError("data.size", f"{size} is not a volume (Z, H, W)")
-    if len(data.sequences) != 1 or not (data.clahe and data.beside):
-        raise InputError("data.sequences", "one sequence is wanted, with data.clahe=True and data.beside=True")
-    for name in kind.needed:
+    if len(data.sequences) != 1 or not (data.clahe and data.append_clahe):
+        raise InputError("data.sequences", "one sequence is wanted, with data.clahe=True and data.append_clahe=True")
+    for name in kind.required_classes:
         if name not in data.classes:
             raise InputError("data.name", f"{data.dataset} has no class {name}")
     if not data.spacing_mm:
@@ -132,10 +132,10 @@ def _by_slice_call(net: Net, image: str, logits: str) -> Pass:
     return by_slice(call(net, [image], [logits, "bottleneck"]), [image], [logits])
 
 
-def _drawn(logits: Array, region: Array, kind: Structures, data: Description) -> Array:
+def _drawn(logits: Array, region: Array, kind: AnatomySpec, data: DataSpec) -> Array:
     """`[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]`: the structures, and enhancement within the wall."""
-    number = len(kind.sought)
-    parts = dict(kind.divide(logits[..., :number], region))
+    number = len(kind.outputs)
+    parts = dict(kind.to_probabilities(logits[..., :number], region))
     if logits.shape[-1] > number:
         wall, enhanced = parts["Myo"], logits[..., number] > 0
         parts |= {"Myo": wall * ~enhanced, ENHANCED: wall * enhanced}

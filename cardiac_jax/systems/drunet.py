@@ -14,7 +14,7 @@ from cardiac_jax.core.passes import call, chain, pure
 from cardiac_jax.core.types import IGNORE, Array, Config, Net, Objective, Pass, Stage, System
 from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.losses.overlap import dice_loss
 from cardiac_jax.losses.pixelwise import cross_entropy
@@ -29,7 +29,7 @@ from cardiac_jax.transforms import cascade
 VARIANTS = ("multistage", "endtoend", "drunet", "unet3d", "vnet3d")
 
 
-def build(config: Config, data: Description) -> System:
+def build(config: Config, data: DataSpec) -> System:
     """The system of `config` on volumes as described.
 
     Raises:
@@ -81,7 +81,7 @@ def build(config: Config, data: Description) -> System:
     return System((localiser, segmenter), stages, chain(localise, cut, fine.forward, cascade.paste(size)))
 
 
-def _net(config: Config, data: Description, kind: str, name: str, filters: int, size: tuple, channels: int) -> Net:
+def _net(config: Config, data: DataSpec, kind: str, name: str, filters: int, size: tuple, channels: int) -> Net:
     """A network on volumes of `size`; two classes take one channel and a sigmoid."""
     outputs = 1 if data.classes_count == 2 else data.classes_count
     dtype, window = precision(config.model.dtype), (1, 2, 2) if config.model.keep_z else (2, 2, 2)
@@ -98,7 +98,7 @@ def _net(config: Config, data: Description, kind: str, name: str, filters: int, 
     return Net(name, module, ((*size, channels),))
 
 
-def _segment(net: Net, image: str, label: str, data: Description, prefix: str = "") -> Objective:
+def _segment(net: Net, image: str, label: str, data: DataSpec, prefix: str = "") -> Objective:
     """`image -> <prefix>logits, <prefix>features, <prefix>probabilities`; soft Dice, and cross-entropy if binary."""
     logits, probabilities = f"{prefix}logits", f"{prefix}probabilities"
     forward = [call(net, [image], [logits, f"{prefix}features"])]

@@ -14,7 +14,7 @@ from cardiac_jax.core.loss import Weight
 from cardiac_jax.core.types import Config, Net, Stage, System
 from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.losses.pixelwise import class_weights, exponential_logarithmic
 from cardiac_jax.nets.autoencoder import Autoencoder
@@ -27,7 +27,7 @@ from cardiac_jax.train.optim import phase
 from cardiac_jax.transforms import terms
 
 
-def build(config: Config, data: Description) -> System:
+def build(config: Config, data: DataSpec) -> System:
     """The system of `config` on data as described.
 
     Args:
@@ -54,17 +54,17 @@ def build(config: Config, data: Description) -> System:
     if {"shape_prior", "code_prior"} & chosen.keys():
         prior = terms.autoencoding(nets["autoencoder"], data.classes_count, config.prior.swap)
         learn = phase("autoencode", ("autoencoder",), prior, config.prior, config.prior.steps)
-        stages.append(Stage("prior", config.prior.steps, (learn,), augmentation, draws="dense"))
+        stages.append(Stage("prior", config.prior.steps, (learn,), augmentation, draws="fully_annotated"))
         used.add("autoencoder")
     if "adversarial" in chosen:
         used.add("discriminator")
-    share = config.data.dense_share
-    draws = "dense" if share else ""
+    share = config.data.fully_annotated_share
+    draws = "fully_annotated" if share else ""
     stages.append(Stage("segmentation", config.train.steps, tuple(phases), augmentation, draws, share or 1.0))
     return System(tuple(net for net in nets.values() if net.name in used), tuple(stages), terms.segment(segmenter))
 
 
-def _nets(config: Config, data: Description) -> dict[str, Net]:
+def _nets(config: Config, data: DataSpec) -> dict[str, Net]:
     dtype, size, classes = precision(config.model.dtype), tuple(data.size), data.classes_count
     if len(size) != 2:
         raise InputError("data.size", f"{size} is not a slice (H, W)")
@@ -105,7 +105,7 @@ def _nets(config: Config, data: Description) -> dict[str, Net]:
     }
 
 
-def _transforms(config: Config, nets: dict[str, Net], data: Description) -> dict[str, terms.LossTransform]:
+def _transforms(config: Config, nets: dict[str, Net], data: DataSpec) -> dict[str, terms.LossTransform]:
     makers = {
         "shape_prior": lambda weight: terms.shape_prior(nets["autoencoder"], data.classes_count, weight),
         "code_prior": lambda weight: terms.code_prior(nets["autoencoder"], data.classes_count, weight),

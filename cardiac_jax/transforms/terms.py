@@ -1,8 +1,8 @@
 """Objectives and loss transforms: `compose(shape_prior(ae, 5e-4), position(head, 1e-6))(segmentation(...))` is SRSCN.
 
-A loss transform takes an objective and gives one that also runs a further pass and adds a weighted term. The names
-they share: `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position`, and the flag `dense [B]`, 1 where
-every pixel of the example is annotated: priors on whole shapes are silent on partly annotated slices.
+A loss transform takes an objective and returns one that runs one more pass and adds one weighted term. The names they
+share are `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` and the flag `fully_annotated [B]`, which
+is 1 where every pixel of the example is annotated: terms on whole shapes are 0 for partly annotated slices.
 """
 
 from functools import reduce
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from cardiac_jax.core.loss import Weight, term, total, weighted
 from cardiac_jax.core.passes import call, chain, pure, random
 from cardiac_jax.core.types import Array, Loss, LossTransform, Net, Objective, Pass
-from cardiac_jax.losses.adversarial import fooling, telling_apart
-from cardiac_jax.losses.latent import code_distance, squared_frobenius
+from cardiac_jax.losses.adversarial import discriminator_loss, generator_loss
+from cardiac_jax.losses.latent import code_distance, sum_squared_error
 from cardiac_jax.losses.overlap import dice_loss, one_hot
 from cardiac_jax.losses.pixelwise import masked_cross_entropy
 from cardiac_jax.losses.position import position_error
@@ -83,7 +83,7 @@ def autoencoding(net: Net, classes: int, swap: float = 0.1) -> Objective:
     forward = chain(
         random(corrupt, ["label"], ["corrupted"]), call(net, ["corrupted"], ["reconstruction_logits", "code"])
     )
-    reads = {"logits": "reconstruction_logits", "label": "label", "where": "dense"}
+    reads = {"logits": "reconstruction_logits", "label": "label", "where": "fully_annotated"}
     return Objective(
         forward,
         total(
@@ -102,7 +102,7 @@ def shape_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
         pure(jax.nn.softmax, ["predicted_logits"], "predicted_shape"),
         pure(jax.nn.softmax, ["true_logits"], "true_shape"),
     )
-    loss = term(squared_frobenius, prediction="predicted_shape", target="true_shape", where="dense")
+    loss = term(sum_squared_error, prediction="predicted_shape", target="true_shape", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "shape")
 
 
@@ -113,7 +113,7 @@ def code_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
         call(net, ["probabilities"], ["predicted_code"], method="encode"),
         call(net, ["truth"], ["true_code"], method="encode"),
     )
-    loss = term(code_distance, prediction="predicted_code", target="true_code", where="dense")
+    loss = term(code_distance, prediction="predicted_code", target="true_code", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "code")
 
 
@@ -127,7 +127,7 @@ def position(head: Net, weight: Weight = 1e-6) -> LossTransform:
 def adversarial(discriminator: Net, weight: Weight = 1e-2) -> LossTransform:
     """The generator's term of a GAN; the discriminator itself learns in a phase of its own (`discrimination`)."""
     forward = call(discriminator, ["probabilities"], ["fake"])
-    loss = term(fooling, fake="fake", where="dense")
+    loss = term(generator_loss, fake="fake", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "adversarial")
 
 
@@ -138,7 +138,9 @@ def discrimination(discriminator: Net, classes: int) -> Objective:
         call(discriminator, ["truth"], ["real"]),
         call(discriminator, ["probabilities"], ["fake"]),
     )
-    return Objective(forward, total(discrimination=term(telling_apart, real="real", fake="fake", where="dense")))
+    return Objective(
+        forward, total(discrimination=term(discriminator_loss, real="real", fake="fake", where="fully_annotated"))
+    )
 
 
 def weight_decay(net: Net, weight: Weight) -> LossTransform:

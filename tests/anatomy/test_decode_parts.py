@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from cardiac_jax.anatomy.basal_extent import last_slice
 from cardiac_jax.anatomy.decode import finish
 from cardiac_jax.anatomy.enhancement import cleaned
-from cardiac_jax.anatomy.projection_summary import Tally
-from cardiac_jax.anatomy.stack_projection import Slices, open_slices
+from cardiac_jax.anatomy.projection_summary import ProjectionSummary
+from cardiac_jax.anatomy.stack_projection import ProjectedSlices, open_slices
 from cardiac_jax.anatomy.validity import failures
 from cardiac_jax.data.case import Case
 from cardiac_jax.errors import InputError
@@ -99,37 +99,37 @@ def test_all_that_the_configuration_asks_for():
 # --- the tally
 
 
-def slices(before: list[bool], after: list[bool], alpha: list[float], from_bank: list[bool]) -> Slices:
-    return Slices(np.arange(len(before)), *(np.array(v) for v in (before, after, alpha, from_bank)))
+def slices(before: list[bool], after: list[bool], alpha: list[float], from_bank: list[bool]) -> ProjectedSlices:
+    return ProjectedSlices(np.arange(len(before)), *(np.array(v) for v in (before, after, alpha, from_bank)))
 
 
 def test_the_tally_adds_up_cases():
-    tally = Tally((*CLASSES, "scar"))
+    summary = ProjectionSummary((*CLASSES, "scar"))
     truth = np.array([[2, 2, 3, 3, 0, 4, 255, 1]])
     drawn = np.array([[2, 0, 3, 0, 0, 4, 2, 0]])  # Myo 1 of 2; wall with scar 2 of 3; LV 1 of 2; RV 0 of 1
     after = np.array([[2, 2, 3, 3, 3, 2, 4, 0]])  # Myo 2 of 2 and one more; wall 3 of 3; LV 2 of 2 and one more
-    tally.add(slices([True, False], [True, True], [np.nan, 0.5], [False, False]), drawn, after, truth)
-    tally.add(
+    summary.add(slices([True, False], [True, True], [np.nan, 0.5], [False, False]), drawn, after, truth)
+    summary.add(
         slices([False, False, False], [True, False, True], [0.0, 1.0, 1.0], [False, True, True]), drawn, after, None
     )
-    held = tally.summary()
+    held = summary.summary()
     dice = held.pop("dice")
     assert held == {"slices": 5, "before": 4, "after": 1, "moved": 3, "from_bank": 2}
     assert set(dice) == {"myocardium", "RV", "Myo", "LV", "scar"}
     expected = {"myocardium": (4 / 5, 1), "RV": (0, 0), "Myo": (2 / 3, 4 / 5), "LV": (2 / 3, 4 / 5), "scar": (1, 0)}
     for name, (was, now) in expected.items():
         assert dice[name] == pytest.approx({"before": was, "after": now}), name
-    line = tally.line()
+    line = summary.line()
     assert line.startswith("anatomically invalid slices: before 4, after 1, of 5; Dice ")
     assert "myocardium +0.2000 (1.000)" in line and "scar -1.0000 (0.000)" in line
-    tally.add(slices([True], [True], [np.nan], [False]), truth, truth, truth)
-    assert tally.summary()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})
+    summary.add(slices([True], [True], [np.nan], [False]), truth, truth, truth)
+    assert summary.summary()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})
 
 
 def test_a_structure_that_no_case_has_and_cases_without_truth_have_no_dice():
-    tally = Tally(CLASSES)
+    summary = ProjectionSummary(CLASSES)
     none = slices([True], [True], [np.nan], [False])
-    tally.add(none, np.array([2]), np.array([2]), None)
-    assert tally.summary()["dice"] == {} and tally.line().endswith("of 1")
-    tally.add(none, np.array([2]), np.array([2]), np.array([2]))
-    assert set(tally.summary()["dice"]) == {"Myo"}
+    summary.add(none, np.array([2]), np.array([2]), None)
+    assert summary.summary()["dice"] == {} and summary.line().endswith("of 1")
+    summary.add(none, np.array([2]), np.array([2]), np.array([2]))
+    assert set(summary.summary()["dice"]) == {"Myo"}

@@ -14,8 +14,8 @@ from cardiac_jax.anatomy.heart import HEART, redrawn, tuned
 from cardiac_jax.anatomy.heart_measure import Measured
 from cardiac_jax.anatomy.mixture import Mixture
 from cardiac_jax.anatomy.projection import pack, resample, unpack
-from cardiac_jax.anatomy.registry import structures
-from cardiac_jax.anatomy.stack_projection import make_valid
+from cardiac_jax.anatomy.registry import anatomy_spec
+from cardiac_jax.anatomy.stack_projection import project_stack
 from cardiac_jax.anatomy.validity import unfit
 from cardiac_jax.anatomy.wall import WALL
 from cardiac_jax.errors import InputError
@@ -37,7 +37,7 @@ def valid(prior: Prior, stack: np.ndarray, pixel_mm: tuple[float, float], mode: 
     turned = pixel_mm[::-1]
     affine = np.diag([*turned, 40.0, 1.0])
     labels = np.ascontiguousarray(stack.transpose(2, 1, 0))
-    out, slices = make_valid(prior, labels, affine, (*turned, 40.0), classes, "apex_first", mode)
+    out, slices = project_stack(prior, labels, affine, (*turned, 40.0), classes, "apex_first", mode)
     return out.transpose(2, 1, 0), slices
 
 
@@ -128,14 +128,14 @@ def test_what_lies_in_the_wall_stays_and_what_is_no_heart_is_left_alone():
 def test_maps_are_taken_from_any_coding():
     classes = ("background", "LV", "scar", "RV", "Myo")
     labels = np.array([[0, 1, 2, 3, 4, 255]], np.uint8)
-    np.testing.assert_array_equal(HEART.take(labels, HEART.values(classes)), [[0, 3, 2, 1, 2, 0]])
-    np.testing.assert_array_equal(WALL.take(labels, WALL.values(classes)), [[0, 0, 1, 0, 1, 0]])
+    np.testing.assert_array_equal(HEART.to_maps(labels, HEART.label_values(classes)), [[0, 3, 2, 1, 2, 0]])
+    np.testing.assert_array_equal(WALL.to_maps(labels, WALL.label_values(classes)), [[0, 0, 1, 0, 1, 0]])
 
 
 def test_shapes_are_centred_on_the_wall_or_else_on_what_there_is():
     whole = hearts.heart(np.zeros(4), SHAPE, (20, 30))
     alone = np.where(whole == 1, 1, 0).astype(np.uint8)
-    found = np.asarray(anatomical_prior.centred(jnp.asarray(np.stack([whole, alone])), (48, 48), HEART.core))
+    found = np.asarray(anatomical_prior.centred(jnp.asarray(np.stack([whole, alone])), (48, 48), HEART.centring_mask))
     for one, label in zip(found, (2, 1), strict=True):
         assert np.abs(np.argwhere(one == label).mean(0) - 23.5).max() <= 0.5 + 1e-4
     assert set(np.unique(found[0])) == {0, 1, 2, 3}
@@ -213,7 +213,7 @@ def fitted():
     codes = rng.normal((0.5, 0, 0, -0.5), (0.8, 0.3, 0.8, 0.3), (3, 8, 4))
     label = np.stack([[hearts.heart(c, (52, 52), rng.uniform(24, 27, 2)) for c in volume] for volume in codes])
     label[0, 0] = 0
-    examples = anatomical_prior.shapes(HEART.values(CLASSES), hearts.SIZE, HEART)({"label": label})
+    examples = anatomical_prior.shapes(HEART.label_values(CLASSES), hearts.SIZE, HEART)({"label": label})
     fit = anatomical_prior.fit(hearts.NET, hearts.SPACING_MM, ConfigDict({"components": 1, "restarts": 1}), 0)
     return examples, *fit({"autoencoder": hearts.PARAMS}, examples)
 
@@ -234,4 +234,4 @@ def test_the_fit_learns_hearts(fitted):
 def test_a_prior_of_the_wall_says_so():
     assert rings.prior().structures is WALL
     with pytest.raises(InputError, match="'atria' is not one of wall, heart"):
-        structures("atria")
+        anatomy_spec("atria")

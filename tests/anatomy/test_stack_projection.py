@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cardiac_jax.anatomy.anatomical_prior import Prior
-from cardiac_jax.anatomy.stack_projection import make_valid
+from cardiac_jax.anatomy.stack_projection import project_stack
 from cardiac_jax.anatomy.validity import failures, unfit
 from cardiac_jax.anatomy.wall import redrawn
 from tests import rings
@@ -40,7 +40,7 @@ def valid(prior: Prior, stack: np.ndarray, pixel_mm: tuple[float, float], mode: 
     """`make_valid` of slices `[Z, H, W]`, apex first; the result in the same order."""
     labels = np.ascontiguousarray(stack.transpose(2, 1, 0))
     turned = pixel_mm[::-1]
-    out, slices = make_valid(prior, labels, affine(turned), (*turned, 40.0), classes, "apex_first", mode)
+    out, slices = project_stack(prior, labels, affine(turned), (*turned, 40.0), classes, "apex_first", mode)
     assert out.shape == labels.shape and out.dtype == labels.dtype
     return out.transpose(2, 1, 0), slices
 
@@ -161,10 +161,10 @@ def test_axes_of_the_file_do_not_matter(prior: Prior):
     rng = np.random.default_rng(5)
     labels = np.stack([hostile(rng, (46, 52)) for _ in range(4)], -1)
     grid = np.array([[0, 0, 12.0, 0], [-1.5, 0, 0, 0], [0, -1.5, 0, 0], [0, 0, 0, 1]])
-    out, slices = make_valid(prior, labels, grid, (1.5, 1.5, 12.0), CLASSES, "affine")
+    out, slices = project_stack(prior, labels, grid, (1.5, 1.5, 12.0), CLASSES, "affine")
     order, flipped = (2, 0, 1), grid[:, [2, 0, 1, 3]] * [1, -1, 1, 1]
     given = labels.transpose(order)[:, ::-1]
-    turned, again = make_valid(prior, given, flipped, (12.0, 1.5, 1.5), CLASSES, "affine")
+    turned, again = project_stack(prior, given, flipped, (12.0, 1.5, 1.5), CLASSES, "affine")
     np.testing.assert_array_equal(turned[:, ::-1], out.transpose(order))
     np.testing.assert_array_equal(slices.alpha, again.alpha)
     assert (out != labels).any()

@@ -20,7 +20,7 @@ def examples(count: int = 12) -> Examples:
             "image": np.broadcast_to(number[:, None, None, None], (count, 2, 2, 1)).copy(),
             "label": np.zeros((count, 2, 2), np.uint8),
             "position": number / count,
-            "dense": (np.arange(count) % 3 > 0).astype(np.float32),
+            "fully_annotated": (np.arange(count) % 3 > 0).astype(np.float32),
         }
     )
 
@@ -46,7 +46,7 @@ def test_slices_without_any_annotation_are_left_out_and_partly_annotated_ones_ar
     label[2, 0, 0] = 255  # in part
     held = slices([case(label), case(np.ones((2, 2, 2), np.uint8), "b")])
     assert len(held) == 4
-    np.testing.assert_array_equal(held.arrays["dense"], [1, 0, 1, 1])
+    np.testing.assert_array_equal(held.arrays["fully_annotated"], [1, 0, 1, 1])
     np.testing.assert_array_equal(held.arrays["position"], [0, 1, 0, 1])
     assert held.arrays["image"][:, 0, 0, 0].tolist() == [97, 97, 98, 98]
 
@@ -90,7 +90,7 @@ def test_going_on_in_mid_epoch_gives_the_same_stream():
 
 
 def test_only_flagged_examples_are_drawn_where_a_flag_is_named():
-    seen = [n for step in range(8) for n in numbers(batch_of(examples(), "dense", 0, step, 4))]
+    seen = [n for step in range(8) for n in numbers(batch_of(examples(), "fully_annotated", 0, step, 4))]
     assert sorted(seen) == sorted([n for n in range(12) if n % 3] * 4)
 
 
@@ -177,24 +177,24 @@ def test_a_share_of_every_batch_is_drawn_from_the_flagged_examples_and_mixed_in(
     count = 12
     arrays = {
         "label": np.arange(count).reshape(count, 1, 1),
-        "dense": (np.arange(count) < 3).astype(np.float32),
+        "fully_annotated": (np.arange(count) < 3).astype(np.float32),
     }
     held = Examples(arrays)
     flagged, others = [], []
     for step in range(24):
-        batch = batch_of(held, "dense", 0, step, size, share)
+        batch = batch_of(held, "fully_annotated", 0, step, size, share)
         numbers_here = batch["label"].ravel()
-        assert (batch["dense"] > 0).sum() == round(share * size)
+        assert (batch["fully_annotated"] > 0).sum() == round(share * size)
         flagged += [n for n in numbers_here if n < 3]
         others += [n for n in numbers_here if n >= 3]
     for seen, pool in ((flagged, range(3)), (others, range(3, count))):
         whole = len(seen) // len(pool)
         assert all(whole <= seen.count(n) <= whole + 1 for n in pool)  # permutations, one after the other
     if size == 8:  # evenly mixed: each half of the batch holds its part
-        assert [(b > 0).sum() for b in np.split(batch["dense"], 2)] == [2, 2]
+        assert [(b > 0).sum() for b in np.split(batch["fully_annotated"], 2)] == [2, 2]
 
 
 def test_a_share_of_examples_that_are_all_alike_is_all_of_them():
-    held = Examples({"label": np.arange(6).reshape(6, 1, 1), "dense": np.ones(6, np.float32)})
-    seen = [n for step in range(3) for n in batch_of(held, "dense", 0, step, 2, 0.5)["label"].ravel()]
+    held = Examples({"label": np.arange(6).reshape(6, 1, 1), "fully_annotated": np.ones(6, np.float32)})
+    seen = [n for step in range(3) for n in batch_of(held, "fully_annotated", 0, step, 2, 0.5)["label"].ravel()]
     assert sorted(seen) == list(range(6))

@@ -39,7 +39,7 @@ def test_mirrored_copies_are_mirrored_back_in_plane(size):
 
 def test_a_whole_case_is_predicted_beyond_the_crop():
     case = case_of(images.label(), images.affine())
-    grid = Grid(None, (2, 6, 6), whole=True)
+    grid = Grid(None, (2, 6, 6), no_crop=True)
     ready = prepare(case, grid, ("LGE",), "apex_first")
     assert sorted(ready.image.shape[:-1]) == sorted(case.images["LGE"].shape)
     back = to_file_grid(predict_grid(pointwise, ready.image, grid.size), ready.geometry)

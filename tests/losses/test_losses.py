@@ -156,7 +156,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "regions.region_loss": (Row(regions.region_loss([(0, 1), (2,), (1,)], 0.6), scores, extreme_scores),),
     "latent.code_distance": (comparing(latent.code_distance),),
-    "latent.squared_frobenius": (comparing(latent.squared_frobenius),),
+    "latent.squared_frobenius": (comparing(latent.sum_squared_error),),
     "position.position_error": (
         Row(
             term(position.position_error, prediction="prediction", target="target"),
@@ -164,10 +164,12 @@ ROWS: dict[str, tuple[Row, ...]] = {
             extreme_positions,
         ),
     ),
-    "adversarial.fooling": (Row(term(adversarial.fooling, fake="fake", where="where"), verdicts, extreme_verdicts),),
+    "adversarial.fooling": (
+        Row(term(adversarial.generator_loss, fake="fake", where="where"), verdicts, extreme_verdicts),
+    ),
     "adversarial.telling_apart": (
         Row(
-            term(adversarial.telling_apart, real="real", fake="fake", where="where"),
+            term(adversarial.discriminator_loss, real="real", fake="fake", where="where"),
             verdicts,
             extreme_verdicts,
         ),

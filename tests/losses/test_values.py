@@ -89,7 +89,7 @@ def test_exponential_logarithmic(gamma_dice, gamma_cross):
     np.testing.assert_allclose(logs["cross_weighted"], 0.2 * cross_part, rtol=1e-5)
 
 
-@pytest.mark.parametrize("distance", [latent.code_distance, latent.squared_frobenius])
+@pytest.mark.parametrize("distance", [latent.code_distance, latent.sum_squared_error])
 def test_squared_distances_are_sums(distance):
     a, b = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[1.0, 0.0], [0.0, 8.0]])
     assert distance(a, b, jnp.float32(1.0)) == 0 + 4 + 9 + 16
@@ -104,6 +104,6 @@ def test_position_error():
 def test_adversarial_losses_are_cross_entropies_of_the_sigmoid():
     real, fake, one = jnp.float32(0.7), jnp.float32(-1.3), jnp.float32(1.0)
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
-    np.testing.assert_allclose(adversarial.fooling(fake, one), -np.log(sigmoid(-1.3)), rtol=1e-6)
+    np.testing.assert_allclose(adversarial.generator_loss(fake, one), -np.log(sigmoid(-1.3)), rtol=1e-6)
     expected = -np.log(sigmoid(0.7)) - np.log(1 - sigmoid(-1.3))
-    np.testing.assert_allclose(adversarial.telling_apart(real, fake, one), expected, rtol=1e-6)
+    np.testing.assert_allclose(adversarial.discriminator_loss(real, fake, one), expected, rtol=1e-6)

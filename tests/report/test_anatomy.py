@@ -119,7 +119,7 @@ def test_a_projection_is_printed_with_what_it_cost(made):
     (entry,) = collect.collect([made / "out"], "val")
     about = {**entry.results.about, "projection": told}
     entry = entry._replace(results=entry.results._replace(about=about))
-    section = anatomy.validity([entry], sections.Wishes("net", {}, ()))
+    section = anatomy.validity([entry], sections.Options("net", {}, ()))
     table = section.tables[-1]
     assert [[cell.text for cell in line] for line in table.rows] == [
         ["net", "invalid slices", "3 of 12 (25.0%)", "0 of 12 (0.0%)", "-3"],
@@ -172,10 +172,10 @@ def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
             text["about"]["workdir"] = str(run)
         (out / path.name).write_text(json.dumps(text), encoding="utf-8")
     (entry,) = collect.collect([out], "val")
-    assert entry.latent is None and not anatomy.latent([entry], sections.Wishes("net", {}, ())).pictures
+    assert entry.latent is None and not anatomy.latent([entry], sections.Options("net", {}, ())).pictures
     (run / "mixture.json").write_text(json.dumps(held), encoding="utf-8")
     (entry,) = collect.collect([out], "val")
-    section = anatomy.latent([entry], sections.Wishes("net", {}, ()))
+    section = anatomy.latent([entry], sections.Options("net", {}, ()))
     assert [cell.text for cell in section.tables[0].rows[0]] == ["net", "1, 2, 4", "2", "2", "4", "62.5%"]
     assert len(section.pictures) == 1 and "holes 0 px" in section.tables[0].notes[0]
     for wrong in ({**held, "sizes": [1, 2]}, {**held, "nll": [1.0]}, {"sizes": [1]}, []):
@@ -188,9 +188,9 @@ def test_an_evaluation_that_knew_fewer_rows_is_still_read(made, tmp_path):
     for name in ("cases", "slices", "clinical"):
         (tmp_path / f"{name}.json").write_bytes((made / "out" / f"{name}.json").read_bytes())
     (entry,) = collect.collect([tmp_path], "val")
-    wishes = sections.Wishes("net", {}, ())
-    assert not anatomy.validity([entry], wishes).tables
-    tables = sections.locations([entry], wishes).tables
+    options = sections.Options("net", {}, ())
+    assert not anatomy.validity([entry], options).tables
+    tables = sections.locations([entry], options).tables
     assert len(tables) == 2 and not any("nearest-neighbour" in note for note in tables[1].notes)
 
 

@@ -170,7 +170,7 @@ def test_cases_that_not_all_methods_have_are_said(evaluations, tmp_path):
         shutil.copy(evaluations / "near" / f"patient{i}.nii.gz", tmp_path / "few")
     evaluate_maps(tmp_path / "few", evaluations / "data", tmp_path / "out", name="mscmr", console=QUIET)
     entries = collect.collect([tmp_path / "out", evaluations / "out" / "far"], "val")
-    said = " ".join(sections.overview(entries, sections.Wishes("far", {}, ())).text)
+    said = " ".join(sections.overview(entries, sections.Options("far", {}, ())).text)
     assert "3 labelled cases have no prediction of few: patient5, patient6, patient7" in said
     assert "far was measured on 8 cases, of which 5 are common to all methods." in said
 

@@ -13,7 +13,7 @@ from cardiac_jax.metrics import paired_tests
 from cardiac_jax.metrics.summary import by_case, mean_by_case, summarise, without
 from cardiac_jax.report import cohort_table, table
 
-STRUCTURES = ("LV", "RV", "Myo")
+ANATOMIES = ("LV", "RV", "Myo")
 
 
 def _rows(dice: dict[str, tuple[float, ...]], hd: float = 3.0) -> list[dict[str, str | int | float]]:
@@ -27,7 +27,7 @@ def _rows(dice: dict[str, tuple[float, ...]], hd: float = 3.0) -> list[dict[str,
             "hd95_mm": 2.0,
         }
         for case, values in dice.items()
-        for s, v in zip(STRUCTURES, values, strict=True)
+        for s, v in zip(ANATOMIES, values, strict=True)
     ]
 
 
@@ -46,7 +46,7 @@ def test_summary_of_few():
 
 def test_mean_of_a_case_is_over_the_structures_it_has():
     rows = _rows({"a": (0.9, 0.6, 0.3), "b": (0.8, math.nan, 0.6)})
-    assert mean_by_case(rows, "dice", STRUCTURES) == {"a": pytest.approx(0.6), "b": pytest.approx(0.7)}
+    assert mean_by_case(rows, "dice", ANATOMIES) == {"a": pytest.approx(0.6), "b": pytest.approx(0.7)}
 
 
 def test_a_case_measured_twice_is_refused():
@@ -63,7 +63,7 @@ def test_leaving_out_a_case():
 
 def test_structure_table_layout_and_counts():
     rows = _rows({"a": (0.9, 0.8, 0.7), "b": (0.7, 0.0, math.nan)})
-    got = table.structure_table(rows, STRUCTURES, ("dice", "hd_mm"))
+    got = table.structure_table(rows, ANATOMIES, ("dice", "hd_mm"))
     assert got.header == ("metric", "LV", "RV", "Myo")
     # SD of two values is their difference over the square root of 2.
     assert [c.text for c in got.rows[0]] == ["Dice", "0.800 ± 0.141", "0.400 ± 0.566", "0.700"]
@@ -78,7 +78,7 @@ def test_method_table_means_best_and_outlier():
         "U-Net": _rows({"a": (0.9, 0.6, 0.6), "b": (0.7, 0.6, 0.4), "odd": (0.0, 0.0, 0.0)}),
         "SRSCN": _rows({"a": (0.8, 0.8, 0.7), "b": (0.8, 0.8, 0.7), "odd": (0.1, 0.1, 0.1)}),
     }
-    got = table.method_table(methods, STRUCTURES, leave_out=["odd"])
+    got = table.method_table(methods, ANATOMIES, leave_out=["odd"])
     assert got.header == ("method", "LV", "RV", "Myo", "mean")
     unet, srscn = got.rows
     # U-Net: case means 0.7 and 1.7 / 3.
@@ -96,9 +96,9 @@ def test_method_table_means_best_and_outlier():
 
 def test_smaller_distance_is_better_and_one_method_is_not_best_of_one():
     methods = {"far": _rows({"a": (1, 1, 1)}, hd=9.0), "near": _rows({"a": (1, 1, 1)}, hd=2.0)}
-    far, near = table.method_table(methods, STRUCTURES, "hd_mm").rows
+    far, near = table.method_table(methods, ANATOMIES, "hd_mm").rows
     assert not any(c.bold for c in far) and all(c.bold for c in near[1:])
-    (only,) = table.method_table({"near": methods["near"]}, STRUCTURES, "hd_mm").rows
+    (only,) = table.method_table({"near": methods["near"]}, ANATOMIES, "hd_mm").rows
     assert not any(c.bold for c in only)
 
 
@@ -119,11 +119,11 @@ def test_shares_are_printed_in_per_cent():
 
 def test_methods_measured_on_different_cases_say_so():
     methods = {"x": _rows({"a": (1, 1, 1)}), "y": _rows({"a": (1, 1, 1), "b": (1, 1, 1)})}
-    assert table.method_table(methods, STRUCTURES).notes == ("x: n = 1 cases.", "y: n = 2 cases.")
+    assert table.method_table(methods, ANATOMIES).notes == ("x: n = 1 cases.", "y: n = 2 cases.")
 
 
 def test_markdown_and_terminal_show_the_same():
-    got = table.method_table({"p": _rows({"a": (0.9, 0.9, 0.9)}), "q": _rows({"a": (0.8, 0.8, 0.8)})}, STRUCTURES)
+    got = table.method_table({"p": _rows({"a": (0.9, 0.9, 0.9)}), "q": _rows({"a": (0.8, 0.8, 0.8)})}, ANATOMIES)
     lines = table.to_markdown(got).splitlines()
     assert lines[2:6] == [
         "| method | LV | RV | Myo | mean |",
@@ -173,7 +173,7 @@ def test_compare_pairs_by_case_and_corrects_over_the_family():
     base = {c: (0.5 + 0.01 * i, 0.5, 0.5) for i, c in enumerate(cases)}
     better = {c: (v[0] + 0.02 * (i + 1), 0.5, math.nan) for i, (c, v) in enumerate(base.items())}
     rows = {"ours": _rows(dict(reversed(better.items()))), "rival": _rows(base)}
-    got = {c.structure: c for c in paired_tests.compare(rows, "ours", STRUCTURES)}
+    got = {c.structure: c for c in paired_tests.compare(rows, "ours", ANATOMIES)}
     assert got["LV"].n == 8 and got["LV"].difference == pytest.approx(0.02 * np.arange(1, 9).mean())
     assert got["LV"].low < got["LV"].difference < got["LV"].high
     # All eight differences positive: 2 / 2**8. Three tests can be made, Myo has no pair.
@@ -189,7 +189,7 @@ def test_compare_pairs_by_case_and_corrects_over_the_family():
 def test_few_cases_are_tested_with_a_warning():
     few = {f"c{i}": (0.5 + 0.1 * i, 0.4, 0.3) for i in range(5)}
     rows = {"ours": _rows({c: (v[0] + 0.01, v[1], v[2]) for c, v in few.items()}), "rival": _rows(few)}
-    shown = table.comparison_table(paired_tests.compare(rows, "ours", STRUCTURES))
+    shown = table.comparison_table(paired_tests.compare(rows, "ours", ANATOMIES))
     assert "Warning: n = 5 < 6: p cannot fall below 0.0625." in shown.notes
 
 
@@ -285,7 +285,7 @@ def test_a_method_that_missed_a_structure_is_not_best_by_leaving_it_out():
     """HD: `lucky` is nearer on the one case it found, `sound` found both."""
     lucky = _rows({"a": (0.9, 0.9, 0.9), "b": (0.0, 0.9, 0.9)}, hd=2.0)
     sound = _rows({"a": (0.8, 0.8, 0.8), "b": (0.8, 0.8, 0.8)}, hd=3.0)
-    made = table.method_table({"lucky": lucky, "sound": sound}, STRUCTURES, "hd_mm")
+    made = table.method_table({"lucky": lucky, "sound": sound}, ANATOMIES, "hd_mm")
     bold = {row[0].text: [cell.bold for cell in row[1:]] for row in made.rows}
     assert bold["lucky"] == [False, True, True, False]
     assert bold["sound"] == [True, False, False, True]

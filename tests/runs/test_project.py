@@ -20,7 +20,7 @@ from rich.console import Console
 from cardiac_jax import systems
 from cardiac_jax.anatomy.validity import failures
 from cardiac_jax.core.step import init_state
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.runs import predict, project
 from cardiac_jax.runs.restore import restore
@@ -43,7 +43,7 @@ class Room(NamedTuple):
     env: dict[str, str]
 
 
-def save(workdir: Path, config, described: Description, **bank: np.ndarray) -> Path:
+def save(workdir: Path, config, described: DataSpec, **bank: np.ndarray) -> Path:
     """A checkpoint of zeros, but for what is given of the bank."""
     system = systems.build(config, described)
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
@@ -68,13 +68,22 @@ def room(tmp_path_factory) -> Room:
         config.model.update({"box": (4, 32, 32), "filters": 1})
         config.localiser.filters = 1
         config.prior.update({"size": rings.SIZE, "code": 2, "features": (1, 1, 1), "bank": len(codes)})
-    described = Description(
-        "mscmr", CLASSES, RAW, ("LGE",), "affine", rings.SPACING_MM, (4, 32, 32), (9, 9, 9), clahe=True, beside=True
+    described = DataSpec(
+        "mscmr",
+        CLASSES,
+        RAW,
+        ("LGE",),
+        "affine",
+        rings.SPACING_MM,
+        (4, 32, 32),
+        (9, 9, 9),
+        clahe=True,
+        append_clahe=True,
     )
     bank = {name: rings.bank(codes)[name] for name in ("codes", "masks", "limits")}
     run = save(root / "run", config, described, **bank)
     held = tiny.config("unet")
-    other = Description("phantom", ("background", "Myo"), (0, 200), ("LGE",), "affine", 8.0, tiny.SIZE, (9, 9))
+    other = DataSpec("phantom", ("background", "Myo"), (0, 200), ("LGE",), "affine", 8.0, tiny.SIZE, (9, 9))
     return Room(root, run, save(root / "plain", held, other), tiny.environment(1, root / "cache"))
 
 

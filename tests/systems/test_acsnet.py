@@ -14,7 +14,7 @@ from cardiac_jax.core.step import init_state, predict_step, train_step
 from cardiac_jax.core.types import System, TrainState
 from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.pipeline import Examples, batch_of
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops.intensity import scaled_to_region, unit_range
 from cardiac_jax.systems import acsnet
@@ -46,10 +46,10 @@ TINY = {
 }
 
 
-def described(classes: tuple[str, ...] = SCARRED, **changes) -> Description:
-    held = {"sequences": ("LGE",), "spacing_mm": 2.0, "size": SIZE, "clahe": True, "beside": True, **changes}
+def described(classes: tuple[str, ...] = SCARRED, **changes) -> DataSpec:
+    held = {"sequences": ("LGE",), "spacing_mm": 2.0, "size": SIZE, "clahe": True, "append_clahe": True, **changes}
     raw, frequency = tuple(range(len(classes))), (9,) * len(classes)
-    return Description("myops", classes, raw, slice_order="affine", frequency=frequency, **held)
+    return DataSpec("myops", classes, raw, slice_order="affine", frequency=frequency, **held)
 
 
 def build(classes: tuple[str, ...] = SCARRED, changes: dict | None = None, **keys):
@@ -68,7 +68,9 @@ def examples(classes: tuple[str, ...]) -> Examples:
     if "scar" in classes:
         label[:, :, :, 16:][label[:, :, :, 16:] == wall] = classes.index("scar")
     image = (label[..., None] + rng.normal(0, 0.1, (*label.shape, 2))).astype(np.float32)
-    return Examples({"image": image, "label": label, "dense": np.ones(2, np.float32), "real_case": np.ones(2)})
+    return Examples(
+        {"image": image, "label": label, "fully_annotated": np.ones(2, np.float32), "real_case": np.ones(2)}
+    )
 
 
 def under(step, *args):
@@ -158,7 +160,7 @@ def test_the_prediction_covers_the_volume(classes):
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
     assert (probabilities >= 0).all()
     assert ((probabilities[..., 0] == 1).sum((1, 2, 3)) >= 2 * (32 * 32 - 16 * 16)).all(), "outside the box"
-    assert probabilities[..., acsnet.classes_of(classes, WALL.sought[0])].any()
+    assert probabilities[..., acsnet.classes_of(classes, WALL.outputs[0])].any()
     for name in {"RV", "oedema"} & set(classes):
         assert not probabilities[..., classes.index(name)].any()
 
@@ -258,16 +260,16 @@ def test_the_losses_are_of_wall_and_enhancement_and_of_the_whole_ventricle():
 
 
 def test_the_wall_holds_what_is_drawn_in_it():
-    assert acsnet.classes_of(SCARRED, WALL.sought[0]) == (2, 4, 5)
-    assert acsnet.classes_of(SCARRED, WALL.located) == (2, 3, 4, 5)
-    assert acsnet.classes_of(PLAIN, WALL.sought[0]) == (1,)
+    assert acsnet.classes_of(SCARRED, WALL.outputs[0]) == (2, 4, 5)
+    assert acsnet.classes_of(SCARRED, WALL.localiser_classes) == (2, 3, 4, 5)
+    assert acsnet.classes_of(PLAIN, WALL.outputs[0]) == (1,)
 
 
 @pytest.mark.parametrize(
     "key, keys, changes",
     [
         ("data.size", {"data__size": (32, 32)}, {}),
-        ("data.sequences", {}, {"beside": False}),
+        ("data.sequences", {}, {"append_clahe": False}),
         ("data.sequences", {}, {"clahe": False}),
         ("data.sequences", {}, {"sequences": ("LGE", "T2")}),
         ("data.spacing_mm", {}, {"spacing_mm": None}),

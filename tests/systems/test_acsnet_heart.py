@@ -11,7 +11,7 @@ from cardiac_jax import systems
 from cardiac_jax.anatomy.heart import HEART
 from cardiac_jax.core.step import init_state, predict_step, train_step
 from cardiac_jax.data.pipeline import Examples, batch_of
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS
 from experiments.acsnet import get_config
@@ -36,8 +36,8 @@ def build(which: str, classes: tuple[str, ...]):
     with config.unlocked():
         config.update_from_flattened_dict(TINY)
     raw = tuple(range(len(classes)))
-    described = Description(
-        "myops", classes, raw, ("LGE",), "affine", 2.0, SIZE, (9,) * len(raw), clahe=True, beside=True
+    described = DataSpec(
+        "myops", classes, raw, ("LGE",), "affine", 2.0, SIZE, (9,) * len(raw), clahe=True, append_clahe=True
     )
     return systems.build(config, described)
 
@@ -54,7 +54,9 @@ def volumes(classes: tuple[str, ...]) -> Examples:
     label = hearts.heart(codes, SIZE[1:], (16, 18)).reshape(2, *SIZE)
     label[:, :, :16][label[:, :, :16] == 2] = classes.index("scar")
     image = (label[..., None] + rng.normal(0, 0.1, (*label.shape, 2))).astype(np.float32)
-    return Examples({"image": image, "label": label, "dense": np.ones(2, np.float32), "real_case": np.ones(2)})
+    return Examples(
+        {"image": image, "label": label, "fully_annotated": np.ones(2, np.float32), "real_case": np.ones(2)}
+    )
 
 
 def test_every_stage_trains_and_the_prediction_draws_an_rv():
@@ -82,7 +84,7 @@ def test_every_stage_trains_and_the_prediction_draws_an_rv():
 
 def test_the_largest_of_the_structures_and_background_is_drawn():
     logits = jnp.asarray([[2.0, 1, -1], [-1, 2, 3], [-1, -2, -0.1], [0.1, -3, -3]])[None, None]
-    shares = HEART.divide(logits, jnp.zeros((1, 1, 4)))
+    shares = HEART.to_probabilities(logits, jnp.zeros((1, 1, 4)))
     names = np.array(list(shares))
     table = np.stack([np.asarray(share)[0, 0] for share in shares.values()])
     assert names[table.argmax(0)].tolist() == ["Myo", "RV", "background", "Myo"]

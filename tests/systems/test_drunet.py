@@ -7,7 +7,7 @@ import pytest
 
 from cardiac_jax import systems
 from cardiac_jax.core.step import init_state, params_of, predict_step, train_step
-from cardiac_jax.data.spec import Description
+from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.devices import AXIS
@@ -30,7 +30,7 @@ def build(variant: str, classes: tuple[str, ...] = ("background", "RV", "Myo", "
     with held.unlocked():
         held.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
     raw = tuple(range(len(classes)))
-    described = Description("acdc", classes, raw, ("cine",), "base_first", 1.5, tuple(held.data.size), (9,) * len(raw))
+    described = DataSpec("acdc", classes, raw, ("cine",), "base_first", 1.5, tuple(held.data.size), (9,) * len(raw))
     return systems.build(held, described)
 
 
@@ -38,7 +38,7 @@ def batch(classes: int = 4) -> dict[str, jax.Array]:
     rng = np.random.default_rng(0)
     label = rng.integers(0, classes, (2, *SIZE)).astype(np.uint8)
     image = (label + rng.normal(0, 0.1, label.shape)).astype(np.float32)[..., None]
-    flags = {name: jnp.ones(2) for name in ("mask", "dense")}
+    flags = {name: jnp.ones(2) for name in ("mask", "fully_annotated")}
     return {"image": jnp.asarray(image), "label": jnp.asarray(label), "index": jnp.arange(2), **flags}
 
 
@@ -116,7 +116,7 @@ def test_the_joint_training_sends_gradient_through_the_features_to_the_localiser
 
 def test_the_localiser_is_small():
     config = drunet.get_config("variant=multistage,preset=paper")
-    described = Description("acdc", tuple("abcd"), (0, 1, 2, 3), ("cine",), "base_first", 1.25, (16, 64, 64), (9,) * 4)
+    described = DataSpec("acdc", tuple("abcd"), (0, 1, 2, 3), ("cine",), "base_first", 1.25, (16, 64, 64), (9,) * 4)
     with config.unlocked():
         config.data.size, config.localiser.box = (16, 64, 64), (16, 32, 32)
     system = systems.build(config, described)

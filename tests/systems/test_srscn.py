@@ -35,7 +35,7 @@ NETS = {
 
 
 def batch(step: int = 0, size: int = 4) -> dict[str, np.ndarray]:
-    held = batch_of(tiny.examples(), "dense", 0, step, size)
+    held = batch_of(tiny.examples(), "fully_annotated", 0, step, size)
     return {**held, "mask": np.ones(size, np.float32), "index": np.arange(size, dtype=np.int32)}
 
 
@@ -148,7 +148,7 @@ def test_a_method_has_the_networks_and_stages_it_needs(method):
 
 
 def test_a_prior_learns_from_whole_annotations_only():
-    assert [stage.draws for stage in tiny.build("srscn")[0].stages] == ["dense", ""]
+    assert [stage.draws for stage in tiny.build("srscn")[0].stages] == ["fully_annotated", ""]
 
 
 @pytest.mark.parametrize(

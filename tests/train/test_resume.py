@@ -29,7 +29,7 @@ def small() -> System:
 def go(workdir: Path, system: System | None = None) -> int:
     """Trains in `workdir`, or goes on there, with batches that do not divide among the devices."""
     batch = toys.batch(14)
-    examples = Examples({name: batch[name] for name in ("image", "label", "position", "dense")})
+    examples = Examples({name: batch[name] for name in ("image", "label", "position", "fully_annotated")})
     train = {
         "batch_size": 11,
         "accumulate": 1,

@@ -21,7 +21,7 @@ K = toys.CLASSES
 KEY = jax.random.key(5)
 NETS = {net.name: net for net in (toys.segmenter(), toys.autoencoder(), toys.head(), toys.discriminator())}
 VARIABLES = {name: init_net(net, name_key(KEY, name)) for name, net in NETS.items()}
-VALUES = {**toys.batch(4), "dense": jnp.array([1.0, 1.0, 0.0, 1.0])}
+VALUES = {**toys.batch(4), "fully_annotated": jnp.array([1.0, 1.0, 0.0, 1.0])}
 
 
 class Row(NamedTuple):
@@ -186,14 +186,16 @@ def test_values_of_the_priors():
     _, logs, written, _ = evaluate(everything())
     truth = jnp.asarray(np.eye(K, dtype=np.float32)[np.asarray(VALUES["label"])])
     (predicted, predicted_code), (true, true_code) = autoencode(written["probabilities"]), autoencode(truth)
-    dense = np.array([1, 1, 0, 1])
+    fully_annotated = np.array([1, 1, 0, 1])
     difference = np.asarray(jax.nn.softmax(predicted) - jax.nn.softmax(true))
-    np.testing.assert_allclose(logs["shape"], dense * (difference**2).sum((1, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(logs["code"], dense * (np.asarray(predicted_code - true_code) ** 2).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(logs["shape"], fully_annotated * (difference**2).sum((1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(
+        logs["code"], fully_annotated * (np.asarray(predicted_code - true_code) ** 2).sum(1), rtol=1e-5
+    )
     place = NETS["head"].module.apply(VARIABLES["head"], written["bottleneck"], train=False)
     np.testing.assert_allclose(logs["position"], (place - VALUES["position"]) ** 2, rtol=1e-5)
     fake = NETS["discriminator"].module.apply(VARIABLES["discriminator"], written["probabilities"], train=False)
-    np.testing.assert_allclose(logs["adversarial"], dense * np.log1p(np.exp(-np.asarray(fake))), rtol=1e-5)
+    np.testing.assert_allclose(logs["adversarial"], fully_annotated * np.log1p(np.exp(-np.asarray(fake))), rtol=1e-5)
     half = 0.5 * squared(VARIABLES["segmenter"]["params"])
     np.testing.assert_allclose(logs["weight_decay"], np.full(4, half), rtol=1e-6)
 
@@ -208,7 +210,7 @@ def test_gradient_flows_through_the_frozen_prior_as_the_chain_rule_has_it():
             variables, VALUES["image"], train=True, mask=VALUES["mask"], mutable=["batch_stats"]
         )
         difference = autoencode(jax.nn.softmax(logits))[1] - autoencode(truth)[1]
-        return jnp.sum(VALUES["dense"] * jnp.sum(difference**2, axis=1))
+        return jnp.sum(VALUES["fully_annotated"] * jnp.sum(difference**2, axis=1))
 
     expected = jax.jit(jax.grad(code), compiler_options=toys.QUICK)(VARIABLES["segmenter"]["params"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), actual, expected)
@@ -290,7 +292,7 @@ def corrupted(swap: float, values=None) -> np.ndarray:
 
 def test_autoencoding_swaps_as_many_labels_as_it_says():
     label = jnp.ones((64, *toys.SIZE), jnp.uint8)
-    values = {"label": label, "dense": jnp.ones(64), "mask": jnp.ones(64), "index": jnp.arange(64)}
+    values = {"label": label, "fully_annotated": jnp.ones(64), "mask": jnp.ones(64), "index": jnp.arange(64)}
     clean = np.eye(K)[np.asarray(label)]
     np.testing.assert_array_equal(corrupted(0.0, values), clean)
     for swap in (0.1, 0.5, 1.0):
@@ -312,9 +314,9 @@ def test_autoencoding_compares_with_the_clean_map():
     logits = autoencode(written["corrupted"])[0]
     np.testing.assert_allclose(written["reconstruction_logits"], logits, rtol=1e-5)
     p, truth = np.asarray(jax.nn.softmax(logits)), np.eye(K)[np.asarray(VALUES["label"])]
-    dense = np.array([1, 1, 0, 1])
-    ce = dense * -np.log((p * truth).sum(-1)).mean((1, 2))
-    dice = dense * (1 - ((2 * (p * truth).sum((1, 2)) + 1) / ((p + truth).sum((1, 2)) + 1)).mean(-1))
+    fully_annotated = np.array([1, 1, 0, 1])
+    ce = fully_annotated * -np.log((p * truth).sum(-1)).mean((1, 2))
+    dice = fully_annotated * (1 - ((2 * (p * truth).sum((1, 2)) + 1) / ((p + truth).sum((1, 2)) + 1)).mean(-1))
     np.testing.assert_allclose(logs["reconstruction_ce"], ce, rtol=1e-5)
     np.testing.assert_allclose(logs["reconstruction_dice"], dice, rtol=1e-5)
     np.testing.assert_allclose(loss, ce + dice, rtol=1e-5)

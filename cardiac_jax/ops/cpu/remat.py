@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 
-def again(call: Callable[..., Any], kept: tuple[Any, ...], late: tuple[Any, ...]) -> Any:
+def remat_ordered(call: Callable[..., Any], kept: tuple[Any, ...], late: tuple[Any, ...]) -> Any:
     """`call(*kept, *late)`, of which only the arguments are kept; its gradient calls again.
 
     In the backward pass `late`, arrays or None, are there only once the gradient of the largest output is. All that

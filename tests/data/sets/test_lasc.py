@@ -52,7 +52,7 @@ def test_255_is_the_atrium_and_nothing_is_ignored(tmp_path):
     scan(tmp_path / "A1")
     (record,) = LASC.find(tmp_path)
     (row,) = check(LASC, tmp_path).rows
-    assert row.dense == row.annotated == 4 and row.voxels == (480 - 50, 50)
+    assert row.fully_annotated == row.annotated == 4 and row.voxels == (480 - 50, 50)
     case = load(record, LASC, labelled=True)
     assert case.label is not None and set(np.unique(case.label)) == {0, 1} and (case.label == 1).sum() == 50
     np.testing.assert_allclose(case.spacing_mm, 0.625)
@@ -117,7 +117,7 @@ def test_the_real_scans(real_data, monkeypatch):
     assert not found.problems and len(found.rows) == 24
     assert len(reads) == 48 and set(reads.values()) == {1}
     for row in found.rows:
-        assert row.spacing_mm == pytest.approx((0.625,) * 3) and row.dense == row.shape[2] == 88
+        assert row.spacing_mm == pytest.approx((0.625,) * 3) and row.fully_annotated == row.shape[2] == 88
         assert 30e3 < row.voxels[1] * 0.625**3 < 130e3  # mm3
     behind = 0
     for record in LASC.find(real_data / "lasc")[:8]:

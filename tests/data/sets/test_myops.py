@@ -119,7 +119,7 @@ def test_the_real_patients(real_data, monkeypatch):
     found = check(MYOPS, real_data / "myops")
     assert not found.problems and len(found.rows) == 25
     assert len(reads) == 100 and set(reads.values()) == {1}
-    assert all(row.dense == row.shape[2] and min(row.voxels) > 0 for row in found.rows)
+    assert all(row.fully_annotated == row.shape[2] and min(row.voxels) > 0 for row in found.rows)
     for record in MYOPS.find(real_data / "myops"):
         prepared = prepare(load(record, MYOPS, SEQUENCES), Grid(None, (240, 240)), SEQUENCES, MYOPS.slice_order)
         assert prepared.label is not None

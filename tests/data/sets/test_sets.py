@@ -125,5 +125,5 @@ def test_check_of_the_real_sets_finds_no_problem(real_data):
     found = check(dataset("mscmr"), real_data / "mscmr", ("LGE",))
     assert not found.problems
     train = [row for row in found.rows if row.split == "train"]
-    assert len(train) == 25 and sum(row.dense for row in train) == 95
-    assert all(row.dense == row.shape[2] for row in found.rows if row.split == "val")
+    assert len(train) == 25 and sum(row.fully_annotated for row in train) == 95
+    assert all(row.fully_annotated == row.shape[2] for row in found.rows if row.split == "val")
