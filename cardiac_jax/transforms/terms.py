@@ -1,8 +1,9 @@
 """Objectives and loss transforms: `compose(shape_prior(ae, 5e-4), position(head, 1e-6))(segmentation(...))` is SRSCN.
 
 A loss transform takes an objective and returns one that runs one more pass and adds one weighted term. The names they
-share are `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` and the flag `fully_annotated [B]`, which
-is 1 where every pixel of the example is annotated: terms on whole shapes are 0 for partly annotated slices.
+share are `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` and the flag
+`fully_annotated [B]`, which is 1 where every pixel of the example is annotated. Terms on whole shapes are 0 for partly
+annotated slices.
 """
 
 from functools import reduce

@@ -130,7 +130,8 @@ def test_large_frames_are_checked_whole_or_cropped():
     whole = check(maps, SPACING_MM, LIMITS)
     _agree(maps, whole)
     others = np.arange(BATCH) != 3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[others], b[others], rtol=1e-6), small, whole)
+    # lengths are differences of distances in mm: the tolerance of `_agree`
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[others], b[others], rtol=1e-6, atol=1e-5), small, whole)
 
 
 def test_several_blocks_and_none():

@@ -89,7 +89,7 @@ def test_a_frozen_network_runs_in_inference_mode():
     _, metrics = step(stage)(state, toys.batch())
     truth = jax.nn.one_hot(toys.batch()["label"], K)
     code = net.module.apply(state.variables["autoencoder"], truth, train=False, method="encode")
-    np.testing.assert_allclose(metrics["code"], jnp.sum(code) / 8, rtol=1e-4)
+    np.testing.assert_allclose(metrics["code"], jnp.sum(code) / 8, rtol=1e-4, atol=1e-6)  # of either sign
 
 
 def test_a_phase_moves_nothing_of_another_phase():
@@ -99,7 +99,7 @@ def test_a_phase_moves_nothing_of_another_phase():
     segment, _ = step(stage._replace(phases=stage.phases[:1]), ema_decay=0.99)(state, batch)
     same(segment.variables["discriminator"], state.variables["discriminator"])
     for name in ("segmenter", "head"):
-        same(both.variables[name], segment.variables[name], rtol=1e-6, atol=1e-7)
+        same(both.variables[name], segment.variables[name], rtol=1e-6, atol=1e-6)
     same(segment.opt["segmentation.discriminate"], state.opt["segmentation.discriminate"])
     differ(both.variables["discriminator"]["params"], state.variables["discriminator"]["params"])
 
@@ -130,8 +130,9 @@ def test_a_later_phase_sees_the_values_of_the_earlier_and_the_networks_it_moved(
     def logits(state):
         return net.module.apply(state.variables["segmenter"], toys.batch()["image"], train=False)[0]
 
-    np.testing.assert_allclose(metrics["second/seen"], jnp.sum(logits(state) + 1.0) / 8, rtol=1e-4)
-    np.testing.assert_allclose(metrics["second/again"], jnp.sum(logits(after)) / 8, rtol=1e-4)
+    # 48 logits of either sign to an example: rounding is 1.2e-7 of the sum of their sizes
+    np.testing.assert_allclose(metrics["second/seen"], jnp.sum(logits(state) + 1.0) / 8, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["second/again"], jnp.sum(logits(after)) / 8, rtol=1e-4, atol=1e-5)
     same(after.variables["head"], state.variables["head"])
     # no gradient goes back through a value of an earlier phase
     assert metrics["third/grad_norm"] == 0
@@ -165,10 +166,10 @@ def test_one_step_of_gradient_descent_is_the_gradient_of_the_mean_over_real_exam
     params = state.variables["segmenter"]["params"]
     loss, gradient = jax.value_and_grad(mean_cross_entropy, argnums=1)(whole.nets[0], params, batch)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
-    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6, atol=1e-6)
     norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(gradient)))
-    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-5, atol=1e-6)
 
 
 def test_prepare_runs_once_and_its_draws_follow_seed_and_step():
@@ -216,7 +217,7 @@ def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
     params = state.variables["segmenter"]["params"]
     gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
     expected = jax.tree.map(lambda p, g: p - 0.5 * 0.5 * g, params, gradient)
-    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-7)
+    same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(metrics["loss"], metrics["loss_weighted"])
 
 
@@ -234,7 +235,7 @@ def test_the_average_of_parameters_warms_up_from_each_networks_own_first_step():
                 average,
                 states[i + 1].variables[name]["params"],
             )
-        same(inference_variables(states[steps[-1] + 1])[name]["params"], average, rtol=1e-5, atol=1e-7)
+        same(inference_variables(states[steps[-1] + 1])[name]["params"], average, rtol=1e-5, atol=1e-6)
 
 
 def test_the_average_of_a_frozen_network_stays():
@@ -254,7 +255,8 @@ def test_predict_step_is_the_network_in_inference_mode():
     whole, states, _ = trained()
     variables, image = states[-1].variables, toys.batch(3)["image"]
     logits, _ = whole.nets[0].module.apply(variables["segmenter"], image, train=False)
-    np.testing.assert_allclose(predict_step(whole, variables, image)[0], jax.nn.softmax(logits), rtol=1e-6)
+    found, _ = predict_step(whole, variables, image)
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), rtol=1e-6, atol=1e-6)
 
 
 def test_training_lowers_the_loss():

@@ -8,18 +8,20 @@ import pytest
 from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position
 
 K, IGNORE = 3, overlap.IGNORE
+ATOL = 1e-6  # 1 - Dice and the logarithm of a softmax are differences of float32 numbers of about 1
 P = jnp.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0.25, 0.25, 0.5], [0.0, 0.0, 1.0]])
 LABEL = jnp.array([0, 1, 1, IGNORE], jnp.uint8)
 
 
 def test_dice_loss():
     expected = 1 - (2 / 2.875 + 3 / 4.25 + 1 / 1.875) / 3
-    np.testing.assert_allclose(overlap.dice_loss(P, LABEL), expected, rtol=1e-6)
+    np.testing.assert_allclose(overlap.dice_loss(P, LABEL), expected, rtol=1e-6, atol=ATOL)
 
 
 def test_tversky_with_equal_weights_is_dice():
     # TP / (TP + FP/2 + FN/2) = 2 TP / (2 TP + FP + FN); smoothing s there is 2 s here
-    np.testing.assert_allclose(overlap.tversky_loss(P, LABEL, 0.5, 1.0), overlap.dice_loss(P, LABEL, 2.0), rtol=1e-6)
+    got, want = overlap.tversky_loss(P, LABEL, 0.5, 1.0), overlap.dice_loss(P, LABEL, 2.0)
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=ATOL)
 
 
 def test_batch_dice_loss_is_the_dice_of_one_long_example():
@@ -32,16 +34,16 @@ def test_batch_dice_loss_is_the_dice_of_one_long_example():
     loss = overlap.batch_dice_loss("probabilities", "label")
     real = np.array([0, 1, 3])
     joined = overlap.dice_loss(values["probabilities"][real].reshape(-1, K), values["label"][real].reshape(-1))
-    np.testing.assert_allclose(loss.apply(loss.init(), values)[0], np.full(4, joined), rtol=1e-5)
+    np.testing.assert_allclose(loss.apply(loss.init(), values)[0], np.full(4, joined), rtol=1e-5, atol=ATOL)
 
 
 def test_cross_entropy():
     logits = jnp.log(P[:3])
     nll = -np.log([0.5, 0.75, 0.25])
-    np.testing.assert_allclose(pixelwise.cross_entropy(logits, LABEL[:3]), nll.mean(), rtol=1e-6)
+    np.testing.assert_allclose(pixelwise.cross_entropy(logits, LABEL[:3]), nll.mean(), rtol=1e-6, atol=ATOL)
     weighted = np.array([2.0, 3.0, 3.0]) * nll**0.3
     actual = pixelwise.cross_entropy(logits, LABEL[:3], class_weights=(2.0, 3.0, 5.0), gamma=0.3)
-    np.testing.assert_allclose(actual, weighted.mean(), rtol=1e-6)
+    np.testing.assert_allclose(actual, weighted.mean(), rtol=1e-6, atol=ATOL)
 
 
 def test_cross_entropy_of_nothing_annotated_is_zero():
@@ -56,7 +58,7 @@ def test_balanced_cross_entropy():
     first = (0.6 * -np.log(0.5) + 0.4 * -np.log(0.75)) / 2
     second = (0.4 * -np.log(0.25) + 0.6 * -np.log(0.5)) / 2
     found = pixelwise.balanced_cross_entropy(logits, jnp.asarray(truth, jnp.float32), annotated, 0.6)
-    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6)
+    np.testing.assert_allclose(found, (first + second) / 2, rtol=1e-6, atol=ATOL)
     assert pixelwise.balanced_cross_entropy(logits, jnp.asarray(truth, jnp.float32), annotated & False, 0.6) == 0
 
 
@@ -65,6 +67,7 @@ def test_masked_cross_entropy():
         pixelwise.masked_cross_entropy(jnp.log(P[:3]), LABEL[:3], jnp.float32(1.0)),
         -np.log([0.5, 0.75, 0.25]).mean(),
         rtol=1e-6,
+        atol=ATOL,
     )
 
 
@@ -84,9 +87,9 @@ def test_exponential_logarithmic(gamma_dice, gamma_cross):
     dice_part = np.mean((-np.log(dice)) ** gamma_dice)
     picked = np.take_along_axis(p, label[..., None].astype(int), -1)[..., 0]
     cross_part = np.mean(np.array(weights)[label] * (-np.log(picked)) ** gamma_cross, axis=1)
-    np.testing.assert_allclose(value, 0.8 * dice_part + 0.2 * cross_part, rtol=1e-5)
-    np.testing.assert_allclose(logs["dice"], np.full(2, dice_part), rtol=1e-5)
-    np.testing.assert_allclose(logs["cross_weighted"], 0.2 * cross_part, rtol=1e-5)
+    np.testing.assert_allclose(value, 0.8 * dice_part + 0.2 * cross_part, rtol=1e-5, atol=ATOL)
+    np.testing.assert_allclose(logs["dice"], np.full(2, dice_part), rtol=1e-5, atol=ATOL)
+    np.testing.assert_allclose(logs["cross_weighted"], 0.2 * cross_part, rtol=1e-5, atol=ATOL)
 
 
 @pytest.mark.parametrize("distance", [latent.code_distance, latent.sum_squared_error])

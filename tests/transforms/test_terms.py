@@ -21,6 +21,8 @@ K = toys.CLASSES
 KEY = jax.random.key(5)
 NETS = {net.name: net for net in (toys.segmenter(), toys.autoencoder(), toys.head(), toys.discriminator())}
 VARIABLES = {name: init_net(net, name_key(KEY, name)) for name, net in NETS.items()}
+# Losses, codes and logits are sums and differences of numbers of about 1, each rounded to 1.2e-7 of itself.
+ATOL = 1e-6
 VALUES = {**toys.batch(4), "fully_annotated": jnp.array([1.0, 1.0, 0.0, 1.0])}
 
 
@@ -126,7 +128,7 @@ def test_adds_a_pass_and_a_term(name):
     assert set(more) - set(logs) == {name, f"{name}_weighted"}
     assert set(longer) - set(written) >= ROWS[name].writes
     for log, value in logs.items():
-        np.testing.assert_allclose(more[log], value, rtol=1e-6)
+        np.testing.assert_allclose(more[log], value, rtol=1e-6, atol=ATOL)
 
 
 @EVERY
@@ -135,7 +137,7 @@ def test_the_weight_is_exact(name):
     loss, logs, _, _ = alone(name)
     assert (np.asarray(logs[name]) > 0).any()
     np.testing.assert_array_equal(logs[f"{name}_weighted"], 0.25 * logs[name])
-    np.testing.assert_allclose(loss, plain + 0.25 * logs[name], rtol=1e-6)
+    np.testing.assert_allclose(loss, plain + 0.25 * logs[name], rtol=1e-6, atol=ATOL)
 
 
 def test_a_weight_may_be_a_schedule():
@@ -188,14 +190,14 @@ def test_values_of_the_priors():
     (predicted, predicted_code), (true, true_code) = autoencode(written["probabilities"]), autoencode(truth)
     fully_annotated = np.array([1, 1, 0, 1])
     difference = np.asarray(jax.nn.softmax(predicted) - jax.nn.softmax(true))
-    np.testing.assert_allclose(logs["shape"], fully_annotated * (difference**2).sum((1, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(
-        logs["code"], fully_annotated * (np.asarray(predicted_code - true_code) ** 2).sum(1), rtol=1e-5
-    )
+    np.testing.assert_allclose(logs["shape"], fully_annotated * (difference**2).sum((1, 2, 3)), rtol=1e-5, atol=ATOL)
+    distance = (np.asarray(predicted_code - true_code) ** 2).sum(1)
+    np.testing.assert_allclose(logs["code"], fully_annotated * distance, rtol=1e-5, atol=ATOL)
     place = NETS["head"].module.apply(VARIABLES["head"], written["bottleneck"], train=False)
-    np.testing.assert_allclose(logs["position"], (place - VALUES["position"]) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(logs["position"], (place - VALUES["position"]) ** 2, rtol=1e-5, atol=ATOL)
     fake = NETS["discriminator"].module.apply(VARIABLES["discriminator"], written["probabilities"], train=False)
-    np.testing.assert_allclose(logs["adversarial"], fully_annotated * np.log1p(np.exp(-np.asarray(fake))), rtol=1e-5)
+    fooled = fully_annotated * np.log1p(np.exp(-np.asarray(fake)))
+    np.testing.assert_allclose(logs["adversarial"], fooled, rtol=1e-5, atol=ATOL)
     half = 0.5 * squared(VARIABLES["segmenter"]["params"])
     np.testing.assert_allclose(logs["weight_decay"], np.full(4, half), rtol=1e-6)
 
@@ -226,9 +228,9 @@ def test_composition_adds_up_in_any_order():
     plain, _, _, _ = alone()
     for transforms in (forth, forth[::-1]):
         loss, logs, _, _ = evaluate(terms.compose(*transforms)(base()))
-        np.testing.assert_allclose(loss, plain + sum(0.25 * logs[name] for name in ROWS), rtol=1e-5)
+        np.testing.assert_allclose(loss, plain + sum(0.25 * logs[name] for name in ROWS), rtol=1e-5, atol=ATOL)
         for name in ROWS:
-            np.testing.assert_allclose(logs[name], alone(name)[1][name], rtol=1e-5)
+            np.testing.assert_allclose(logs[name], alone(name)[1][name], rtol=1e-5, atol=ATOL)
 
 
 @EVERY
@@ -238,7 +240,7 @@ def test_dropping_one_leaves_the_others_as_they_were(name):
     _, fewer, _, _ = evaluate(terms.compose(*rest)(base(dropout=0.5)))
     assert set(logs) - set(fewer) == {name, f"{name}_weighted"}
     for log, value in fewer.items():
-        np.testing.assert_allclose(value, logs[log], rtol=1e-6)
+        np.testing.assert_allclose(value, logs[log], rtol=1e-6, atol=ATOL)
 
 
 def test_two_terms_of_one_name_are_refused():
@@ -255,8 +257,8 @@ def test_two_priors_with_autoencoders_of_their_own_do_not_mix(order):
     _, logs, _, _ = evaluate(terms.compose(*both)(base()), variables)
     _, code, _, _ = alone("code")
     _, shape, _, _ = evaluate(terms.shape_prior(other, K, 1.0)(base()), variables)
-    np.testing.assert_allclose(logs["code"], code["code"], rtol=1e-6)
-    np.testing.assert_allclose(logs["shape"], shape["shape"], rtol=1e-6)
+    np.testing.assert_allclose(logs["code"], code["code"], rtol=1e-6, atol=ATOL)
+    np.testing.assert_allclose(logs["shape"], shape["shape"], rtol=1e-6, atol=ATOL)
 
 
 def test_segment_writes_probabilities():
@@ -312,14 +314,14 @@ def test_autoencoding_compares_with_the_clean_map():
     objective = terms.autoencoding(NETS["autoencoder"], K, swap=0.5)
     loss, logs, written, _ = evaluate(objective, train=frozenset())
     logits = autoencode(written["corrupted"])[0]
-    np.testing.assert_allclose(written["reconstruction_logits"], logits, rtol=1e-5)
+    np.testing.assert_allclose(written["reconstruction_logits"], logits, rtol=1e-5, atol=ATOL)
     p, truth = np.asarray(jax.nn.softmax(logits)), np.eye(K)[np.asarray(VALUES["label"])]
     fully_annotated = np.array([1, 1, 0, 1])
     ce = fully_annotated * -np.log((p * truth).sum(-1)).mean((1, 2))
     dice = fully_annotated * (1 - ((2 * (p * truth).sum((1, 2)) + 1) / ((p + truth).sum((1, 2)) + 1)).mean(-1))
-    np.testing.assert_allclose(logs["reconstruction_ce"], ce, rtol=1e-5)
-    np.testing.assert_allclose(logs["reconstruction_dice"], dice, rtol=1e-5)
-    np.testing.assert_allclose(loss, ce + dice, rtol=1e-5)
+    np.testing.assert_allclose(logs["reconstruction_ce"], ce, rtol=1e-5, atol=ATOL)
+    np.testing.assert_allclose(logs["reconstruction_dice"], dice, rtol=1e-5, atol=ATOL)
+    np.testing.assert_allclose(loss, ce + dice, rtol=1e-5, atol=ATOL)
     reached = slopes(objective)
     for log in ("reconstruction_ce", "reconstruction_dice"):
         assert squared(reached[log]["autoencoder"]) > 1e-12
@@ -332,6 +334,6 @@ def test_discrimination_learns_from_truth_and_prediction_and_leaves_the_segmente
     loss, logs, written, after = evaluate(objective, values=values, train=frozenset({"discriminator"}))
     real, fake = (np.asarray(written[name], np.float64) for name in ("real", "fake"))
     expected = np.array([1, 1, 0, 1]) * (np.log1p(np.exp(-real)) + np.log1p(np.exp(fake)))
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=ATOL)
     np.testing.assert_array_equal(loss, logs["discrimination"])
     jax.tree.map(np.testing.assert_array_equal, after["segmenter"], VARIABLES["segmenter"])
