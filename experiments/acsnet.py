@@ -4,7 +4,7 @@
         --config.data.root=DIR --config.data.cine_root=DIR_OF_ACDC --workdir=DIR
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR
 
-`structures=heart` guarantees LV, myocardium and RV under the criteria of VITAL instead of the myocardium alone; no
+`anatomy=heart` guarantees LV, myocardium and RV under the criteria of VITAL instead of the myocardium alone; no
 published system of this kind does.
 
 Data: phantom, mscmr (whole stacks; wall and pool), myops (with scar). With `lge_like=true` end-diastolic cine of ACDC
@@ -32,21 +32,21 @@ PUBLISHED = {
 
 
 def get_config(arg: str | None = None) -> Config:
-    """The configuration of `data=...,lge_like=...,structures=...,preset=...`."""
+    """The configuration of `data=...,lge_like=...,anatomy=...,preset=...`."""
     chosen = common.parse(
         arg,
         data=("phantom", "mscmr", "myops"),
         lge_like=("false", "true"),
-        structures=("wall", "heart"),
+        anatomy=("wall", "heart"),
         preset=("cpu", "smoke", "paper"),
     )
     config = ConfigDict()
     config.system = "acsnet"
     config.method = "acsnet_lge_like" if chosen.lge_like == "true" else "acsnet"
     config.preset = chosen.preset
-    config.structures = chosen.structures
+    config.anatomy = chosen.anatomy
     config.seed = 0
-    config.data = common.data(name=chosen.data, size=(20, 192, 192), clahe=True, append_clahe=True)
+    config.data = common.data(name=chosen.data, size=(20, 192, 192), append_clahe=True)
     config.data.classes = ("Myo", "LV")
     if chosen.data == "myops":
         config.data.update({"size": (6, 192, 192), "fold": 0, "classes": ("Myo", "LV", "scar")})
@@ -55,10 +55,10 @@ def get_config(arg: str | None = None) -> Config:
     if chosen.lge_like == "true":
         cine = "runs/phantom_cine" if chosen.data == "phantom" else ""
         config.data.update({"lge_like": True, "cine_root": cine, "real_share": 0.75})
-    if chosen.structures == "heart":
+    if chosen.anatomy == "heart":
         config.method += "_heart"
         config.data.classes = ("RV", *config.data.classes)
-    config.model = ConfigDict({"filters": 32, "dropout": 0.2, "momentum": 0.99, "dtype": "float32"})
+    config.model = ConfigDict({"net": "resunet", "filters": 32, "dropout": 0.2, "momentum": 0.99, "dtype": "float32"})
     config.model.slices = 0  # of each volume that a step of the segmenter trains on; 0: all
     config.model.box = (*config.data.size[:1], 128, 128)
     config.localiser = ConfigDict({"filters": 16, "window": (1, 1, 1), "floor": 0.0, "steps": 5000})
@@ -67,7 +67,10 @@ def get_config(arg: str | None = None) -> Config:
     config.prior.update({"size": (128, 128), "code": 16, "features": (16, 32, 64), "steps": 10000, "batch_size": 32})
     config.prior.update({"bank": 100_000, "components": 6, "restarts": 8})
     config.prior.augment = ConfigDict(Augment(translation_p=0.0, outside_image="min")._asdict())
-    config.post = ConfigDict(
+    common.add_terms(config, "shape_prior")
+    config.init = common.init("localiser", "autoencoder", "segmenter", "shape_autoencoder", "discriminator")
+    config.post = common.post()
+    config.post.update(
         {
             "project": "invalid",  # slices made valid: invalid; all: valid ones are restored too, as published; none
             "trim": False,  # leave out slices beyond the base (section "Stage 3")
@@ -82,7 +85,7 @@ def get_config(arg: str | None = None) -> Config:
     config.train = common.train(steps=10000, batch_size=4)
     if chosen.preset != "paper":
         _short(config, chosen.preset)
-    if chosen.structures == "heart":
+    if chosen.anatomy == "heart":
         _wide(config)
     return config.lock()
 
@@ -98,7 +101,7 @@ def _short(config: Config, preset: str) -> None:
     config.optim.update({"lr": 2e-3, "schedule": "cosine"})
     config.train.update({"steps": 500, "eval_every": 100, "ema": 0.97})
     if preset == "smoke":
-        config.data.update({"size": (12, 96, 96), "spacing_mm": 2.8})
+        config.data.update({"size": (12, 96, 96), "spacing_mm": (0.0, 2.8, 2.8)})
         config.model.update({"filters": 4, "box": (12, 48, 48)})
         config.localiser.update({"filters": 4, "window": (1, 1, 1), "steps": 10})
         config.prior.update({"size": (48, 48), "steps": 300, "bank": 500, "restarts": 2, "features": (8, 16, 16)})

@@ -29,16 +29,16 @@ def data(**changes) -> Config:
         {
             "name": "phantom",
             "root": "runs/phantom",  # folder or file; the phantom is written there if it is not
-            "sequences": ("LGE",),
-            "classes": (),  # told apart, say ("Myo", "LV"); of the others oedema and scar count as Myo; (): all
-            "spacing_mm": 1.4,  # in plane; 0: as the image is
+            "sequences": ("LGE",),  # channels, in order
+            "classes": (),  # segmented, e.g. ("Myo", "LV"); of the others oedema and scar count as Myo; (): all
+            "spacing_mm": (0.0, 1.4, 1.4),  # voxels along Z, H, W; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
-            "clahe": False,  # contrast equalised slice by slice, before the z-score
-            "append_clahe": False,  # the equalised images as further channels, beside the images as they are
-            "lge_like": False,  # whether cine at end-diastole, made to look like LGE, joins the training
+            "intensity": ("z_score",),  # operations on every image, in order: clahe, percentile, z_score
+            "append_clahe": False,  # the images once more as further channels, after CLAHE
+            "lge_like": False,  # end-diastolic cine, made to look like LGE, joins the training
             "cine_root": "",  # folder of ACDC, where that cine lies
             "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come
-            "overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
+            "tile_overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
             "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,
@@ -74,6 +74,41 @@ def train(**changes) -> Config:
         },
         changes,
     )
+
+
+TERMS = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
+
+
+def add_terms(config: Config, settings: str = "prior", **weights: float) -> None:
+    """Adds the keys of the loss transforms, which any system can switch on (`cardiac_jax/transforms/registry.py`).
+
+    Args:
+      settings: key of the autoencoder's own settings, which the shape prior and the code prior share.
+      weights: of the terms that are on; 0 switches a term off.
+    """
+    config.transforms = ConfigDict({name: weights.get(name, 0.0) for name in TERMS})
+    config.terms = ()  # further ones, each module:attribute=weight
+    config.ramp = (0.0, 0.0)  # parts of the training between which every transform's weight rises from zero
+    config[settings] = optim()
+    config[settings].update({"steps": 600, "code": 64, "stride": 3, "swap": 0.1})
+    config.adversarial = optim(lr=1e-4)
+
+
+def post(**changes) -> Config:
+    """Post-processing of label maps, on each image's own grid."""
+    return _changed(
+        {
+            "largest": (),  # structures of which only the largest piece in 3D stays
+            "fill_holes": (),  # structures whose holes in a slice are filled
+            "least_ml": 0.0,  # pieces of any structure that are smaller become background
+        },
+        changes,
+    )
+
+
+def init(*nets: str) -> Config:
+    """Warm start: for each network a run, `RUN@NETWORK`, or an .npz file; "": random."""
+    return ConfigDict({name: "" for name in nets})
 
 
 def _changed(defaults: dict, changes: dict) -> Config:

@@ -17,6 +17,7 @@ from experiments import common
 
 SINGLE = ("unet3d", "vnet3d", "drunet")
 CASCADES = ("multistage", "endtoend")
+NETS = {"unet3d": "unet", "vnet3d": "vnet"}
 STUDY = {
     **{name: f"variant={name},keep_z=false" for name in (*SINGLE, *CASCADES)},
     **{f"{name}_keep_z": f"variant={name},keep_z=true" for name in ("drunet", *CASCADES)},
@@ -67,10 +68,11 @@ def get_config(arg: str | None = None) -> Config:
     config.method = f"{chosen.variant}_keep_z" if chosen.keep_z == "true" else chosen.variant
     config.preset = chosen.preset
     config.seed = 0
-    config.data = common.data(name=chosen.data, root="", clahe=True, fold=0, test_share=0.2)
+    config.data = common.data(name=chosen.data, root="", intensity=("clahe", "z_score"), fold=0, test_share=0.2)
     config.model = ConfigDict(
-        {"filters": int(chosen.filters), "keep_z": chosen.keep_z == "true", "remat": False, "dtype": "float32"}
+        {"net": NETS.get(chosen.variant, "drunet"), "filters": int(chosen.filters), "keep_z": chosen.keep_z == "true"}
     )
+    config.model.update({"remat": False, "dtype": "float32"})
     config.localiser = ConfigDict(
         {
             "filters": 8,
@@ -81,6 +83,9 @@ def get_config(arg: str | None = None) -> Config:
             "weight": 1.0,  # of its own loss in the joint training
         }
     )
+    common.add_terms(config)
+    config.init = common.init("segmenter", "localiser", "autoencoder", "discriminator")
+    config.post = common.post()
     config.optim = common.optim(lr=1e-4)
     config.augmentation = True
     config.augment = ConfigDict(Augment(blur_p=0.0, bias_p=0.2)._asdict())
@@ -93,11 +98,11 @@ def _acdc(config: Config, preset: str) -> None:
     config.data.sequences = ("cine",)
     config.augment.quarter_turn_p = 0.3  # its files do not say how they lie, and some lie turned by 90 degrees
     if preset == "paper":
-        config.data.update({"size": (16, 256, 256), "spacing_mm": 1.25})
+        config.data.update({"size": (16, 256, 256), "spacing_mm": (0.0, 1.25, 1.25)})
         config.train.update({"steps": 20000, "eval_every": 200})
         return
     # 252 mm hold every heart of the 40 patients at hand, of which the largest measures 140 mm; at most 17 slices.
-    config.data.update({"size": (16, 144, 144), "spacing_mm": 1.75})
+    config.data.update({"size": (16, 144, 144), "spacing_mm": (0.0, 1.75, 1.75)})
     config.localiser.update({"box": (16, 88, 88), "steps": 200})
     _short(config, preset)
 
@@ -105,11 +110,11 @@ def _acdc(config: Config, preset: str) -> None:
 def _lasc(config: Config, preset: str) -> None:
     config.data.sequences = ("LGE",)
     if preset == "paper":
-        config.data.update({"size": (88, 576, 576), "spacing_mm": 0.0})
+        config.data.update({"size": (88, 576, 576), "spacing_mm": (0.0, 0.0, 0.0)})
         config.localiser.update({"window": (1, 4, 4), "box": (80, 320, 320)})
         config.train.update({"steps": 20000, "eval_every": 200, "batch_size": 1})
         return
-    config.data.update({"size": (88, 160, 160), "spacing_mm": 1.5})
+    config.data.update({"size": (88, 160, 160), "spacing_mm": (0.0, 1.5, 1.5)})
     config.localiser.update({"window": (2, 4, 4), "box": (80, 96, 96), "steps": 200})
     config.train.batch_size = 1
     _short(config, preset)

@@ -41,8 +41,6 @@ PUBLISHED = {
     },
 }
 
-NAMES = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
-
 
 def get_config(arg: str | None = None) -> Config:
     """The configuration of `method=...,preset=...`."""
@@ -53,13 +51,11 @@ def get_config(arg: str | None = None) -> Config:
     config.preset = chosen.preset
     config.seed = 0
     config.data = common.data()
-    config.model = ConfigDict({"features": (16, 32, 64, 128, 256), "dropout": 0.2, "dtype": "float32"})
+    config.model = ConfigDict({"net": "unet", "features": (16, 32, 64, 128, 256), "dropout": 0.2, "dtype": "float32"})
     config.loss = ConfigDict({"lambda_dice": 0.8, "lambda_cross": 0.2, "gamma_dice": 0.3, "gamma_cross": 0.3})
-    config.transforms = ConfigDict({name: TRANSFORMS[chosen.method].get(name, 0.0) for name in NAMES})
-    config.ramp = (0.0, 0.0)  # parts of the training between which every transform's weight rises from zero
-    config.prior = common.optim()
-    config.prior.update({"steps": 600, "code": 64, "stride": 3, "swap": 0.1})
-    config.adversarial = common.optim(lr=1e-4)
+    common.add_terms(config, **TRANSFORMS[chosen.method])
+    config.init = common.init("segmenter", "autoencoder", "position", "discriminator")
+    config.post = common.post()
     config.optim = common.optim()
     config.augmentation = True
     config.augment = ConfigDict(Augment()._asdict())
@@ -72,7 +68,7 @@ def _smoke(config: Config) -> None:
     config.model.features = (8, 16, 32, 64)
     config.train.update({"steps": 60, "eval_every": 30})
     config.prior.steps = 40
-    config.data.update({"size": (96, 96), "spacing_mm": 1.8})
+    config.data.update({"size": (96, 96), "spacing_mm": (0.0, 1.8, 1.8)})
 
 
 def _cpu(config: Config) -> None:
@@ -99,7 +95,7 @@ def _demo(config: Config) -> None:
 
 def _paper(config: Config) -> None:
     config.model.features = (32, 64, 128, 256, 512)
-    config.data.update({"size": (240, 240), "spacing_mm": 0.0})
+    config.data.update({"size": (240, 240), "spacing_mm": (0.0, 0.0, 0.0)})
     # 20,405 slices in 30 epochs of batches of 32; the GAN stops after 10.
     steps = 20405 * (10 if config.method == "gan" else 30) // 32
     config.train.update({"steps": steps, "batch_size": 32, "eval_every": 500})

@@ -14,7 +14,7 @@ from absl import flags
 
 from launch import cli
 
-WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+WORKDIR = flags.DEFINE_list("workdir", [], "of the training run, or of several whose probabilities are averaged")
 OUT = flags.DEFINE_string("out", None, "folder for the results")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on, or plain folders of label maps")
@@ -36,9 +36,9 @@ def main() -> None:
 
     out = Path(cli.required(OUT.value, "--out"))
     if PRED.value is None:
-        workdir = Path(cli.required(WORKDIR.value, "--workdir"))
+        cli.required(WORKDIR.value or None, "--workdir")
         evaluate(
-            workdir,
+            [Path(name) for name in WORKDIR.value],
             out,
             checkpoint=CHECKPOINT.value,
             name=NAME.value,
@@ -50,7 +50,7 @@ def main() -> None:
             console=cli.console,
         )
         return
-    if WORKDIR.value is not None:
+    if WORKDIR.value:
         raise InputError("--pred", "cannot be measured together with --workdir: give one of them")
     evaluate_maps(
         Path(PRED.value),

@@ -9,7 +9,7 @@ from absl import flags
 
 from launch import cli
 
-WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+WORKDIR = flags.DEFINE_list("workdir", [], "of the training run, or of several whose probabilities are averaged")
 INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM series, or a folder of them")
 OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
@@ -22,8 +22,9 @@ FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 def main() -> None:
     from cardiac_jax.runs.predict import predict_folder
 
+    cli.required(WORKDIR.value or None, "--workdir")
     predict_folder(
-        Path(cli.required(WORKDIR.value, "--workdir")),
+        [Path(name) for name in WORKDIR.value],
         Path(cli.required(INPUT.value, "--input")),
         Path(cli.required(OUTPUT.value, "--output")),
         checkpoint=CHECKPOINT.value,

@@ -1,8 +1,8 @@
 """The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson et al. 2020, stage 3).
 
-Masks of the myocardium, or maps of whatever structures are to be guaranteed (`structures/`; they are called masks all
-the same), lie centred on grids of one size and spacing. The autoencoder is trained on them; `fit` then
-models their codes by a Gaussian mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
+Masks of the myocardium, or label maps of whatever structures are guaranteed (`spec.py`; called masks too), lie centred
+on grids of one size and spacing. The autoencoder is trained on them. `fit` then models their codes by a Gaussian
+mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,47 +21,51 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.ops import roi
 from cardiac_jax.train import devices
 
+STAGE = "prior"
+"""The stage in which the prior is trained; its fit's figures have that name."""
 CHUNK = 256  # masks encoded at once
+FOLDS = 10  # of the cross-validation of the mixture
 
 
 class Prior(NamedTuple):
-    """What projects masks.
+    """A trained prior, which projects masks.
 
     Attributes:
-      structures: which it guarantees.
+      spec: the structures that it guarantees.
       size, spacing_mm: of the masks' grid, square pixels.
       limits: of the check under which the bank was drawn.
-      about: curves of the size of the mixture, accept rate and limits, as JSON can hold them.
       encode: masks `[N, *size]` -> codes `[N, d]`.
-      restore: masks `[N, *size]` -> as the autoencoder restores them, valid or not.
+      restore: masks `[N, *size]` -> the autoencoder's reconstructions, valid or not.
       project: masks `[N, *size]` -> `Projection`; compiled once per N.
     """
 
-    structures: AnatomySpec
+    spec: AnatomySpec
     size: tuple[int, int]
     spacing_mm: float
     limits: Limits
-    about: dict[str, Any]
     bank: projection.Bank
     encode: Callable[[Array], Array]
     restore: Callable[[Array], Array]
     project: Callable[[Array], projection.Projection]
 
 
-def prior_of(system: System, variables: Variables, spacing_mm: float) -> Prior | None:
-    """The prior that a trained system has learnt, None if it learns none."""
+def prior_of(system: System, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior | None:
+    """The prior that a trained system has learnt; None if it learns none."""
     nets = [net for net in system.nets if "bank" in variables[net.name]]
-    return prior(nets[0], variables, spacing_mm) if nets else None
+    return prior(nets[0], variables, fits, spacing_mm) if nets else None
 
 
-def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
-    """The prior of a trained network; its arrays lie on no accelerator (see `parallel.on_host`)."""
+def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior:
+    """The prior of a trained network; its arrays lie on no accelerator (see `devices.on_host`).
+
+    Args:
+      fits: figures of the fits by stage; `fit` says which.
+    """
     held = devices.fetch(variables[net.name])
     bank = held["bank"]
     module: Any = net.module
     kind = anatomy_spec(module.structures)
-    pairs = zip(kind.default_limits, np.asarray(bank["limits"]), strict=True)
-    limits = type(kind.default_limits)(*(type(default)(value) for default, value in pairs))
+    limits = limits_of(kind, fits[STAGE]["limits"])
     stored = projection.Bank(*(jnp.asarray(bank[name]) for name in ("codes", "masks")))
     encode, decode = _functions(net, held)
 
@@ -72,18 +76,22 @@ def prior(net: Net, variables: Variables, spacing_mm: float) -> Prior:
     def projected(masks: Array, bank: projection.Bank) -> projection.Projection:
         return projection.project(masks, encode, decode, bank, check)
 
-    size = (module.size[0], module.size[1])
     return Prior(
         kind,
-        size,
+        (module.size[0], module.size[1]),
         spacing_mm,
         limits,
-        _about(bank, limits),
         stored,
         jax.jit(encode),
         jax.jit(lambda masks: decode(encode(masks))),
         lambda masks: projected(masks, stored),
     )
+
+
+def limits_of(kind: AnatomySpec, named: Mapping[str, Any]) -> Limits:
+    """Limits of a check from JSON, by name."""
+    default = kind.default_limits
+    return type(default)(*(type(value)(named[name]) for name, value in default._asdict().items()))
 
 
 def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.centring_mask) -> Array:
@@ -93,14 +101,20 @@ def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = 
 
 
 def shapes(
-    values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL
+    values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL, least: int = 1
 ) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-    """The prior's own examples: what `shapes_of` finds; raises InputError if that is of fewer than two volumes."""
+    """The prior's own examples, see `shapes_of`.
+
+    Raises (when called):
+      InputError: masks of fewer than two volumes, or fewer than `least` masks.
+    """
 
     def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         found = shapes_of(arrays["label"], values, size, held)
         if len(set(found["volume"])) < 2:
             raise InputError("training set", "myocardium in whole slices of fewer than two cases: no shapes to learn")
+        if len(found["volume"]) < least:
+            raise InputError("prior.components", f"{least} components for {len(found['volume'])} masks")
         return found
 
     return made
@@ -125,24 +139,28 @@ def shapes_of(
 
 
 def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
-    """What ends the autoencoder's stage: codes of all `shapes` -> limits, mixture, bank.
+    """Ends the autoencoder's stage: limits of the check, mixture of the codes, bank of valid masks.
+
+    Its figures are numbers of `masks`, `components` in use and `components_by_cv`, `accept_rate` of the draws, shares
+    `valid_gold_standards` and `valid_restored`, `dice_restored`; `limits` by name; and of the cross-validation `sizes`,
+    `nll` and `aic` `[sizes, folds]`.
 
     Args:
-      settings: `bank` codes wanted, `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
+      settings: `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
     """
     module: Any = net.module
     kind = anatomy_spec(module.structures)
 
-    def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, float]]:
+    def fitted(variables: Variables, examples: Mapping[str, np.ndarray]) -> tuple[Variables, dict[str, Any]]:
         masks, volume = examples["shape"], examples["volume"]
         encode, decode = _functions(net, variables[net.name])
         codes = batched(jax.jit(encode), masks)
         restored = batched(jax.jit(decode), codes)
-        gold, again = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
-        limits = kind.tune_limits(gold, again)
+        gold, remade = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
+        limits = kind.tune_limits(gold, remade)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
-        folds = min(module.folds, len(np.unique(volume)))
+        folds = min(FOLDS, len(np.unique(volume)))
         curves = mixture_size.cross_validate(deal, jnp.asarray(codes), sizes, folds, volume, restarts=settings.restarts)
         count = settings.components or mixture_size.chosen(curves)
         model = mixture.fit(start, jnp.asarray(codes), count, restarts=settings.restarts).mixture
@@ -151,7 +169,6 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             return kind.check(candidates, spacing_mm, limits)
 
         drawn = projection.resample(draw, model, decode, check, module.bank_size)
-        rate = drawn.accepted / drawn.drawn
         rest = module.components - count
         bank = {
             "codes": drawn.bank.codes,
@@ -159,24 +176,28 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             "weights": jnp.pad(model.weights, (0, rest)),
             "means": jnp.pad(model.means, ((0, rest), (0, 0))),
             "cholesky": jnp.pad(model.cholesky, ((0, rest), (0, 0), (0, 0))),
-            "limits": jnp.asarray([float(value) for value in limits]),
-            "nll": _wide(curves.nll, module.folds),
-            "aic": _wide(curves.aic, module.folds),
-            "accept_rate": jnp.asarray(rate, jnp.float32),
         }
-        held = {**variables[net.name], "bank": bank}
         figures = {
-            "masks": float(len(masks)),
-            "components": float(count),
-            "components_by_cv": float(mixture_size.chosen(curves)),
-            "accept_rate": rate,
+            "masks": len(masks),
+            "components": int(count),
+            "components_by_cv": int(mixture_size.chosen(curves)),
+            "accept_rate": drawn.accepted / drawn.drawn,
             "valid_gold_standards": float(np.mean(np.asarray(kind.judge(gold, limits)))),
-            "valid_restored": float(np.mean(np.asarray(kind.judge(again, limits)))),
+            "valid_restored": float(np.mean(np.asarray(kind.judge(remade, limits)))),
             "dice_restored": float(dice_of_maps(masks, restored).mean()),
+            "limits": {name: _plain(value) for name, value in limits._asdict().items()},
+            "sizes": list(curves.sizes),
+            "nll": np.asarray(curves.nll, np.float64).tolist(),
+            "aic": np.asarray(curves.aic, np.float64).tolist(),
         }
-        return {**variables, net.name: held}, figures
+        return {**variables, net.name: {**variables[net.name], "bank": bank}}, figures
 
     return fitted
+
+
+def _plain(value: Any) -> float | bool | int:
+    """A limit as JSON holds it; lengths are rounded to float32, in which the check computes."""
+    return value if isinstance(value, bool | int) else float(np.float32(value))
 
 
 def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
@@ -187,21 +208,6 @@ def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
         mass = one.sum((1, 2)) + other.sum((1, 2))
         np.divide(2 * (one & other).sum((1, 2)), mass, out=row, where=mass > 0)
     return np.nanmean(found, 0)
-
-
-def _about(bank: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))
-    used = np.isfinite(nll).all(0)
-    curves = mixture_size.Curves(tuple(range(1, len(nll) + 1)), nll[:, used], aic[:, used])
-    return {
-        "sizes": list(curves.sizes),
-        "nll": curves.nll.tolist(),
-        "aic": curves.aic.tolist(),
-        "chosen": mixture_size.chosen(curves),
-        "used": int((np.asarray(bank["weights"]) > 0).sum()),
-        "accept_rate": float(bank["accept_rate"]),
-        "limits": limits._asdict(),
-    }
 
 
 def _functions(net: Net, held: Mapping[str, Any]) -> tuple[projection.Encode, projection.Decode]:
@@ -223,8 +229,3 @@ def batched(fn: Callable[[Array], Array], x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(fn(jnp.asarray(part))) for part in np.split(filled, len(filled) // CHUNK)])[
         : len(x)
     ]
-
-
-def _wide(curve: np.ndarray, folds: int) -> Array:
-    """`[K, F]` -> `[K, folds]`, NaN where there was no fold."""
-    return jnp.asarray(np.pad(curve, ((0, 0), (0, folds - curve.shape[1])), constant_values=np.nan), jnp.float32)

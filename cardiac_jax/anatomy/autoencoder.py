@@ -1,4 +1,4 @@
-"""The anatomical autoencoder of ACSNet, and what is learnt of its codes (Abramson, Popescu et al. 2020, figure 7)."""
+"""The anatomical autoencoder of ACSNet and the bank of its codes (Abramson, Popescu et al. 2020, figure 7)."""
 
 from collections.abc import Sequence
 from math import prod
@@ -21,10 +21,11 @@ class AnatomicalAutoencoder(nn.Module):
     """Masks [B, H, W, C] -> (logits [B, H, W, C], code [B, code]), float32 or wider; C channels of its `structures`.
 
     Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, leaky ReLU after each, then a
-    linear layer to the code; the decoder is its mirror image. Nothing is normalised: a code decodes to the same mask
-    whatever else is in the batch.
+    linear layer to the code; the decoder is its mirror image. Nothing is normalised: the mask that a code decodes to does
+    not depend on the rest of the batch.
 
-    The collection `bank` is not trained: `AnatomicalPrior` says what it holds, and who writes it.
+    The collection `bank` is not trained; `anatomical_prior.fit` writes it: codes and packed masks of the bank, and the
+    mixture, whose components beyond those in use have weight 0.
     Raises ValueError for a size that is not divisible by 2^len(features).
     """
 
@@ -33,7 +34,6 @@ class AnatomicalAutoencoder(nn.Module):
     features: Sequence[int] = (16, 32, 64)
     bank_size: int = 10_000
     components: int = 10
-    folds: int = 10
     dtype: DTypeLike = jnp.float32
     structures: str = "wall"
 
@@ -57,10 +57,6 @@ class AnatomicalAutoencoder(nn.Module):
             "weights": (k,),
             "means": (k, d),
             "cholesky": (k, d, d),
-            "limits": (len(held.default_limits),),
-            "nll": (k, self.folds),
-            "aic": (k, self.folds),
-            "accept_rate": (),
         }
         for name, shape in shapes.items():
             self.variable("bank", name, jnp.zeros, shape, jnp.uint8 if name == "masks" else jnp.float32)

@@ -1,52 +1,68 @@
-"""Everything that is done to a predicted label map, as the configuration's `post` asks."""
+"""What ACSNet does to a label map before it is written: clean-up of scar, basal extent, projection (stage 3)."""
 
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from cardiac_jax.anatomy.anatomical_prior import Prior
 from cardiac_jax.anatomy.basal_extent import last_slice
 from cardiac_jax.anatomy.enhancement import cleaned
-from cardiac_jax.anatomy.stack_projection import MODES, ProjectedSlices, open_slices, project_stack
-from cardiac_jax.core.types import Config
-from cardiac_jax.data.case import Case
+from cardiac_jax.anatomy.projection_summary import ProjectionSummary
+from cardiac_jax.anatomy.stack_projection import MODES, open_slices, project_stack
+from cardiac_jax.core.types import Config, Decoded, Decoder, Variables
 from cardiac_jax.data.labels import roles
-from cardiac_jax.data.orientation import from_canonical, orientation, to_canonical
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 
 
-class Finished(NamedTuple):
-    """`labels [X, Y, Z]`, and what the projection did to which slices."""
-
-    labels: np.ndarray
-    slices: ProjectedSlices
-
-
-def finish(
-    prior: Prior, settings: Config, labels: np.ndarray, case: Case, classes: tuple[str, ...], slice_order: str
-) -> Finished:
-    """`labels [X, Y, Z]` with its enhancement cleaned up, slices beyond the base left out, and made valid.
+def projecting(
+    prior_of: Callable[[Variables, Mapping[str, Any]], Prior], classes: Sequence[str], post: Config
+) -> Callable[[Variables, Mapping[str, Any]], Decoder]:
+    """Makes the decoder of label maps that guarantees valid anatomy.
 
     Args:
-      settings: `project` (one of `MODES`), `trim`, and `erode`, `pieces`, `least_mm2` of the enhancement.
-      case: whose grid it is.
+      prior_of: variables and the figures of the fits -> the trained prior.
+      classes: names by label value.
+      post: `project` (one of `MODES`), `trim`, and `erode`, `pieces`, `least_mm2` of the enhancement.
 
     Raises:
       InputError: an unknown mode.
     """
-    if settings.project not in MODES:
-        raise InputError("post.project", f"{settings.project!r} is not one of {', '.join(MODES)}")
-    frame = orientation(case.affine, slice_order)
-    stack = to_canonical(labels, frame).copy()
-    _, *pixel_mm = frame.of(case.spacing_mm)
+    if post.project not in MODES:
+        raise InputError("post.project", f"{post.project!r} is not one of {', '.join(MODES)}")
+
+    def make(variables: Variables, fits: Mapping[str, Any]) -> Decoder:
+        prior = cache(lambda: prior_of(variables, fits))
+
+        def decode(labels: Stack) -> Decoded:
+            tidy = _without_specks(labels, classes, post)
+            tidy = _trimmed(prior(), tidy, classes) if post.trim else tidy
+            value, slices = project_stack(prior(), tidy, classes, post.project)
+            return Decoded(value, labels, slices)
+
+        which = post.project + (", trimmed at the base" if post.trim else "")
+        return Decoder(decode, lambda: ProjectionSummary(classes, prior().limits._asdict(), which))
+
+    return make
+
+
+def _without_specks(labels: Stack, classes: Sequence[str], post: Config) -> Stack:
+    """The label map with its enhancement cleaned up; what is removed becomes myocardium."""
     known = roles(classes)
-    if "scar" in known:
-        for plane in stack:
-            marked = plane == known["scar"]
-            kept = cleaned(marked, pixel_mm[0] * pixel_mm[1], settings.erode, settings.pieces, settings.least_mm2)
-            plane[marked & ~kept] = known["myo"]
-    if settings.trim:
-        area, c_shaped = open_slices(prior, stack, pixel_mm, classes)
-        stack[last_slice(area, c_shaped) + 1 :] = 0
-    labels = np.ascontiguousarray(from_canonical(stack, frame))
-    return Finished(*project_stack(prior, labels, case.affine, case.spacing_mm, classes, slice_order, settings.project))
+    if "scar" not in known:
+        return labels
+    out = labels.data.copy()
+    _, *pixel_mm = labels.spacing_mm
+    for plane in out:
+        marked = plane == known["scar"]
+        kept = cleaned(marked, pixel_mm[0] * pixel_mm[1], post.erode, post.pieces, post.least_mm2)
+        plane[marked & ~kept] = known["myo"]
+    return labels.with_data(out)
+
+
+def _trimmed(prior: Prior, labels: Stack, classes: Sequence[str]) -> Stack:
+    """The label map without the slices beyond the base of the ventricle."""
+    out = labels.data.copy()
+    area, c_shaped = open_slices(prior, out, labels.spacing_mm[1:], classes)
+    out[last_slice(area, c_shaped) + 1 :] = 0
+    return labels.with_data(out)

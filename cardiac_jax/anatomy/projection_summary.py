@@ -1,63 +1,76 @@
-"""How many slices were invalid before and after a projection, and what the guarantee costs in Dice."""
+"""Counts invalid slices before and after a projection, and the change in Dice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cardiac_jax.anatomy.stack_projection import ProjectedSlices
+from cardiac_jax.core.types import IGNORE, Decoded
 from cardiac_jax.data.labels import roles, wall_labels
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.metrics.overlap import counts, dice_of
 
 
 class ProjectionSummary:
-    """Adds up cases of one coding: slices with any of the structures that the prior guarantees, and Dice of all.
+    """Counts slices with any of the structures that the prior guarantees, and Dice of all classes, over cases.
 
-    Structures are the classes, of which the wall is one with whatever is drawn in it ("myocardium").
+    The myocardium with whatever is drawn in it counts as one structure ("myocardium") beside the classes.
+
+    Args:
+      classes: names by label value.
+      limits: of the check, by name.
+      which: the slices that were projected, in words.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], limits: Mapping[str, Any], which: str) -> None:
         inside = wall_labels(classes)
         self._groups = {"myocardium": inside} if len(inside) > 1 else {}
         self._groups |= {classes[k]: (k,) for k in roles(classes).values()}
-        self._before, self._after, self._slices, self._moved, self._from_bank = 0, 0, 0, 0, 0
+        self._limits, self._which = limits, which
+        self._slices: list[ProjectedSlices] = []
         self._dice: list[tuple[list[float], list[float]]] = []
 
-    def add(self, slices: ProjectedSlices, drawn: np.ndarray, labels: np.ndarray, truth: np.ndarray | None) -> None:
-        """One case: `drawn` before, `labels` after, both `[X, Y, Z]`; without `truth` Dice is not counted."""
-        self._slices += len(slices.index)
-        self._before += int((~slices.before).sum())
-        self._after += int((~slices.after).sum())
-        self._moved += int((slices.alpha > 0).sum())
-        self._from_bank += int(slices.from_bank.sum())
+    def add(self, decoded: Decoded, truth: Stack | None) -> None:
+        """One case; without `truth` Dice is not counted."""
+        self._slices.append(decoded.changes)
         if truth is not None:
-            self._dice.append((self._case_dice(drawn, truth), self._case_dice(labels, truth)))
+            before, after = (self._case_dice(labels.data, truth.data) for labels in (decoded.raw, decoded.value))
+            self._dice.append((before, after))
 
-    def summary(self) -> dict[str, Any]:
-        """JSON: slices, invalid before and after, and mean Dice over cases before and after by structure."""
-        held = {"slices": self._slices, "before": self._before, "after": self._after}
-        held |= {"moved": self._moved, "from_bank": self._from_bank}
-        if not self._dice:
-            return {**held, "dice": {}}
-        table = np.array(self._dice)  # [cases, 2, structures]
-        means = {
-            name: {side: float(np.nanmean(table[:, i, k])) for i, side in enumerate(("before", "after"))}
-            for k, name in enumerate(self._groups)
-            if not np.isnan(table[:, :, k]).all(0).any()
+    def about(self) -> dict[str, Any]:
+        """JSON: numbers of `slices`, of invalid ones `before` and `after`, of those `moved` and taken `from_bank`;
+        `dice`: structure -> mean over cases before and after; `limits` and `which`."""
+        counted = {
+            "slices": sum(len(s.index) for s in self._slices),
+            "before": sum(int((~s.before).sum()) for s in self._slices),
+            "after": sum(int((~s.after).sum()) for s in self._slices),
+            "moved": sum(int((s.alpha > 0).sum()) for s in self._slices),
+            "from_bank": sum(int(s.from_bank.sum()) for s in self._slices),
         }
-        return {**held, "dice": means}
+        return {**counted, "dice": self._means(), "limits": dict(self._limits), "which": self._which}
 
     def line(self) -> str:
         """The same in one line."""
-        held = self.summary()
+        held = self.about()
         changes = [f"{n} {d['after'] - d['before']:+.4f} ({d['after']:.3f})" for n, d in held["dice"].items()]
         dice = f"; Dice {', '.join(changes)}" if changes else ""
         return f"anatomically invalid slices: before {held['before']}, after {held['after']}, of {held['slices']}{dice}"
 
+    def _means(self) -> dict[str, dict[str, float]]:
+        if not self._dice:
+            return {}
+        table = np.array(self._dice)  # [cases, 2, structures]
+        return {
+            name: {side: float(np.nanmean(table[:, i, k])) for i, side in enumerate(("before", "after"))}
+            for k, name in enumerate(self._groups)
+            if not np.isnan(table[:, :, k]).all(0).any()
+        }
+
     def _case_dice(self, labels: np.ndarray, truth: np.ndarray) -> list[float]:
         found = []
         for values in self._groups.values():
-            gold = np.where(truth == 255, 255, np.isin(truth, values)).astype(np.uint8)
+            gold = np.where(truth == IGNORE, IGNORE, np.isin(truth, values)).astype(np.uint8)
             mine = np.isin(labels, values).astype(np.uint8)
             found.append(float(dice_of(counts(mine, gold, (1,)))[0]))
         return found

@@ -1,6 +1,6 @@
 """Label maps made anatomically valid on their own grid (Abramson, Popescu et al. 2020, stage 3).
 
-Which structures are guaranteed, the myocardium or the whole heart, is the prior's (`Prior.structures`). A slice in
+Which structures are guaranteed, the myocardium or the whole heart, is the prior's (`Prior.spec`). A slice in
 which they fail the check is centred on the prior's grid, projected, and put back. What passes there may
 fail on finer or coarser pixels, so it is checked again where it is written: a slice that fails then takes the nearest
 mask of the bank that passes on the file's grid, moved away from the image's border if it must be. Slices without
@@ -21,7 +21,7 @@ from cardiac_jax.anatomy.validity import unfit
 from cardiac_jax.anatomy.wall_check import measure
 from cardiac_jax.data import resample
 from cardiac_jax.data.labels import wall_labels
-from cardiac_jax.data.orientation import from_canonical, orientation, to_canonical
+from cardiac_jax.data.stack import Stack
 
 SLICES = 32  # projected at once: stacks are padded to a multiple, so that one program serves all
 TRIES = 64  # masks of the bank tried at once where a projected one fails on the file's grid
@@ -46,28 +46,20 @@ class ProjectedSlices(NamedTuple):
 
 
 def project_stack(
-    prior: Prior,
-    labels: np.ndarray,
-    affine: np.ndarray,
-    spacing_mm: Sequence[float],
-    classes: Sequence[str],
-    slice_order: str,
-    mode: str = "invalid",
-) -> tuple[np.ndarray, ProjectedSlices]:
-    """`labels [X, Y, Z]` with valid structures in every slice that has any, and what was done.
+    prior: Prior, labels: Stack, classes: Sequence[str], mode: str = "invalid"
+) -> tuple[Stack, ProjectedSlices]:
+    """A label map `[Z, H, W]` with valid structures in every slice that has any, and what was changed.
 
     Args:
-      affine, spacing_mm, slice_order: of the file, as `data.orientation` wants them.
-      classes: of the file, all those among them that the prior's structures draw.
-      mode: "invalid" slices are projected; "all": valid ones too are replaced by their restored selves, as published;
-        "none": slices are only judged.
+      classes: names by label value, among them all those that the prior's structures draw.
+      mode: "invalid": invalid slices are projected; "all": valid ones too are replaced by their restored selves, as
+        published; "none": slices are only judged.
 
     Pixels that are not square, or beyond what the check can judge, are judged on the prior's grid instead.
     """
-    frame = orientation(affine, slice_order)
-    stack = to_canonical(labels, frame).copy()
-    _, *pixel_mm = frame.of((spacing_mm[0], spacing_mm[1], spacing_mm[2]))
-    drawn = prior.structures.to_maps(stack, prior.structures.label_values(classes))
+    stack = labels.data.copy()
+    _, *pixel_mm = labels.spacing_mm
+    drawn = prior.spec.to_maps(stack, prior.spec.label_values(classes))
     index = np.flatnonzero(drawn.any((1, 2)))
     masks = drawn[index]
     before = _passes(prior, masks, pixel_mm)
@@ -78,8 +70,8 @@ def project_stack(
         new, alpha[todo], from_bank[todo] = _projected(prior, masks[todo], pixel_mm)
         after[todo] = _passes(prior, new, pixel_mm)
         for at, mask in zip(todo, new, strict=True):
-            stack[index[at]] = prior.structures.to_labels(stack[index[at]], mask, classes)
-    return np.ascontiguousarray(from_canonical(stack, frame)), ProjectedSlices(index, before, after, alpha, from_bank)
+            stack[index[at]] = prior.spec.to_labels(stack[index[at]], mask, classes)
+    return labels.with_data(stack), ProjectedSlices(index, before, after, alpha, from_bank)
 
 
 def open_slices(
@@ -127,7 +119,7 @@ class _Way:
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
-        self._centre: list[float] = np.argwhere(prior.structures.centring_mask(mask)).mean(0).tolist()
+        self._centre: list[float] = np.argwhere(prior.spec.centring_mask(mask)).mean(0).tolist()
         self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
         self._middle = [(size - 1) / 2 for size in prior.size]
 
@@ -181,6 +173,6 @@ def _groups(masks: np.ndarray) -> list[np.ndarray]:
 
 def _passes(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
     """Whether masks `[N, H, W]` pass on the file's grid, or, where the check cannot judge there, on the prior's."""
-    if unfit(pixel_mm[0], pixel_mm[1], prior.structures.pixel_mm):
+    if unfit(pixel_mm[0], pixel_mm[1], prior.spec.pixel_mm):
         masks, pixel_mm = _on_grid(prior, masks, pixel_mm), (prior.spacing_mm, prior.spacing_mm)
-    return prior.structures.is_valid(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)
+    return prior.spec.is_valid(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)

@@ -1,4 +1,4 @@
-"""The stage in which ACSNet learns what anatomy is valid (Abramson, Popescu et al. 2020, stage 3): autoencoder, fit."""
+"""The stage in which ACSNet learns valid anatomy (Abramson, Popescu et al. 2020, stage 3): autoencoder, then fit."""
 
 import jax.numpy as jnp
 
@@ -7,38 +7,53 @@ from cardiac_jax.anatomy.autoencoder import AnatomicalAutoencoder
 from cardiac_jax.anatomy.spec import AnatomySpec
 from cardiac_jax.core.loss import term, total
 from cardiac_jax.core.passes import call, chain, pure, random
-from cardiac_jax.core.types import Array, Config, Net, Objective, Pass, Stage
+from cardiac_jax.core.types import Array, Config, Net, Objective, Pass, Stage, Stream
 from cardiac_jax.data.augment import Augment, augment_batch
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
+from cardiac_jax.nets.layers import precision
 from cardiac_jax.train.optim import phase
 
 AUTOENCODER = "autoencoder"
+COMPONENTS = 10  # of the mixture, the most that cross-validation tries
 
 
-def prior(config: Config, data: DataSpec, kind: AnatomySpec) -> tuple[Net, Stage]:
+def prior_stage(config: Config, data: DataSpec, kind: AnatomySpec) -> tuple[Net, Stage]:
     """The autoencoder of the maps of `kind`, and the stage that trains it and ends in mixture and bank.
 
     Args:
-      config: the experiment's; `prior`, `seed`.
+      config: the experiment's; `prior`, `model.dtype`, `seed`.
 
     Raises:
-      InputError: a size of maps that the network cannot halve often enough.
+      InputError: a size of maps that the network cannot halve often enough, or a number below its minimum.
     """
     settings, size, features = config.prior, tuple(config.prior.size), tuple(config.prior.features)
     factor = 2 ** len(features)
-    if any(s % factor for s in size):
-        raise InputError("prior.size", f"{size} is not divisible by {factor}")
-    module = AnatomicalAutoencoder(size, settings.code, features, settings.bank, structures=kind.name)
+    if len(size) != 2 or any(s % factor for s in size):
+        raise InputError("prior.size", f"{size} is not a slice (H, W) divisible by {factor}")
+    for key, least in {"components": 0, "restarts": 1, "bank": 1, "code": 1, "batch_size": 1, "steps": 0}.items():
+        if settings[key] < least:
+            raise InputError(f"prior.{key}", f"{settings[key]} is less than {least}")
+    module = AnatomicalAutoencoder(
+        size,
+        settings.code,
+        features,
+        settings.bank,
+        max(COMPONENTS, settings.components),
+        precision(config.model.dtype),
+        kind.name,
+    )
     net = Net(AUTOENCODER, module, ((*size, kind.channels),))
     stage = Stage(
-        "prior",
+        anatomical_prior.STAGE,
         settings.steps,
         (phase("autoencode", (AUTOENCODER,), _autoencoding(net, kind), settings, settings.steps),),
-        _bent(size, Augment(**settings.augment), kind),
-        examples=anatomical_prior.shapes(kind.label_values(data.classes), size, kind),
-        batch_size=settings.batch_size,
-        fit=anatomical_prior.fit(net, data.spacing_mm or 0.0, settings, config.seed),
+        Stream(
+            of=anatomical_prior.shapes(kind.label_values(data.classes), size, kind, max(1, settings.components)),
+            batch_size=settings.batch_size,
+            prepare=_bent(size, Augment(**settings.augment), kind),
+        ),
+        fit=anatomical_prior.fit(net, data.pixel_mm, settings, config.seed),
     )
     return net, stage
 

@@ -26,3 +26,9 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """A list of names: a tuple, or text with commas, as the command line gives it."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return tuple(word.strip() for part in parts for word in str(part).split(",") if word.strip())

@@ -11,17 +11,17 @@ from cardiac_jax.core.types import Array, Net, Pass, Values, Variables
 
 
 def name_key(key: Array, name: str) -> Array:
-    """A key of its own for `name`, so that adding a pass leaves the random draws of the others as they were."""
+    """Derives a key from `name`; adding a pass does not change the random numbers of other passes."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def example_keys(key: Array, values: Values) -> Array:
-    """Keys `[B]` by position in the *global* batch: the same draws on one device and on eight."""
+    """Keys `[B]` from each example's position in the global batch; they do not depend on the number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, values["index"])
 
 
 def read(values: Values, name: str) -> Array:
-    """`values[name]`, or a KeyError that lists what there is."""
+    """`values[name]`; raises KeyError with the names that exist."""
     try:
         return values[name]
     except KeyError:
@@ -62,7 +62,7 @@ def pure(fn: Callable[..., Array], reads: Sequence[str], write: str) -> Pass:
 
 
 def random(fn: Callable[..., tuple[Array, ...]], reads: Sequence[str], writes: Sequence[str]) -> Pass:
-    """Writes the outputs of `fn(keys [B], *reads)`, each example with a key of its own (augmentation, corruption)."""
+    """Writes the outputs of `fn(keys [B], *reads)`, with one random key per example (augmentation, corruption)."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         keys = example_keys(name_key(key, ",".join(writes)), values)
@@ -72,28 +72,33 @@ def random(fn: Callable[..., tuple[Array, ...]], reads: Sequence[str], writes: S
     return apply
 
 
-def by_slice(step: Pass, reads: Sequence[str], writes: Sequence[str]) -> Pass:
-    """Runs `step`, which knows slices, on volumes: `[B, Z, ...]` becomes `[B * Z, ...]` and what it wrote comes back.
+def per(axis: int, step: Pass, reads: Sequence[str], writes: Sequence[str], mask: str = "") -> Pass:
+    """Runs `step` on every entry along `axis` as an example of its own, e.g. a 2D network on the slices of volumes.
 
-    `mask` leaves out slices where `real [B, Z]`, if there is such a value, is 0; `index` counts slices.
+    `[B, ..., N, ...]` becomes `[B * N, ...]` for the values in `reads`, and back for those in `writes`.
+
+    Args:
+      axis: 1 or more; the batch is axis 0.
+      mask: name of a value `[B, N]`; entries where it is 0 count as padding. "": none do.
     """
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
-        batch, depth = read(values, reads[0]).shape[:2]
-        flat = {name: read(values, name).reshape(batch * depth, *values[name].shape[2:]) for name in reads}
-        real = values["real"] if "real" in values else jnp.ones((batch, depth))
+        moved = {name: jnp.moveaxis(read(values, name), axis, 1) for name in reads}
+        batch, count = next(iter(moved.values())).shape[:2]
+        flat = {name: value.reshape(batch * count, *value.shape[2:]) for name, value in moved.items()}
         if "mask" in values:
+            real = read(values, mask) if mask else jnp.ones((batch, count))
             flat["mask"] = (values["mask"][:, None] * real).reshape(-1)
-            flat["index"] = (values["index"][:, None] * depth + jnp.arange(depth)[None]).reshape(-1)
+            flat["index"] = (values["index"][:, None] * count + jnp.arange(count)[None]).reshape(-1)
         out, variables = step(variables, flat, key=key, train=train)
-        back = {name: read(out, name).reshape(batch, depth, *out[name].shape[1:]) for name in writes}
-        return {**values, **back}, variables
+        back = {name: read(out, name).reshape(batch, count, *out[name].shape[1:]) for name in writes}
+        return {**values, **{name: jnp.moveaxis(value, 1, axis) for name, value in back.items()}}, variables
 
     return apply
 
 
 def chain(*passes: Pass) -> Pass:
-    """Passes one after the other; each sees what those before it wrote."""
+    """Runs passes in order; each reads the values that earlier ones wrote."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         for step in passes:

@@ -1,4 +1,4 @@
-"""Systems in motion: initial state, one training step, one prediction. Pure; compiled once, in `train/devices.py`."""
+"""The initial state, one training step, one prediction. Pure functions, compiled in `train/devices.py`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jax.core import Tracer
 
-from cardiac_jax.core.passes import name_key
+from cardiac_jax.core.passes import name_key, read
 from cardiac_jax.core.types import Array, Net, Phase, Stage, System, TrainState, Values, Variables
 from cardiac_jax.ops.cpu.compiler import compiler_options
 
@@ -34,7 +34,41 @@ def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
         ema={name: _average(v["params"]) for name, v in variables.items()} if ema else {},
         opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
         loss={name: phase.objective.loss.init() for name, phase in phases.items()},
+        best={stage.name: _no_best(stage, variables) for stage in system.stages[:-1] if stage.validate},
     )
+
+
+def trained_by(stage: Stage) -> tuple[str, ...]:
+    """Networks that a stage trains, in the order of its phases."""
+    return tuple(dict.fromkeys(net for phase in stage.phases for net in phase.trains))
+
+
+def _no_best(stage: Stage, variables: Variables) -> dict[str, Any]:
+    return {
+        "score": jnp.asarray(-jnp.inf),
+        "nets": {net: jax.tree.map(jnp.copy, variables[net]) for net in trained_by(stage)},
+    }
+
+
+def keep_best(stage: Stage, state: TrainState, score: float) -> TrainState:
+    """The state after a validation of `stage`: its networks' inference variables are kept if `score` is the best yet."""
+    if stage.name not in state.best or not score > float(state.best[stage.name]["score"]):
+        return state
+    kept = {net: jax.tree.map(jnp.copy, inference_variables(state)[net]) for net in trained_by(stage)}
+    return state.replace(best={**state.best, stage.name: {"score": jnp.asarray(score, jnp.float32), "nets": kept}})
+
+
+def take_best(stage: Stage, state: TrainState) -> TrainState:
+    """The state at the end of `stage`: its networks, and their averages, have the weights of its best validation."""
+    held = state.best.get(stage.name)
+    if held is None or not jnp.isfinite(held["score"]):
+        return state
+    nets = jax.tree.map(jnp.copy, held["nets"])
+    ema = {
+        name: {**old, "params": jax.tree.map(jnp.copy, nets[name]["params"])} if name in nets else old
+        for name, old in state.ema.items()
+    }
+    return state.replace(variables={**state.variables, **nets}, ema=ema)
 
 
 def phase_id(stage: Stage, phase: Phase) -> str:
@@ -79,8 +113,8 @@ def train_step(
     psum = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     key = jax.random.fold_in(name_key(jax.random.wrap_key_data(state.seed), stage.name), state.step - start)
     variables, values = state.variables, dict(batch)
-    if stage.prepare is not None:
-        values, _ = stage.prepare(variables, values, key=name_key(key, "prepare"), train=frozenset())
+    if stage.stream.prepare is not None:
+        values, _ = stage.stream.prepare(variables, values, key=name_key(key, "prepare"), train=frozenset())
         values = lax.stop_gradient(dict(values))
     opt, loss_state, metrics = dict(state.opt), dict(state.loss), {}
     for phase in stage.phases:
@@ -100,7 +134,7 @@ def train_step(
     step = state.step + 1
     state = state.replace(step=step, variables=variables, opt=opt, loss=loss_state)
     if state.ema:
-        trained = {net for phase in stage.phases for net in phase.trains}
+        trained = trained_by(stage)
         state = state.replace(
             ema={
                 net: _updated(old, variables[net]["params"], ema_decay) if net in trained else old
@@ -110,8 +144,8 @@ def train_step(
     return state, metrics
 
 
-def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, float]]:
-    """The state after the fit that ends `stage`, made with averaged parameters where an average is kept."""
+def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, Any]]:
+    """The state after the fit that ends `stage`, and its figures. The fit sees averaged parameters where they are kept."""
     assert stage.fit is not None
     after, figures = stage.fit(inference_variables(state), examples)
     kept = {name: {**after[name], "params": held["params"]} for name, held in state.variables.items()}
@@ -164,13 +198,14 @@ def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Value
     return grads, variables, after, values, sums
 
 
-def predict_step(system: System, variables: Variables, image: Array) -> tuple[Array, Array]:
-    """`image [B, *S, C] -> probabilities [B, *S, K]` with every network in inference mode.
+def predict_step(system: System, variables: Variables, image: Array) -> dict[str, Array]:
+    """`image [B, *S, C]` -> the system's outputs by name, with every network in inference mode.
 
-    And `found [B]`: 0 where a localiser found nothing and the middle of the volume was looked at; 1 without one.
+    And `found [B]`: 0 where a localiser found nothing, so that the middle of the volume was used; 1 otherwise.
     """
     values, _ = system.predict(variables, {"image": image}, key=jax.random.key(0), train=frozenset())
-    return values["probabilities"], values.get("found", jnp.ones(image.shape[0]))
+    named = {output.name: read(values, output.name) for output in system.outputs}
+    return {**named, "found": values.get("found", jnp.ones(image.shape[0]))}
 
 
 def inference_variables(state: TrainState) -> dict[str, Any]:

@@ -67,38 +67,118 @@ class Phase(NamedTuple):
     tx: optax.GradientTransformation
 
 
-Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, float]]]
-"""Variables and a stage's examples (host arrays) -> variables, and figures to print: what no gradient can learn."""
+Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, Any]]]
+"""A fit without gradients, e.g. a GMM: variables and the stream's examples (host arrays) -> variables, and JSON figures.
+
+It may write collections other than `params`. Its figures are stored beside the weights under the stage's name.
+"""
+
+
+class Stream(NamedTuple):
+    """The batches of a stage.
+
+    Attributes:
+      of: makes the stage's own examples from the training set (host arrays to host arrays); None: the training set.
+      flag: a 0/1 array of the examples; `share` of every batch has it set, the rest has not. "": all alike.
+      share: in (0, 1].
+      batch_size: global; 0: `train.batch_size` of the configuration.
+      prepare: runs once per step before the phases, without gradient (augmentation, a frozen localiser's crop).
+    """
+
+    of: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    flag: str = ""
+    share: float = 1.0
+    batch_size: int = 0
+    prepare: Pass | None = None
 
 
 class Stage(NamedTuple):
-    """A part of the curriculum: `steps` steps, each `prepare` (augmentation) once and then the phases in order.
+    """A part of the curriculum: `steps` steps, each of which runs the phases in order.
 
-    `draws` names a per-example flag of the training set: `share` of every batch is drawn from the examples where it
-    is 1, the rest from the others ("" draws all alike).
     Values written by one phase are visible, without gradient, to the phases after it.
-    `examples`, if there is one, makes the stage's own examples of the training set (host arrays to host arrays), of
-    which `batch_size` make a batch (0: as many as in every other stage).
-    After the last step `fit`, if there is one, writes collections other than `params` (a mixture of codes).
+
+    Attributes:
+      stream: the batches.
+      fit: runs once, after the last step.
+      validate: the output whose score is measured during the stage and keeps its best weights; "": none. An earlier
+        stage ends with its best weights; of the last stage the best checkpoint is kept.
     """
 
     name: str
     steps: int
     phases: tuple[Phase, ...]
-    prepare: Pass | None = None
-    draws: str = ""
-    share: float = 1.0
-    examples: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    batch_size: int = 0
+    stream: Stream = Stream()
     fit: Fit | None = None
+    validate: str = ""
+
+
+Stack = Any
+"""`cardiac_jax.data.stack.Stack`, an array `[Z, H, W, ...]` that knows its geometry; `core` knows no files."""
+
+
+class Decoded(NamedTuple):
+    """An output as it is written.
+
+    Attributes:
+      value: the label map, image or vector.
+      raw: a label map before post-processing, else `value`.
+      changes: what post-processing reports to its summary; None: nothing.
+    """
+
+    value: Stack
+    raw: Stack
+    changes: Any = None
+
+
+class Summary(Protocol):
+    """Adds up what a decoder changed over cases; `about` is JSON (empty: nothing to say), `line` one line of text."""
+
+    def add(self, decoded: Decoded, truth: Stack | None) -> None: ...
+
+    def about(self) -> dict[str, Any]: ...
+
+    def line(self) -> str: ...
+
+
+class Decoder(NamedTuple):
+    """From a network's output on the file's own grid to what is written; runs on the host.
+
+    Attributes:
+      decode: e.g. probabilities `[Z, H, W, K]` -> label map `[Z, H, W]`.
+      summary: an empty summary of what `decode` changes.
+    """
+
+    decode: Callable[[Stack], Decoded]
+    summary: Callable[[], Summary]
+
+
+class Output(NamedTuple):
+    """One thing that a system predicts.
+
+    Attributes:
+      name: the value that `System.predict` writes.
+      kind: "labels" (probabilities `[B, *S, K]`), "image" (`[B, *S, C]`) or "vector" (`[B, D]`).
+      scale: voxels of the output per voxel of the input along each axis of the grid; (): 1.
+      fill: outside the grid: probability of the background, or intensity.
+      decoder: (variables, figures of the fits by stage) -> its decoder.
+      score: the figure that ranks checkpoints ("dice", "ssim").
+    """
+
+    name: str
+    kind: str
+    decoder: Callable[[Variables, Mapping[str, Any]], Decoder]
+    scale: tuple[int, ...] = ()
+    fill: float = 1.0
+    score: str = "dice"
 
 
 class System(NamedTuple):
-    """A published system: networks, their curriculum, and the pass from `image` to `probabilities [B, *S, K]`."""
+    """A published system: networks, their curriculum, the pass that predicts, and what it predicts, main output first."""
 
     nets: tuple[Net, ...]
     stages: tuple[Stage, ...]
     predict: Pass
+    outputs: tuple[Output, ...]
 
 
 class TrainState(struct.PyTreeNode):
@@ -110,3 +190,4 @@ class TrainState(struct.PyTreeNode):
     ema: Any
     opt: Any
     loss: Any
+    best: Any

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cardiac_jax.data.orientation import Orientation
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 
 
@@ -35,13 +37,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Case:
-    """One loaded case, arrays in the file's own axis order.
+    """One loaded case; arrays are in the canonical frame (see `stack.py`) on the file's own grid.
 
     Attributes:
-      images: sequence name -> `[X, Y, Z]` float32.
-      label: `[X, Y, Z]` uint8, canonical classes, 255 where nobody annotated; None without annotation.
-      affine: `[4, 4]` float64, voxel index -> RAS millimetres.
-      spacing_mm: voxel size along X, Y, Z.
+      images: sequence name -> `[Z, H, W]` float32.
+      label: `[Z, H, W]` uint8 classes, 255 where nobody annotated; None without annotation.
+      frame: axis order and flips between file and canonical frame.
+      affine: `[4, 4]` float64, index in the file's axis order -> RAS millimetres.
       source: the image file whose header a prediction copies.
     """
 
@@ -49,12 +51,27 @@ class Case:
     patient: str
     images: Mapping[str, np.ndarray]
     label: np.ndarray | None
+    frame: Orientation
     affine: np.ndarray
-    spacing_mm: tuple[float, float, float]
     phase: str | None
     group: str | None
     split: str | None
     source: Path
+
+    def stack(self, data: np.ndarray) -> Stack:
+        """`data [Z, H, W, ...]` with this case's geometry."""
+        return Stack(data, self.frame, self.affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along Z, H, W."""
+        z, h, w = next(iter(self.images.values())).shape
+        return z, h, w
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along Z, H, W."""
+        return self.stack(np.empty(0)).spacing_mm
 
 
 class Dataset(NamedTuple):

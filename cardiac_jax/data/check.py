@@ -15,7 +15,13 @@ from cardiac_jax.errors import InputError
 
 
 class Row(NamedTuple):
-    """One readable case: slices with any and with only annotated voxels, voxels per class."""
+    """One readable case.
+
+    Attributes:
+      shape, spacing_mm: along Z, H, W.
+      annotated, fully_annotated: slices with any annotated voxel, and with no other.
+      voxels: of each class.
+    """
 
     id: str
     split: str
@@ -61,19 +67,18 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
 
 
 def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
-    shape = next(iter(case.images.values())).shape
     annotated = fully_annotated = 0
     voxels: tuple[int, ...] = ()
     if case.label is not None:
-        drawn = (case.label != IGNORE).reshape(-1, shape[2])
-        annotated, fully_annotated = int(drawn.any(axis=0).sum()), int(drawn.all(axis=0).sum())
+        drawn = (case.label != IGNORE).reshape(len(case.label), -1)
+        annotated, fully_annotated = int(drawn.any(axis=1).sum()), int(drawn.all(axis=1).sum())
         voxels = tuple(int(n) for n in np.bincount(case.label.ravel(), minlength=256)[: len(dataset.classes)])
     return Row(
         id=case.id,
         split=case.split or "",
         group=case.group or "",
         sequences=" ".join(sequences),
-        shape=shape,
+        shape=case.shape,
         spacing_mm=case.spacing_mm,
         annotated=annotated,
         fully_annotated=fully_annotated,

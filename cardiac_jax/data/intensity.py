@@ -1,13 +1,43 @@
-"""Contrast of a stack evened out (CLAHE) or made like another's (histogram matching). Host side, NumPy.
+"""Intensity operations on whole stacks `[Z, H, W]`, by name, and chains of them. Host side, NumPy.
 
-Both belong before the z-score, on the stack as it was read: what padding adds later has no contrast to even out.
+They run on the image as it was read, before it is resampled, cropped or padded.
 """
+
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 from skimage.exposure import equalize_adapthist, match_histograms
 
+from cardiac_jax.errors import InputError
+
 CLIP = 0.01  # largest share of a tile's pixels in one bin; the rest is spread over all bins
 TILES = 8  # per side of a slice
+PERCENTILES = (1.0, 99.0)
+
+
+def chain(names: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """The operations of `OPERATIONS` that `names` lists, in order.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    for name in names:
+        if name not in OPERATIONS:
+            raise InputError("data.intensity", f"{name!r} is not one of {', '.join(OPERATIONS)}")
+    return lambda stack: reduce(lambda image, name: OPERATIONS[name](image), names, stack)
+
+
+def z_score(image: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over the whole volume, statistics in float64; zeros if it is constant."""
+    mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
+    return (image - np.float32(mean)) / np.float32(sd or 1.0)
+
+
+def percentile(image: np.ndarray, low: float = PERCENTILES[0], high: float = PERCENTILES[1]) -> np.ndarray:
+    """Each slice of `[Z, H, W]` mapped linearly so that its two percentiles become 0 and 1; nothing is clipped."""
+    bottom, top = np.percentile(image, (low, high), axis=(1, 2), keepdims=True).astype(np.float32)
+    return (image - bottom) / np.where(top > bottom, top - bottom, np.float32(1))
 
 
 def clahe(image: np.ndarray, *, slice_axis: int, clip: float = CLIP, tiles: int = TILES) -> np.ndarray:
@@ -59,3 +89,10 @@ def _unpadded(plane: np.ndarray) -> tuple[slice, slice]:
     if not (rows.size and columns.size):
         return slice(None), slice(None)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+OPERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "z_score": z_score,
+    "clahe": lambda image: clahe(image, slice_axis=0),
+    "percentile": percentile,
+}

@@ -16,6 +16,7 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.io import formats, volume
 from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 
 CHANNEL = "_0000"
@@ -81,8 +82,8 @@ def find(
     return Maps(chosen, pairs, sorted(truths.keys() - predictions.keys()))
 
 
-def load(pair: Pair, chosen: Dataset) -> tuple[np.ndarray, np.ndarray, volume.Volume]:
-    """(prediction, truth) as classes `[X, Y, Z]` on one grid, and the volume that says where it lies.
+def load(pair: Pair, chosen: Dataset) -> tuple[Stack, Stack]:
+    """(prediction, gold standard) as classes `[Z, H, W]` on one grid.
 
     Raises:
       InputError: a file cannot be read, lies on another grid, or holds an unknown value.
@@ -92,7 +93,8 @@ def load(pair: Pair, chosen: Dataset) -> tuple[np.ndarray, np.ndarray, volume.Vo
     classes = [
         canonical_labels(given.data, chosen.labels, path) for given, path in ((pred, pair.pred), (truth, pair.truth))
     ]
-    return classes[0], classes[1], truth
+    pred_stack, truth_stack = (from_volume(labels, truth.affine, chosen.slice_order) for labels in classes)
+    return pred_stack, truth_stack
 
 
 def files(root: Path) -> dict[str, Path]:

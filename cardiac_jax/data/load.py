@@ -8,6 +8,7 @@ import numpy as np
 from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
+from cardiac_jax.data.orientation import orientation, to_canonical
 from cardiac_jax.errors import InputError
 
 SPACING_TOLERANCE = 1e-3  # relative
@@ -62,13 +63,14 @@ def inspect(
     if problems or first is None:
         return None, problems or [InputError(_folder(record), f"case {record.id} has no image")]
     source, grid = first
+    frame = orientation(grid.affine, dataset.slice_order)
     case = Case(
         id=record.id,
         patient=record.patient,
-        images=images,
-        label=label,
+        images={sequence: np.ascontiguousarray(to_canonical(image, frame)) for sequence, image in images.items()},
+        label=None if label is None else np.ascontiguousarray(to_canonical(label, frame)),
+        frame=frame,
         affine=grid.affine,
-        spacing_mm=grid.spacing_mm,
         phase=record.phase,
         group=record.group,
         split=record.split,

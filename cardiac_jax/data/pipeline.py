@@ -1,6 +1,6 @@
-"""From prepared cases to batches on the devices: in memory, addressed by step, one thread ahead of the training.
+"""From prepared cases to batches: in memory, addressed by step, made by one thread ahead of the training.
 
-The batch of a step is a pure function of (seed, stage, step), so a checkpoint needs no state of the pipeline.
+The batch of a step is a pure function of (seed, stage, step), so a checkpoint holds no state of the pipeline.
 """
 
 import queue
@@ -17,9 +17,9 @@ from cardiac_jax.errors import InputError
 
 
 class Examples(NamedTuple):
-    """Training examples: `image [N, *S, C]`, `label [N, *S]`, flag `fully_annotated [N]`.
+    """Training examples: `image [N, *S, C]`, `label [N, *S]`, the flag `fully_annotated [N]`.
 
-    Of slices also `position [N]`, of volumes the flag `real_case [N]`.
+    Slices also have `position [N]`, volumes the flag `real_case [N]`.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -29,47 +29,60 @@ class Examples(NamedTuple):
 
 
 def slices(cases: Sequence[Prepared]) -> Examples:
-    """Every slice with at least one annotated pixel; `fully_annotated` is 1 where all its pixels are."""
-    image = np.concatenate([case.image for case in cases])
-    label = np.concatenate([case.label for case in cases if case.label is not None])
-    position = np.concatenate([case.position for case in cases])
-    if len(label) != len(image):
-        raise InputError("training set", "every training case needs a label")
-    annotated = (label != IGNORE).any((1, 2))
-    fully_annotated = (label != IGNORE).all((1, 2))
-    if not fully_annotated.any():
-        raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
+    """Every slice with at least one annotated pixel.
+
+    Raises:
+      InputError: a case without label, or no annotated slice at all.
+    """
+    label = np.concatenate(_labels(cases))
+    known = label != IGNORE
+    annotated, whole = known.any((1, 2)), known.all((1, 2))
+    if not annotated.any():
+        raise InputError("training set", "no slice has an annotated pixel")
     arrays = {
-        "image": image,
+        "image": np.concatenate([case.image for case in cases]),
         "label": label,
-        "position": position,
-        "fully_annotated": fully_annotated.astype(np.float32),
+        "position": np.concatenate([case.position for case in cases]),
+        "fully_annotated": whole.astype(np.float32),
     }
     return Examples({name: np.ascontiguousarray(array[annotated]) for name, array in arrays.items()})
 
 
 def volumes(cases: Sequence[Prepared]) -> Examples:
-    """Every case as one example, all of one size; `fully_annotated` is 1 where all voxels are annotated.
+    """Every case as one example, all of one size.
 
     Raises:
-      InputError: a case without label, or no slice annotated in full.
+      InputError: a case without label, or no annotated voxel at all.
     """
-    labels = [case.label for case in cases if case.label is not None]
-    if len(labels) != len(cases):
-        raise InputError("training set", "every training case needs a label")
-    label = np.stack(labels)
-    if not (label != IGNORE).all((2, 3)).any():
-        raise InputError("training set", "no slice is annotated in full: nothing to learn whole shapes from")
-    fully_annotated = (label != IGNORE).all((1, 2, 3))
-    flags = {"fully_annotated": fully_annotated, "real_case": np.array([not case.synthetic for case in cases])}
+    label = np.stack(_labels(cases))
+    if not (label != IGNORE).any():
+        raise InputError("training set", "no volume has an annotated voxel")
+    whole = (label != IGNORE).all((1, 2, 3))
+    flags = {"fully_annotated": whole, "real_case": np.array([not case.synthetic for case in cases])}
     held = {name: flag.astype(np.float32) for name, flag in flags.items()}
     return Examples({"image": np.stack([case.image for case in cases]), "label": label, **held})
 
 
+def _labels(cases: Sequence[Prepared]) -> list[np.ndarray]:
+    labels = [case.label for case in cases if case.label is not None]
+    if not cases or len(labels) != len(cases):
+        raise InputError("training set", "every training case needs a label" if cases else "is empty")
+    return labels
+
+
 def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:
-    """Pixels of each class in the fully annotated examples, `[K]`."""
-    label = examples.arrays["label"][examples.arrays["fully_annotated"] > 0]
+    """Voxels of each class `[K]` in the fully annotated examples; where there are none, in all annotated voxels."""
+    label = examples.arrays["label"]
+    whole = examples.arrays["fully_annotated"] > 0
+    label = label[whole] if whole.any() else label
     return tuple(int(n) for n in np.bincount(label.ravel(), minlength=classes)[:classes])
+
+
+def refuse_empty(examples: Examples, flag: str, share: float) -> None:
+    """Raises InputError where a stage learns from flagged examples only and there are none."""
+    if flag and share == 1.0 and not (examples.arrays[flag] > 0).any():
+        what = {"fully_annotated": "is annotated in full: there are no whole shapes to learn from"}
+        raise InputError("training set", f"no example {what.get(flag, f'has the flag {flag}')}")
 
 
 def draw(seed: int, step: int, pool: int, batch: int) -> np.ndarray:
@@ -84,17 +97,17 @@ def _permutation(seed: int, epoch: int, pool: int) -> np.ndarray:
 
 
 def batch_of(
-    examples: Examples, draws: str, seed: int, step: int, size: int, share: float = 1.0
+    examples: Examples, flag: str, seed: int, step: int, size: int, share: float = 1.0
 ) -> dict[str, np.ndarray]:
     """The global batch of a step.
 
     Args:
-      draws: a flag of the examples; "" draws all examples alike.
-      share: of the batch, drawn from the examples whose flag is 1; the rest comes from the others, evenly mixed in.
-        All are drawn alike where one of the two kinds is empty and both were asked for.
+      flag: a 0/1 array of the examples; "": all examples alike.
+      share: of the batch, taken from the examples whose flag is 1; the rest comes from the others, evenly mixed in.
+        Where one of the two kinds is empty and both are asked for, all examples count alike.
     """
-    flag = examples.arrays[draws] > 0 if draws else np.ones(len(examples), bool)
-    flagged, others = np.flatnonzero(flag), np.flatnonzero(~flag)
+    marked = examples.arrays[flag] > 0 if flag else np.ones(len(examples), bool)
+    flagged, others = np.flatnonzero(marked), np.flatnonzero(~marked)
     count = round(share * size)
     if count < size and not (len(flagged) and len(others)):
         flagged, count = np.arange(len(examples)), size

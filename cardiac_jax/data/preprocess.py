@@ -1,43 +1,45 @@
-"""A loaded case brought to the networks' frame, and a prediction back to the file's grid. Host side, NumPy.
+"""A loaded case brought to the networks' grid, and a prediction back to the case's own grid. Host side, NumPy.
 
-Frame: `[Z, H, W]`, Z from apex to base, H towards the feet, W towards left-posterior (see `orientation.py`).
+Both grids are in the canonical frame `[Z, H, W]` (see `stack.py`): Z from apex to base, H towards the feet, W towards
+left-posterior.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from cardiac_jax.core.types import IGNORE
-from cardiac_jax.data import resample
+from cardiac_jax.data import intensity, resample
 from cardiac_jax.data.case import Case
-from cardiac_jax.data.intensity import clahe
-from cardiac_jax.data.orientation import Orientation, from_canonical, orientation, to_canonical
+from cardiac_jax.data.orientation import Orientation
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 
-SAME_SPACING = 1e-3  # relative difference below which pixels are copied, not interpolated
+SAME_SPACING = 1e-3  # relative difference below which voxels are copied, not interpolated
 
 
 class Grid(NamedTuple):
     """What networks see.
 
     Attributes:
-      spacing_mm: in-plane pixel size to resample to; None: keep the case's own.
-      size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`, slices too cropped or padded, never resampled.
-      clahe: whether contrast is equalised slice by slice, before the z-score (`contrast.py`).
-      whole: nothing is cropped; `size` is then the least.
-      beside: whether equalised images are further channels, after the images as they are.
+      spacing_mm: voxel size along Z, H, W to resample to; 0: the case's own.
+      size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`.
+      intensity: operations on every image, in order (`intensity.OPERATIONS`).
+      append_clahe: the images are appended once more as further channels, after CLAHE and then `intensity`.
+      no_crop: nothing is cropped; `size` is then a minimum.
     """
 
-    spacing_mm: float | None
+    spacing_mm: tuple[float, float, float]
     size: tuple[int, ...]
-    clahe: bool = False
-    no_crop: bool = False
+    intensity: tuple[str, ...] = ("z_score",)
     append_clahe: bool = False
+    no_crop: bool = False
 
 
 class Axis(NamedTuple):
-    """One axis: `pixels` become `resampled`, each `scale` as large; `size` stay, from `start`."""
+    """One axis: `pixels` are resampled to `resampled`, each `scale` times as large; `size` are kept from `start`."""
 
     pixels: int
     resampled: int
@@ -47,23 +49,21 @@ class Axis(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """How a prediction on the grid goes back into the file."""
+    """How a prediction on the network's grid returns to the case's own grid."""
 
-    frame: Orientation
     depth: Axis
     height: Axis
     width: Axis
 
 
 class Prepared(NamedTuple):
-    """A case on the grid.
+    """A case on the network's grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.append_clahe`), z-scored over its un-padded
-        volume, padded by 0.
-      label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if all of the slice (the volume) is annotated, else by 255.
+      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.append_clahe`), padded by 0.
+      label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if the slice (the volume) is fully annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
-      spacing_mm: pixel size along Z, H, W.
+      spacing_mm: voxel size along Z, H, W.
       synthetic: the image was made, not acquired.
     """
 
@@ -80,10 +80,13 @@ class Prepared(NamedTuple):
     synthetic: bool = False
 
 
-def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) -> Prepared:
-    """Brings `case` to `grid`; raises InputError naming the file if a sequence is missing.
+def prepare(case: Case, grid: Grid, sequences: Sequence[str]) -> Prepared:
+    """Brings `case` to `grid`.
 
-    A lone image of unknown sequence (called "image") stands for the one sequence asked for.
+    A single image of unknown sequence (called "image") stands for the one sequence asked for.
+
+    Raises:
+      InputError: a sequence is missing; names the file.
     """
     images = dict(case.images)
     if len(sequences) == 1 and set(images) == {"image"}:
@@ -91,60 +94,88 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str], slice_order: str) 
     for sequence in sequences:
         if sequence not in images:
             raise InputError(case.source, f"case {case.id} lacks the sequence {sequence}")
-    frame = orientation(case.affine, slice_order)
-    spacing = [case.spacing_mm[axis] for axis in frame.axes]
-    shape = [next(iter(images.values())).shape[axis] for axis in frame.axes]
+    spacing, shape = case.spacing_mm, case.shape
     z = shape[0]
-    wanted = (None, grid.spacing_mm, grid.spacing_mm)
-    sizes = grid.size if len(grid.size) == 3 else (z, *grid.size)
-    axes = [_axis(*axis, grid.no_crop) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
+    sizes = grid.size if len(grid.size) == 3 else (None, *grid.size)
+    axes = [_axis(*axis, grid.no_crop) for axis in zip(shape, spacing, grid.spacing_mm, sizes, strict=True)]
     depth, height, width = axes
-    stacks = [to_canonical(images[s], frame) for s in sequences]
-    even = [clahe(stack, slice_axis=0) for stack in stacks] if grid.clahe else []
-    shown = [*stacks, *even] if grid.append_clahe or not grid.clahe else even
-    stacked = np.stack([_z_score(stack) for stack in shown], axis=-1)
-    image = _cut(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
+    stacks = [images[sequence] for sequence in sequences]
+    channels = [intensity.chain(grid.intensity)(stack) for stack in stacks]
+    if grid.append_clahe:
+        channels += [intensity.chain(("clahe", *grid.intensity))(stack) for stack in stacks]
+    stacked = np.stack(channels, axis=-1)
+    image = _onto_depth(resample.planes(stacked, _onto(height, cubic=True), _onto(width, cubic=True)), depth, 0.0)
     position = (np.arange(z) / (z - 1) if z > 1 else np.full(1, 0.5)).astype(np.float32)
-    label = None
-    if case.label is not None:
-        label = _label_onto(to_canonical(case.label, frame), height, width)
-        label = _cut(label, depth, IGNORE if (label == IGNORE).any() else 0)
     return Prepared(
         id=case.id,
         patient=case.patient,
         image=image,
-        label=label,
-        position=_cut(position, depth, 0.5),
-        spacing_mm=(spacing[0], spacing[1] * height.scale, spacing[2] * width.scale),
-        geometry=Geometry(frame, depth, height, width),
+        label=None if case.label is None else _label_onto(case.label, depth, height, width),
+        position=_onto_depth(position, depth, 0.5),
+        spacing_mm=(spacing[0] * depth.scale, spacing[1] * height.scale, spacing[2] * width.scale),
+        geometry=Geometry(depth, height, width),
         group=case.group,
         phase=case.phase,
         split=case.split,
     )
 
 
-def to_file_grid(probabilities: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """`[Z, H, W, K]` on the grid -> `[X, Y, Z, K]` float32 on the file's own grid.
+def to_native_grid(values: np.ndarray, geometry: Geometry, fill: float = 1.0) -> np.ndarray:
+    """`[Z, H, W, K]` on the network's grid -> float32 `[Z', H', W', K]` on the case's own grid.
 
-    Undoes crop, padding, flips and axis order exactly; resamples linearly. Outside the crop: background 1.
+    Undoes crop and padding exactly; resamples linearly.
+
+    Args:
+      fill: first channel outside the crop, the others are 0; 1 is the probability of the background.
     """
     rows, columns = _back(geometry.height), _back(geometry.width)
-    out = resample.planes(np.asarray(probabilities, np.float32), rows, columns)
+    out = resample.planes(np.asarray(values, np.float32), rows, columns)
     covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
-    out[..., 0] += ~covered
-    out = _uncut(out, geometry.depth)
-    return np.ascontiguousarray(from_canonical(out, geometry.frame))
+    out[..., 0] += fill * ~covered
+    return _back_depth(out, geometry.depth, fill)
 
 
-def _axis(pixels: int, spacing_mm: float, wanted_mm: float | None, size: int, no_crop: bool) -> Axis:
-    scale = 1.0 if wanted_mm is None or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
+def network_stack(values: np.ndarray, case: Case, geometry: Geometry, scale: Sequence[int] = (1, 1, 1)) -> Stack:
+    """Values on the network's grid, or on one that is `scale` times finer, as a stack with its own geometry.
+
+    Args:
+      values: `[Z * s, H * t, W * u, ...]` for `scale` (s, t, u).
+      case: whose grid the network's grid was made from, as `geometry` says.
+    """
+    scale = (*(1,) * (3 - len(scale)), *scale)
+    own = _to_file_index(case.frame, case.shape)
+    finer = np.eye(4)
+    for k, (axis, factor) in enumerate(zip(geometry, scale, strict=True)):
+        # Index q of the finer grid lies at (q - (factor - 1) / 2) / factor of the network's grid.
+        first = (0.5 - factor / 2) / factor + axis.start - (axis.resampled - 1) / 2
+        finer[k, k], finer[k, 3] = axis.scale / factor, first * axis.scale + (axis.pixels - 1) / 2
+    back = np.linalg.inv(_to_file_index(case.frame, values.shape[:3]))
+    return Stack(values, case.frame, case.affine @ own @ finer @ back)
+
+
+def _to_file_index(frame: Orientation, shape: Sequence[int]) -> np.ndarray:
+    """`[4, 4]`: index in the canonical frame -> index in the file's axis order, of an array `[Z, H, W]` of `shape`."""
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for k, (axis, flip) in enumerate(zip(frame.axes, frame.flips, strict=True)):
+        matrix[axis, k], matrix[axis, 3] = (-1, shape[k] - 1) if flip else (1, 0)
+    return matrix
+
+
+def _axis(pixels: int, spacing_mm: float, wanted_mm: float, size: int | None, no_crop: bool) -> Axis:
+    scale = 1.0 if not wanted_mm or abs(wanted_mm / spacing_mm - 1) < SAME_SPACING else wanted_mm / spacing_mm
     resampled = max(1, round(pixels / scale))
-    size = max(size, resampled) if no_crop else size
+    size = resampled if size is None else max(size, resampled) if no_crop else size
     return Axis(pixels, resampled, scale, (resampled - size) // 2, size)
 
 
-def _cut(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
-    """`[Z, ...]` -> `[depth.size, ...]`: slices from `depth.start` on, `fill` where there are none."""
+def _onto_depth(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
+    """`[Z, ...]` -> `[depth.size, ...]`, linear between slices where the spacing differs; `fill` outside."""
+    if depth.scale != 1.0:
+        weights = _onto(depth, cubic=False)
+        out = resample.along_first(stack, weights)
+        out[weights.sum(axis=1) == 0] = fill
+        return out
     if depth.size == depth.pixels:
         return stack
     wanted = np.arange(depth.size) + depth.start
@@ -153,42 +184,46 @@ def _cut(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
     return out
 
 
-def _uncut(probabilities: np.ndarray, depth: Axis) -> np.ndarray:
-    """The way back for `[depth.size, ..., K]`: background where slices were cut off."""
+def _back_depth(probabilities: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
+    """`[depth.size, ..., K]` -> `[depth.pixels, ..., K]`: `fill` in the first channel of slices that were cropped."""
+    background = fill * np.eye(probabilities.shape[-1], dtype=probabilities.dtype)[0]
+    if depth.scale != 1.0:
+        weights = _back(depth)
+        out = resample.along_first(probabilities, weights)
+        out[weights.sum(axis=1) == 0] = background
+        return out
     if depth.size == depth.pixels:
         return probabilities
     given = np.arange(depth.pixels) - depth.start
     out = probabilities[np.clip(given, 0, depth.size - 1)]
-    out[(given < 0) | (given >= depth.size)] = np.eye(out.shape[-1], dtype=out.dtype)[0]
+    out[(given < 0) | (given >= depth.size)] = background
     return out
 
 
-def _onto(axis: Axis, *, cubic: bool):
-    """Weights `[size, pixels]` from the file to the grid; centres of both fields of view coincide."""
+def _onto(axis: Axis, *, cubic: bool) -> sparse.csr_array:
+    """Weights `[size, pixels]` from the case to the grid; the centres of both fields of view coincide."""
     kept = np.arange(axis.size) + axis.start - (axis.resampled - 1) / 2
     return resample.matrix(kept * axis.scale + (axis.pixels - 1) / 2, axis.pixels, axis.scale, cubic=cubic)
 
 
-def _back(axis: Axis):
-    """Weights `[pixels, size]` from the grid to the file."""
+def _back(axis: Axis) -> sparse.csr_array:
+    """Weights `[pixels, size]` from the grid to the case."""
     native = (np.arange(axis.pixels) - (axis.pixels - 1) / 2) / axis.scale
     return resample.matrix(native + (axis.resampled - 1) / 2 - axis.start, axis.size, 1 / axis.scale, cubic=False)
 
 
-def _label_onto(label: np.ndarray, height: Axis, width: Axis) -> np.ndarray:
-    """`[Z, h, w]` classes -> `[Z, H, W]`: largest linear weight wins; 255 where under half is annotated."""
+def _label_onto(label: np.ndarray, depth: Axis, height: Axis, width: Axis) -> np.ndarray:
+    """`[z, h, w]` classes -> `[Z, H, W]`: the largest linear weight wins; 255 where at most half is annotated."""
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=IGNORE + 1))
     classes = np.union1d([0], present[present != IGNORE])  # background first: it wins in the padding
     rows, columns = _onto(height, cubic=False), _onto(width, cubic=False)
     shares = resample.planes((label[..., None] == classes).astype(np.float32), rows, columns)
+    partly = (label == IGNORE).any(axis=(1, 2))
+    if depth.scale != 1.0:
+        weights = _onto(depth, cubic=False)
+        shares, partly = resample.along_first(shares, weights), (weights @ partly.astype(np.float32)) > 0
+        shares[weights.sum(axis=1) == 0, ..., 0] = 1
     out = classes[shares.argmax(axis=-1)].astype(np.uint8)
     covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
-    sparse = (label == IGNORE).any(axis=(1, 2))[:, None, None]
-    out[sparse & ~(covered & (shares.sum(axis=-1) > 0.5 - 1e-4))] = IGNORE
-    return out
-
-
-def _z_score(image: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the whole volume, statistics in float64; zeros if constant."""
-    mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
-    return (image - np.float32(mean)) / np.float32(sd or 1.0)
+    out[partly[:, None, None] & ~(covered & (shares.sum(axis=-1) > 0.5 - 1e-4))] = IGNORE
+    return out if depth.scale != 1.0 else _onto_depth(out, depth, IGNORE if (out == IGNORE).any() else 0)

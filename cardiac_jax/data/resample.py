@@ -36,6 +36,12 @@ def planes(array: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array)
     return np.ascontiguousarray(wide.transpose(1, 2, 0, 3))
 
 
+def along_first(array: np.ndarray, weights: sparse.csr_array) -> np.ndarray:
+    """Applies `weights` `[Z', Z]` to float32 `[Z, ...]` -> `[Z', ...]`."""
+    out = weights @ array.reshape(len(array), -1)
+    return np.ascontiguousarray(out).reshape(-1, *array.shape[1:])
+
+
 def _triangle(x: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, 1.0 - np.abs(x))
 

@@ -1,8 +1,13 @@
-"""What a system must know of its training data; stored in every checkpoint, so that no data is needed to restore."""
+"""The specification of the data a network is trained on; stored in every checkpoint, so that restoring needs no data."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+from cardiac_jax.core.config import words
+from cardiac_jax.core.types import Config
+from cardiac_jax.data import intensity
+from cardiac_jax.data.case import Dataset
 from cardiac_jax.data.preprocess import Grid
 from cardiac_jax.errors import InputError
 
@@ -17,12 +22,13 @@ class DataSpec:
       labels: the publisher's value of every class, in order (`classes[k]` is written as `labels[k]`).
       sequences: channels of the image, in order.
       slice_order: how the apex is found (`affine`, `base_first`, `apex_first`).
-      spacing_mm: in-plane spacing of the network's grid, None for each image's own.
+      spacing_mm: voxel size of the network's grid along Z, H, W; 0: each image's own.
       size: `(H, W)` of the network's grid, or `(Z, H, W)`.
-      frequency: labelled pixels of each class in the training set.
-      clahe: whether contrast is equalised.
-      beside: whether the equalised images are further channels, beside the images as they are.
-      overlap: of the tiles in which whole volumes are predicted; 0: one crop about the centre is.
+      frequency: labelled voxels of each class in the training set.
+      intensity: operations on every image, in order.
+      append_clahe: the images are appended once more as further channels, after CLAHE.
+      tile_overlap: share of a tile's size by which tiles overlap where whole volumes are predicted in tiles; 0: only
+        the crop about the centre is predicted.
     """
 
     dataset: str
@@ -30,12 +36,12 @@ class DataSpec:
     labels: tuple[int, ...]
     sequences: tuple[str, ...]
     slice_order: str
-    spacing_mm: float | None
+    spacing_mm: tuple[float, float, float]
     size: tuple[int, ...]
-    frequency: tuple[int, ...]
-    clahe: bool = False
-    overlap: float = 0.0
+    frequency: tuple[int, ...] = ()
+    intensity: tuple[str, ...] = ("z_score",)
     append_clahe: bool = False
+    tile_overlap: float = 0.0
 
     @property
     def classes_count(self) -> int:
@@ -44,22 +50,70 @@ class DataSpec:
 
     @property
     def raw_values(self) -> dict[int, int]:
-        """The publisher's value -> class, as `data.files.write_label` takes it."""
+        """The publisher's value -> class, as `write_label` takes it."""
         return {value: k for k, value in enumerate(self.labels)}
-
-    @property
-    def grid(self) -> Grid:
-        """What cases are brought to."""
-        return Grid(self.spacing_mm, self.size, self.clahe, no_crop=self.overlap > 0, append_clahe=self.append_clahe)
 
     @property
     def channels(self) -> int:
         """C."""
         return len(self.sequences) * (2 if self.append_clahe else 1)
 
+    @property
+    def pixel_mm(self) -> float:
+        """In-plane pixel size of the network's grid, 0 where it is each image's own or pixels are not square."""
+        return self.spacing_mm[1] if self.spacing_mm[1] == self.spacing_mm[2] else 0.0
+
+    @property
+    def is_volumetric(self) -> bool:
+        """Whether an example is a volume, not a slice."""
+        return len(self.size) == 3
+
+    def grid(self, *, training: bool = False) -> Grid:
+        """The grid of training examples; or of validation, evaluation and prediction, where tiles may cover all."""
+        whole = self.tile_overlap > 0 and not training
+        return Grid(self.spacing_mm, self.size, self.intensity, self.append_clahe, no_crop=whole)
+
+
+def spec_of(config: Config, dataset: Dataset) -> DataSpec:
+    """The specification that `config.data` asks for, every key checked; `frequency` is known after reading.
+
+    Raises:
+      InputError: names the key at fault.
+    """
+    size = _numbers("data.size", config.size, (2, 3), "(H, W) or (Z, H, W)")
+    if any(n != int(n) or n < 1 for n in size):
+        raise InputError("data.size", f"{config.size!r} must be whole numbers above 0")
+    spacing = _numbers("data.spacing_mm", config.spacing_mm, (1, 3), "one number (in plane) or three (Z, H, W)")
+    if any(not 0 <= mm < 1000 for mm in spacing):
+        raise InputError("data.spacing_mm", f"{config.spacing_mm!r} must be mm from 0 (as the image is) to 1000")
+    z, h, w = spacing if len(spacing) == 3 else (0.0, *spacing, *spacing)
+    if not 0 <= config.tile_overlap < 1:
+        raise InputError("data.tile_overlap", f"{config.tile_overlap:g} is not at least 0 and below 1")
+    sequences = words(config.sequences)
+    for sequence in sequences:
+        if dataset.sequences and sequence not in dataset.sequences:
+            known = ", ".join(dataset.sequences)
+            raise InputError("data.sequences", f"{dataset.name} has no sequence {sequence!r}, only {known}")
+    if not sequences:
+        raise InputError("data.sequences", "names no sequence")
+    intensity.chain(words(config.intensity))
+    raw = {canonical: value for value, canonical in reversed(list(dataset.labels.items()))}
+    return DataSpec(
+        dataset=dataset.name,
+        classes=tuple(dataset.classes),
+        labels=tuple(raw[k] for k in range(len(dataset.classes))),
+        sequences=sequences,
+        slice_order=dataset.slice_order,
+        spacing_mm=(float(z), float(h), float(w)),
+        size=tuple(int(n) for n in size),
+        intensity=words(config.intensity),
+        append_clahe=config.append_clahe,
+        tile_overlap=config.tile_overlap,
+    )
+
 
 def from_json(data: dict[str, Any], where: object) -> DataSpec:
-    """The description stored beside a checkpoint.
+    """The specification stored in a checkpoint.
 
     Raises:
       InputError: keys are missing or unknown.
@@ -68,4 +122,11 @@ def from_json(data: dict[str, Any], where: object) -> DataSpec:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return DataSpec(**fields)
     except TypeError as error:
-        raise InputError(str(where), f"its data description does not fit this code: {error}") from None
+        raise InputError(str(where), f"its data specification does not fit this code: {error}") from None
+
+
+def _numbers(key: str, value: Any, lengths: Sequence[int], meant: str) -> tuple[float, ...]:
+    found = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(found) not in lengths or any(isinstance(n, bool) or not isinstance(n, int | float) for n in found):
+        raise InputError(key, f"{value!r} is not {meant}")
+    return found

@@ -1,12 +1,15 @@
 """Prediction of whole cases: slices in batches over the devices, optionally averaged over mirrored copies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from cardiac_jax.core.types import Output
 from cardiac_jax.data.preprocess import Prepared
+from cardiac_jax.data.spec import DataSpec
+from cardiac_jax.errors import InputError
 from cardiac_jax.inference.tiles import predict_tiled
 from cardiac_jax.metrics.overlap import counts, dice_of
 from cardiac_jax.train.loop import Validate
@@ -41,7 +44,12 @@ def predict_volume(predict: Predict, image: np.ndarray, flips: bool = False) -> 
 
 
 def predict_grid(
-    predict: Predict, image: np.ndarray, size: Sequence[int], flips: bool = False, overlap: float = 0.5
+    predict: Predict,
+    image: np.ndarray,
+    size: Sequence[int],
+    flips: bool = False,
+    overlap: float = 0.5,
+    scale: Sequence[int] = (),
 ) -> np.ndarray:
     """A prepared case, `[Z, H, W, C] -> [Z, H, W, K]`: slices or a volume, as `size` has it.
 
@@ -51,6 +59,10 @@ def predict_grid(
     if image.shape[:-1][-len(size) :] == tuple(size):
         return over(predict, image, flips)
 
+    if any(factor != 1 for factor in scale):
+        problem = f"an output finer than the image is predicted in one piece: {image.shape[:-1]} is not {tuple(size)}"
+        raise InputError("data.tile_overlap", problem)
+
     def tile(tiles: np.ndarray) -> np.ndarray:
         return np.stack([over(predict, one, flips) for one in tiles])
 
@@ -58,21 +70,33 @@ def predict_grid(
 
 
 def validator(
-    predict: Callable[[Any, np.ndarray], np.ndarray],
+    predict: Callable[[Any, np.ndarray], Mapping[str, np.ndarray]],
+    outputs: Sequence[Output],
     cases: Sequence[Prepared],
-    classes: Sequence[str],
-    size: Sequence[int],
+    spec: DataSpec,
 ) -> Validate:
-    """Dice in 3D per case on the network's grid, averaged over cases: `dice/<structure>` and their mean, `dice`."""
+    """Scores an output on validation cases, on the network's grid, tiled as in evaluation.
 
-    def validate(variables: Any) -> dict[str, float]:
+    Of probabilities: Dice in 3D per case, averaged over cases: `dice/<structure>`, and `dice`, their mean.
+    """
+    known = {output.name: output for output in outputs}
+
+    def validate(variables: Any, name: str) -> dict[str, float]:
+        assert known[name].kind == "labels", f"no score is known of an output of kind {known[name].kind}"
         rows = []
         for case in cases:
             assert case.label is not None
-            labels = predict_grid(partial(predict, variables), case.image, size).argmax(-1)
-            rows.append(dice_of(counts(labels, case.label, range(1, len(classes)))))
-        mean = np.nanmean(np.array(rows), axis=0) if rows else np.full(len(classes) - 1, np.nan)
-        scores = {f"dice/{name}": float(value) for name, value in zip(classes[1:], mean, strict=True)}
+            run = partial(_one_output, predict, variables, name)
+            labels = predict_grid(run, case.image, spec.size, overlap=spec.tile_overlap).argmax(-1)
+            rows.append(dice_of(counts(labels, case.label, range(1, spec.classes_count))))
+        mean = np.nanmean(np.array(rows), axis=0) if rows else np.full(spec.classes_count - 1, np.nan)
+        scores = {f"dice/{name}": float(value) for name, value in zip(spec.classes[1:], mean, strict=True)}
         return {**scores, "dice": float(np.mean(mean))}
 
     return validate
+
+
+def _one_output(
+    predict: Callable[[Any, np.ndarray], Mapping[str, np.ndarray]], variables: Any, name: str, image: np.ndarray
+) -> np.ndarray:
+    return predict(variables, image)[name]

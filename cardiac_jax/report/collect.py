@@ -1,7 +1,6 @@
 """The evaluations under the folders that a user names, and the training logs beside them."""
 
 import collections
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ class Latent(NamedTuple):
 
 class Entry(NamedTuple):
     """One method of a report: what was measured, the lines of its training log (none of another program), and the
-    mixture in its run's folder, if there is one."""
+    mixture that its run fitted, if there is one."""
 
     results: evaluation.Results
     log: Sequence[dict[str, Any]]
@@ -103,30 +102,29 @@ def _entry(folders: Sequence[Path]) -> Entry:
     workdir = pooled.about.get("workdir")
     if not workdir:
         return Entry(pooled, [])
-    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), read_latent(Path(workdir) / evaluation.MIXTURE))
+    return Entry(pooled, read_log(Path(workdir) / "log.jsonl"), latent_of(pooled))
 
 
-def read_latent(path: Path) -> Latent | None:
-    """What a run wrote about its mixture: `sizes [K]`, `nll [K][F]`, `aic [K][F]`, `chosen`, `accept_rate`, `limits`;
-    and `used`, where another number of components than the one chosen is in use.
-
-    None where there is no such file.
+def latent_of(results: evaluation.Results) -> Latent | None:
+    """The mixture of an evaluation's run, from the figures of its fits; None where it has none.
 
     Raises:
-      InputError: it holds something else.
+      InputError: the figures are damaged.
     """
-    if not path.is_file():
+    held = next((fit for fit in results.about.get("fits", {}).values() if "nll" in fit), None)
+    if held is None:
         return None
+    where = results.folder / ROWS
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
         nll, aic = (np.asarray(held[name], np.float64) for name in ("nll", "aic"))
         sizes = tuple(int(size) for size in held["sizes"])
-        counts = int(held["chosen"]), int(held.get("used", held["chosen"]))
+        counts = int(held["components_by_cv"]), int(held["components"])
         latent = Latent(Curves(sizes, nll, aic), *counts, float(held["accept_rate"]), dict(held["limits"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(path, "is no record of a mixture: sizes, nll, aic, chosen, accept_rate, limits") from None
+        problem = "is no record of a mixture: sizes, nll, aic, components, accept_rate, limits"
+        raise InputError(where, problem) from None
     if nll.ndim != 2 or nll.shape != aic.shape or len(nll) != len(sizes):
-        raise InputError(path, f"holds {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")
+        raise InputError(where, f"holds {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")
     return latent
 
 

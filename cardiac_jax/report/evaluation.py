@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.data.load import canonical_labels
-from cardiac_jax.data.orientation import orientation, to_canonical
+from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.report import figures, table
 from cardiac_jax.results.evaluation import Results, write_rows
@@ -51,13 +52,13 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]
-    image = read(Path(files["image"]))
-    frame = orientation(image.affine, data["slice_order"])
+    volume = read(Path(files["image"]))
+    image = from_volume(volume.data, volume.affine, data["slice_order"])
     raw = {int(value): k for value, k in data["labels"]}
 
-    def labels(path: Path):
-        return to_canonical(canonical_labels(read(path).data, raw, path), frame)
+    def labels(path: Path) -> np.ndarray:
+        return from_volume(canonical_labels(read(path).data, raw, path), image.affine, data["slice_order"]).data
 
     preds = {one.name: labels(one.folder / one.about["files"][case]["prediction"]) for one in methods}
     truth = labels(Path(files["truth"]))
-    return figures.View(case, to_canonical(image.data, frame), truth, preds, frame.of(image.spacing_mm), note)
+    return figures.View(case, image.data, truth, preds, image.spacing_mm, note)

@@ -18,7 +18,7 @@ import numpy as np
 
 from cardiac_jax.anatomy.validity import CHECKS, validity_rows
 from cardiac_jax.data.case import Dataset, Record
-from cardiac_jax.data.orientation import orientation, to_canonical
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import structures
 from cardiac_jax.metrics.evaluate import Row, evaluate_case
@@ -26,9 +26,6 @@ from cardiac_jax.metrics.measures import measure_case
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.results import records
-
-MIXTURE = "mixture.json"
-"""In a run's folder: how many components its mixture of codes should have, and what was drawn from it."""
 
 
 def folder_of(split: str) -> str:
@@ -94,31 +91,26 @@ class Results(NamedTuple):
 def measured(
     before: Measured,
     of: Subject,
-    pred: np.ndarray,
-    truth: np.ndarray,
-    affine: np.ndarray,
+    pred: Stack,
+    truth: Stack,
     chosen: Dataset,
     image: np.ndarray | None = None,
 ) -> Measured:
-    """`before` and the rows of one case, `[X, Y, Z]` on the grid that `affine` places.
+    """`before` and the rows of one case.
 
     Args:
-      pred, truth: label maps.
-      image: LGE intensities as acquired, from which core scar is told.
+      pred, truth: label maps `[Z, H, W]`.
+      image: LGE intensities as acquired `[Z, H, W]`, on which core scar is measured.
     """
-    frame = orientation(affine, chosen.slice_order)
-    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing, classes = (float(x), float(y), float(z)), chosen.classes
-    stacks, spacing_zhw = (to_canonical(pred, frame), to_canonical(truth, frame)), frame.of(spacing)
-    seen = None if image is None else to_canonical(image, frame)
-    parts = structures.parts(*stacks, classes, seen)
-    slices = [r for r in slice_rows(*stacks, spacing_zhw, classes) if r["structure"] not in {p.name for p in parts}]
+    stacks, spacing_mm, classes = (pred.data, truth.data), truth.spacing_mm, chosen.classes
+    parts = structures.parts(*stacks, classes, image)
+    slices = [r for r in slice_rows(*stacks, spacing_mm, classes) if r["structure"] not in {p.name for p in parts}]
     kinds = (
-        evaluate_case(pred, truth, spacing, classes, slice_axis=frame.axes[0]),
-        [*slices, *structures.part_slice_rows(parts, spacing_zhw)],
-        measure_case(*stacks, spacing_zhw, classes, seen),
-        structures.volume_rows(*stacks, spacing_zhw, classes, parts),
-        validity_rows(*stacks, spacing_zhw, classes),
+        evaluate_case(*stacks, spacing_mm, classes, slice_axis=0),
+        [*slices, *structures.part_slice_rows(parts, spacing_mm)],
+        measure_case(*stacks, spacing_mm, classes, image),
+        structures.volume_rows(*stacks, spacing_mm, classes, parts),
+        validity_rows(*stacks, spacing_mm, classes),
     )
     added = [tuple({**of._asdict(), **row} for row in rows) for rows in kinds]
     return Measured(*(old + new for old, new in zip(before, added, strict=True)))

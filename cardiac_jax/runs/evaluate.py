@@ -1,6 +1,5 @@
 """Measures label maps: those of a checkpoint, or those of any other program."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,30 +8,29 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.anatomy.projection_summary import ProjectionSummary
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.io import formats
-from cardiac_jax.data.io.volume import Volume
-from cardiac_jax.data.io.write import atomic_write, write_label
+from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import roles
 from cardiac_jax.data.load import load, same_grid
 from cardiac_jax.data.sets import dataset
+from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 from cardiac_jax.progress import shown
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
-from cardiac_jax.runs.predict import predict_case, refuse_without_prior, say_lost
-from cardiac_jax.runs.restore import Trained, restore
+from cardiac_jax.runs.predict import predict_case, say_lost
+from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
 LATE = "LGE"
-"""The sequence whose intensities tell core scar."""
+"""Core scar is measured on the intensities of this sequence."""
 
 
 @devices.on_host()
 def evaluate(
-    workdir: Path,
+    workdirs: Sequence[Path],
     out: Path,
     *,
     checkpoint: str = "best",
@@ -44,66 +42,57 @@ def evaluate(
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> evaluation.Results:
-    """Measures a checkpoint on a split and writes what it found to `out` (see `results.py`).
+    """Measures a run, or an ensemble of runs, on a split and writes what it found to `out` (see `results/`).
 
     Args:
+      workdirs: one run, or several whose probabilities are averaged; data set and split are those of the first.
       name: another data set than the one trained on.
       root: its folder, if not the one of training.
       split: train, val or test as the run split its patients (of another data set: its own folders), or all.
-      post: of a system with an anatomical prior, instead of its configuration: `project`, which slices are made valid;
-        `trim`, whether slices beyond the base are left out.
+      post: values instead of those under `config.post`.
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
       InputError: checkpoint, data or split cannot be used.
     """
-    trained = restore(workdir, checkpoint, say_lost(console))
-    refuse_without_prior(trained, workdir, post)
-    classes = trained.description.classes
-    chosen = dataset(name or trained.description.dataset, classes[1:])
-    measured, summary = evaluation.Measured(), ProjectionSummary(classes)
+    members = restore_all(workdirs, checkpoint, say_lost(console), post)
+    first = members[0]
+    chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
+    measured, summary = evaluation.Measured(), first.decoders[first.outputs[0].name].summary()
     files: dict[str, dict[str, str]] = {}
-    named = _records(trained, chosen, Path(root or trained.config.data.root), split)
+    named = _records(first, chosen, Path(root or first.config.data.root), split)
     start = time.perf_counter()
     for record in shown(named, "evaluating", console):
-        case = load(record, chosen, trained.description.sequences, labelled=True)
-        prediction = predict_case(trained, case, flips, post)
-        labels = prediction.labels
-        written = Path("predictions") / f"{case.id}.nii.gz"
-        write_label(out / written, labels, case, trained.description.raw_values)
+        case = load(record, chosen, first.spec.sequences, labelled=True)
         assert case.label is not None and record.label is not None
-        if prediction.slices is not None:
-            summary.add(prediction.slices, prediction.drawn, labels, case.label)
-        late = case.images.get(LATE)
-        if late is None:
-            late = _late(chosen, record.images.get(LATE), Volume(case.label, case.affine, None))
-        measured = evaluation.measured(
-            measured, evaluation.subject(record), labels, case.label, case.affine, chosen, late
-        )
+        truth = case.stack(case.label)
+        decoded = predict_case(members, case, flips)[0].decoded
+        summary.add(decoded, truth)
+        written = Path("predictions") / f"{case.id}.nii.gz"
+        write_label(out / written, decoded.value, first.spec.raw_values, case.source)
+        late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
+        measured = evaluation.measured(measured, evaluation.subject(record), decoded.value, truth, chosen, late)
         files[case.id] = evaluation.files(case.source, record.label, written)
     seconds = (time.perf_counter() - start) / len(named)
     about = {
-        "name": trained.config.get("method", trained.config.system),
-        "workdir": str(workdir.resolve()),
-        "checkpoint": {"which": checkpoint, "step": trained.step, "code": trained.about["code"]},
-        "config": trained.about["config"],
-        "machine": trained.about.get("machine", ""),
+        "name": first.name,
+        "workdir": str(first.workdir.resolve()),
+        "members": [str(member.workdir.resolve()) for member in members],
+        "checkpoint": {"which": checkpoint, "step": first.step, "code": first.about["code"]},
+        "config": first.about["config"],
+        "machine": first.about.get("machine", ""),
+        "fits": first.fits,
         "data": _data(chosen),
         "split": split,
         "flips": flips,
         "seconds_per_case": seconds,
         "files": files,
     }
-    if trained.prior is not None:
-        limits = trained.prior.about["limits"]
-        done = {**trained.config.post, **(post or {})}
-        which = done["project"] + (", trimmed at the base" if done["trim"] else "")
-        about["projection"] = {**summary.summary(), "limits": limits, "which": which}
-        text = json.dumps(trained.prior.about, allow_nan=False)
-        atomic_write(workdir / evaluation.MIXTURE, lambda to: to.write_text(text, encoding="utf-8"))
+    if summary.about():
+        about["projection"] = summary.about()
     evaluated = evaluation.Results(about["name"], measured, about, out)
     write(out, evaluated, leave_out, console)
-    if trained.prior is not None:
+    if summary.line():
         console.print(summary.line())
     console.print(f"{len(named)} cases, {seconds:.2f} s a case; written to {out}")
     return evaluated
@@ -139,11 +128,11 @@ def evaluate_maps(
     measured = evaluation.Measured()
     files: dict[str, dict[str, str]] = {}
     for pair in shown(found.pairs, "measuring", console):
-        labels, gold, grid = label_maps.load(pair, chosen)
+        labels, gold = label_maps.load(pair, chosen)
         known = pair.record
         subject = evaluation.subject(known) if known else evaluation.Subject(pair.id, pair.id)
-        late = _late(chosen, known.images.get(LATE) if known else pair.image, grid)
-        measured = evaluation.measured(measured, subject, labels, gold, grid.affine, chosen, late)
+        late = _late(chosen, known.images.get(LATE) if known else pair.image, gold)
+        measured = evaluation.measured(measured, subject, labels, gold, chosen, late)
         files[pair.id] = evaluation.files(pair.image, pair.truth, pair.pred.resolve())
     about = {
         "name": method or pred.resolve().name,
@@ -159,17 +148,17 @@ def evaluate_maps(
     return evaluated
 
 
-def _late(chosen: Dataset, path: Path | None, grid: Volume) -> np.ndarray | None:
-    """LGE as acquired `[X, Y, Z]`, where the data set marks scar and there is such an image.
+def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
+    """LGE as acquired `[Z, H, W]`, where the data set marks scar and there is such an image.
 
     Raises:
-      InputError: it lies on another grid.
+      InputError: it lies on another grid than `like`.
     """
     if "scar" not in roles(chosen.classes) or path is None or not path.is_file():
         return None
     image = formats.read(path)
-    same_grid(path, image, grid, "the gold standard")
-    return image.data
+    same_grid(path, image, like.volume(), "the gold standard")
+    return from_volume(image.data, image.affine, chosen.slice_order).data
 
 
 def _data(chosen: Dataset) -> dict[str, Any]:
@@ -185,7 +174,7 @@ def _records(trained: Trained, chosen: Dataset, root: Path, split: str) -> list[
         return found
     if split not in ("train", "val", "test"):
         raise InputError("--split", f"{split!r} is not one of train, val, test, all")
-    own = chosen.name == trained.description.dataset
+    own = chosen.name == trained.spec.dataset
     named = [r for r in found if (r.patient in trained.about["splits"][split] if own else r.split == split)]
     if not named:
         raise InputError(root, f"no case in split {split!r}")

@@ -82,17 +82,17 @@ def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
       InputError: nothing to measure it on.
     """
     trained = restore(folder, "latest")
-    prior, data = trained.prior, trained.description
+    data, fit = trained.spec, trained.fits[anatomical_prior.STAGE]
+    prior = anatomical_prior.prior_of(trained.system, trained.variables, trained.fits, data.pixel_mm)
     assert prior is not None
-    values = prior.structures.label_values(data.classes)
-    shapes = anatomical_prior.shapes_of(labels, values, prior.size, prior.structures)["shape"]
+    values = prior.spec.label_values(data.classes)
+    shapes = anatomical_prior.shapes_of(labels, values, prior.size, prior.spec)["shape"]
     if len(shapes) < FEWEST:
         raise InputError("validation part", f"{len(shapes)} shapes in slices annotated in full: nothing to measure on")
     held_out = anatomical_prior.dice_of_maps(shapes, anatomical_prior.batched(prior.restore, shapes))
-    about = prior.about
-    curves = Curves(tuple(about["sizes"]), np.asarray(about["nll"]), np.asarray(about["aic"]))
+    curves = Curves(tuple(fit["sizes"]), np.asarray(fit["nll"]), np.asarray(fit["aic"]))
     counts = sum(leaf.size for leaf in jax.tree.leaves(trained.variables[AUTOENCODER]["params"]))
-    return Size(trained.config.prior.code, counts, held_out, about["used"], about["accept_rate"], curves)
+    return Size(trained.config.prior.code, counts, held_out, fit["components"], fit["accept_rate"], curves)
 
 
 def chosen(found: Sequence[Size]) -> Size:

@@ -1,81 +1,100 @@
-"""From a checkpoint and images to label maps on each image's own grid."""
+"""From a model and images to label maps on each image's own grid."""
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 
-from cardiac_jax.anatomy.decode import finish
-from cardiac_jax.anatomy.stack_projection import ProjectedSlices
-from cardiac_jax.data import cohort
+from cardiac_jax.core.types import Decoded, Output
 from cardiac_jax.data.case import Case
-from cardiac_jax.data.io import formats
-from cardiac_jax.data.io.write import atomic_write, write_label
+from cardiac_jax.data.io.write import atomic_write, write_array, write_label
 from cardiac_jax.data.load import load
-from cardiac_jax.data.preprocess import to_file_grid
+from cardiac_jax.data.preprocess import network_stack, prepare, to_native_grid
 from cardiac_jax.data.sets import folder
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.predict import predict_grid
 from cardiac_jax.progress import shown
-from cardiac_jax.runs.restore import Trained, restore
+from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
 
 class Prediction(NamedTuple):
-    """One case on its own grid.
+    """One output of one case.
 
     Attributes:
-      labels: `[X, Y, Z]` uint8 classes.
-      probabilities: `[X, Y, Z, K]`.
-      drawn: labels as the largest probability has them, before anything was done to them.
-      slices: what a system with an anatomical prior did to which slices, else None.
+      output: which.
+      value: as the networks predict it: probabilities `[Z, H, W, K]` or an image on its own grid; a vector `[D]`.
+      decoded: as it is written.
     """
 
-    labels: np.ndarray
-    probabilities: np.ndarray
-    drawn: np.ndarray
-    slices: ProjectedSlices | None
+    output: Output
+    value: Stack
+    decoded: Decoded
 
 
-def predict_case(
-    trained: Trained, case: Case, flips: bool = False, post: Mapping[str, Any] | None = None
-) -> Prediction:
-    """Segments one case and brings the probabilities back to the file's grid before the largest wins.
+def predict_case(members: Sequence[Trained], case: Case, flips: bool = False) -> list[Prediction]:
+    """Every output of one case, main output first: the mean over the members, then the first member's decoder.
 
-    `post`: values instead of those that the configuration has under that name (`project`, `trim`).
+    Labels are decided on the case's own grid, where the largest mean probability wins.
     """
-    data = trained.description
-    ready = cohort.on_grid(case, data)
-    probabilities = to_file_grid(
-        predict_grid(trained.predict, ready.image, data.size, flips, data.overlap), ready.geometry
-    )
-    drawn = probabilities.argmax(-1).astype(np.uint8)
-    if trained.prior is None:
-        return Prediction(drawn, probabilities, drawn, None)
-    settings = trained.config.post.copy_and_resolve_references()
-    settings.update(post or {})
-    labels, slices = finish(trained.prior, settings, drawn, case, data.classes, data.slice_order)
-    return Prediction(labels, probabilities, drawn, slices)
+    found = []
+    for output in members[0].outputs:
+        values = [_value(member, output, case, flips) for member in members]
+        value = values[0].with_data(np.mean([v.data for v in values], axis=0)) if len(values) > 1 else values[0]
+        found.append(Prediction(output, value, members[0].decoders[output.name].decode(value)))
+    return found
 
 
-def refuse_without_prior(trained: Trained, workdir: Path, post: Mapping[str, Any] | None) -> None:
-    """Raises InputError if something is asked that only a system with an anatomical prior does."""
-    if post and trained.prior is None:
-        problem = f"{workdir} is a run of {trained.config.system}, which learns no anatomical prior"
-        raise InputError(f"--{next(iter(post))}", problem)
+def _value(member: Trained, output: Output, case: Case, flips: bool) -> Stack:
+    spec = member.spec
+    ready = prepare(case, spec.grid(), spec.sequences)
+    if output.kind == "vector":
+        vectors = member.predict(ready.image[None] if spec.is_volumetric else ready.image)[output.name]
+        return case.stack(vectors[0] if spec.is_volumetric else vectors)
+    run = partial(_one_output, member, output.name)
+    on_grid = predict_grid(run, ready.image, spec.size, flips, spec.tile_overlap, output.scale)
+    if any(factor != 1 for factor in output.scale):
+        return network_stack(on_grid, case, ready.geometry, output.scale)
+    return case.stack(to_native_grid(on_grid, ready.geometry, output.fill))
+
+
+def _one_output(member: Trained, name: str, image: np.ndarray) -> np.ndarray:
+    return member.predict(image)[name]
 
 
 def say_lost(console: Console) -> Callable[[int], None]:
-    """What a user is told of volumes in which the localiser found nothing."""
+    """Tells a user of volumes in which the localiser found nothing."""
     return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
+
+
+def write_prediction(
+    folder: Path, case: Case, prediction: Prediction, raw_values: Mapping[int, int], suffix: str
+) -> Path:
+    """Writes one output as `<case><suffix>`: a label map in raw values, an image, or a vector as JSON; the file."""
+    decoded = prediction.decoded.value
+    if prediction.output.kind == "vector":
+        path = folder / f"{case.id}{suffix}.json"
+        text = json.dumps({"case": case.id, prediction.output.name: np.asarray(decoded.data, float).tolist()})
+        atomic_write(path, lambda to: to.write_text(text, encoding="utf-8"))
+        return path
+    path = folder / f"{case.id}{suffix}.nii.gz"
+    if prediction.output.kind == "image":
+        write_array(path, decoded.to_file(), decoded.affine)
+        return path
+    same_grid = decoded.data.shape[:3] == case.shape
+    write_label(path, decoded, raw_values, case.source if same_grid else None)
+    return path
 
 
 @devices.on_host()
 def predict_folder(
-    workdir: Path,
+    workdirs: Sequence[Path],
     images: Path,
     output: Path,
     *,
@@ -87,23 +106,26 @@ def predict_folder(
 ) -> None:
     """Writes `<output>/<case>.nii.gz` for every image under `images`, in the label values of the training data.
 
+    Args:
+      workdirs: one run, or several whose probabilities are averaged.
+
     Raises:
-      InputError: an image or the checkpoint cannot be used; images before it are written, none is half-written.
+      InputError: an image or a checkpoint cannot be used; images before it are written, none is half-written.
     """
-    trained = restore(workdir, checkpoint, say_lost(console))
-    refuse_without_prior(trained, workdir, post)
-    raw = trained.description.raw_values
+    members = restore_all(workdirs, checkpoint, say_lost(console), post)
+    raw = members[0].spec.raw_values
     found = folder.find(images)
     for record in found:
         if (output / f"{record.id}.nii.gz").resolve() in {path.resolve() for path in record.images.values()}:
             raise InputError("--output", f"is the folder of the images: {record.id}.nii.gz would be overwritten")
+    dataset = folder.DATASET._replace(slice_order=members[0].spec.slice_order)
     for record in shown(found, "predicting", console):
         start = time.perf_counter()
-        case = load(record, folder.DATASET)
-        prediction = predict_case(trained, case, flips, post)
-        write_label(output / f"{record.id}.nii.gz", prediction.labels, case, raw)
+        case = load(record, dataset)
+        predictions = predict_case(members, case, flips)
+        for k, prediction in enumerate(predictions):
+            write_prediction(output, case, prediction, raw, f"_{prediction.output.name}" if k else "")
         if probabilities:
-            path = output / f"{record.id}_probabilities.nii.gz"
-            content = formats.encode(path, prediction.probabilities, case.affine)
-            atomic_write(path, lambda to, content=content: to.write_bytes(content))
+            value = predictions[0].value
+            write_array(output / f"{record.id}_probabilities.nii.gz", value.to_file(), value.affine)
         console.print(f"{record.id}.nii.gz ({time.perf_counter() - start:.1f} s)")

@@ -5,16 +5,19 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cardiac_jax.anatomy.anatomical_prior import prior_of
 from cardiac_jax.anatomy.projection_summary import ProjectionSummary
 from cardiac_jax.anatomy.stack_projection import MODES, project_stack
-from cardiac_jax.core.types import IGNORE
+from cardiac_jax.core.types import IGNORE, Decoded
 from cardiac_jax.data import label_maps
-from cardiac_jax.data.case import Case, Dataset
+from cardiac_jax.data.case import Dataset
 from cardiac_jax.data.io import formats
+from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import CLASSES, IN_WALL
 from cardiac_jax.data.load import canonical_labels, same_grid
 from cardiac_jax.data.sets import dataset
+from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 from cardiac_jax.progress import shown
 from cardiac_jax.runs.restore import restore
@@ -49,10 +52,11 @@ def project_folder(
     if mode not in MODES:
         raise InputError("--project", f"{mode!r} is not one of {', '.join(MODES)}")
     trained = restore(workdir, checkpoint)
-    if trained.prior is None:
+    prior = prior_of(trained.system, trained.variables, trained.fits, trained.spec.pixel_mm)
+    if prior is None:
         raise InputError(workdir, f"a run of {trained.config.system}, which learns no anatomical prior")
-    classes, raw = _coding(dataset(trained.description.dataset), labels)
-    for structure in trained.prior.structures.drawn_classes:
+    classes, raw = _coding(dataset(trained.spec.dataset), labels)
+    for structure in prior.spec.drawn_classes:
         if structure not in classes:
             raise InputError("--labels", f"names no value of {structure}")
     files = label_maps.files(source)
@@ -62,25 +66,27 @@ def project_folder(
     strangers = sorted(files.keys() - golds.keys()) if golds else []
     if strangers:
         raise InputError(files[strangers[0]], f"has no gold standard of the same name in {truth}")
-    summary = ProjectionSummary(classes)
+    summary = ProjectionSummary(classes, prior.limits._asdict(), mode)
     for case, path in shown(sorted(files.items()), "projecting", console):
         volume = formats.read(path)
-        drawn = canonical_labels(volume.data, raw, path)
-        grid = Case(case, case, {"image": drawn}, None, volume.affine, volume.spacing_mm, None, None, None, path)
-        valid, slices = project_stack(
-            trained.prior, drawn, volume.affine, volume.spacing_mm, classes, trained.description.slice_order, mode
-        )
+        drawn = _stack(volume, raw, path, trained.spec.slice_order)
+        valid, slices = project_stack(prior, drawn, classes, mode)
         gold = None
         if golds:
             known = formats.read(golds[case][0])
             same_grid(path, volume, known, f"the gold standard {golds[case][0].name}")
-            gold = canonical_labels(known.data, golds[case][1], golds[case][0])
-        summary.add(slices, drawn, valid, gold)
-        write_label(output / f"{case}.nii.gz", valid, grid, raw)
+            gold = _stack(known, golds[case][1], golds[case][0], trained.spec.slice_order)
+        summary.add(Decoded(valid, drawn, slices), gold)
+        write_label(output / f"{case}.nii.gz", valid, raw, path)
         before, after = int((~slices.before).sum()), int((~slices.after).sum())
         console.print(f"{case}.nii.gz: {len(slices.index)} slices, invalid before {before}, after {after}")
     console.print(summary.line())
     return summary
+
+
+def _stack(volume: Volume, raw: Mapping[int, int], path: Path, slice_order: str) -> Stack:
+    """A label map as classes `[Z, H, W]`; raises InputError on an unknown value."""
+    return from_volume(canonical_labels(volume.data, raw, path), volume.affine, slice_order)
 
 
 def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, ...], dict[int, int]]:

@@ -1,6 +1,6 @@
-"""From a checkpoint to a network that predicts."""
+"""From checkpoints to a model that predicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,56 +8,112 @@ import jax
 import numpy as np
 
 from cardiac_jax import systems
-from cardiac_jax.anatomy import anatomical_prior
 from cardiac_jax.core.config import to_config
 from cardiac_jax.core.step import inference_variables, init_state
-from cardiac_jax.core.types import Config, Variables
+from cardiac_jax.core.types import Config, Decoder, Output, System, Variables
 from cardiac_jax.data.spec import DataSpec, from_json
 from cardiac_jax.errors import InputError
+from cardiac_jax.runs.upgrade import upgraded
 from cardiac_jax.train import devices
-from cardiac_jax.train.checkpoint import Checkpoints
+from cardiac_jax.train.checkpoint import OLDEST, Checkpoints
 
 
 class Trained(NamedTuple):
-    """A checkpoint brought back to life.
+    """A restored checkpoint.
 
     Attributes:
+      workdir: of the training run.
+      about: the JSON beside the weights.
       variables: those of every network, averaged parameters where an average is kept.
-      predict: `image [B, *S, C] -> probabilities [B, *S, K]`.
-      prior: of valid anatomy, where the system has learnt one.
+      predict: `image [B, *S, C]` -> the system's outputs by name.
+      decoders: output -> its decoder.
     """
 
+    workdir: Path
     config: Config
-    description: DataSpec
+    spec: DataSpec
     about: dict[str, Any]
     step: int
+    system: System
     variables: Variables
-    predict: Callable[[np.ndarray], np.ndarray]
-    prior: anatomical_prior.Prior | None
+    predict: Callable[[np.ndarray], dict[str, np.ndarray]]
+    decoders: Mapping[str, Decoder]
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the system predicts, main output first."""
+        return self.system.outputs
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables."""
+        return self.config.get("method", self.config.system)
+
+    @property
+    def fits(self) -> dict[str, Any]:
+        """Figures of the fits by stage."""
+        return self.about["fits"]
 
 
-def restore(workdir: Path, which: str = "best", on_lost: Callable[[int], None] | None = None) -> Trained:
-    """The network of a checkpoint (`best`, `latest` or a step), on however many devices there are.
+def restore(
+    workdir: Path,
+    which: str = "best",
+    on_lost: Callable[[int], None] | None = None,
+    post: Mapping[str, Any] | None = None,
+) -> Trained:
+    """The model of a checkpoint (`best`, `latest` or a step), on however many devices there are.
 
-    `on_lost` hears of volumes in which a localiser found nothing (see `parallel.compile_predict`).
+    Args:
+      on_lost: is told in how many volumes a localiser found nothing (see `devices.compile_predict`).
+      post: values instead of those under `config.post`.
 
     Raises:
-      InputError: there is none, it is damaged, or another system or code version wrote it.
+      InputError: there is no checkpoint, it is damaged, another system or code version wrote it, or the system knows no
+        such post-processing.
     """
     checkpoints = Checkpoints(workdir)
     step = checkpoints.pick(which)
-    about = checkpoints.about(step)
+    about, variables = checkpoints.about(step), None
+    if about["format"] == OLDEST:
+        about, variables = upgraded(about, checkpoints.tree(step))
     config = to_config(about["config"])
-    description = from_json(about["data"], workdir)
+    for key, value in (post or {}).items():
+        if key not in config.post:
+            raise InputError(f"--{key}", f"{workdir} is a run of {config.system}, which learns no anatomical prior")
+        with config.unlocked():
+            config.post[key] = value
+    spec = from_json(about["data"], workdir)
     try:
-        system = systems.build(config, description)
+        system = systems.build(config, spec)
     except AttributeError as error:
         if not (error.args and isinstance(error.args[0], KeyError)):  # how a configuration says that it lacks a key
             raise
         problem = f"checkpoint of another version of the code: its configuration lacks {error.args[0].args[0]}"
         raise InputError(workdir, problem) from None
-    like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
-    variables = inference_variables(checkpoints.restore(step, like))
+    if variables is None:
+        like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
+        variables = inference_variables(checkpoints.restore(step, like))
     run = devices.compile_predict(system, on_lost)
-    prior = anatomical_prior.prior_of(system, variables, description.spacing_mm or 0.0)
-    return Trained(config, description, about, step, variables, lambda image: run(variables, image), prior)
+    decoders = {output.name: output.decoder(variables, about["fits"]) for output in system.outputs}
+    return Trained(workdir, config, spec, about, step, system, variables, lambda image: run(variables, image), decoders)
+
+
+def restore_all(
+    workdirs: Sequence[Path],
+    which: str = "best",
+    on_lost: Callable[[int], None] | None = None,
+    post: Mapping[str, Any] | None = None,
+) -> list[Trained]:
+    """The members of an ensemble, one per work directory.
+
+    Raises:
+      InputError: as `restore`; or members that tell other classes apart, or have other outputs.
+    """
+    members = [restore(workdir, which, on_lost, post) for workdir in workdirs]
+    first = members[0]
+    for other in members[1:]:
+        if (other.spec.classes, other.spec.labels) != (first.spec.classes, first.spec.labels):
+            raise InputError(other.workdir, f"tells other classes apart than {first.workdir}")
+        if [output.name for output in other.outputs] != [output.name for output in first.outputs]:
+            raise InputError(other.workdir, f"has other outputs than {first.workdir}")
+    return members

@@ -1,9 +1,9 @@
-"""A run: its work directory from configuration to checkpoint, and back from checkpoint to a network that predicts.
+"""A training run in its work directory.
 
 <workdir>/config.json     the configuration, as overridden
 <workdir>/split.json      patients of each split
 <workdir>/log.jsonl       one line every few steps
-<workdir>/checkpoints/    see `checkpoint.py`
+<workdir>/checkpoints/    see `train/checkpoint.py`
 """
 
 import dataclasses
@@ -13,22 +13,28 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
 
 import cardiac_jax
 from cardiac_jax import systems
-from cardiac_jax.core.config import flat, to_config
+from cardiac_jax.core.config import flat, to_config, words
+from cardiac_jax.core.registry import allow
 from cardiac_jax.core.types import Config
 from cardiac_jax.data import cohort, pipeline, splits
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.predict import validator
+from cardiac_jax.runs.warm_start import warm_start
 from cardiac_jax.train import devices, loop
+from cardiac_jax.train.checkpoint import Checkpoints, folder
 
 MOVABLE = ("data.root", "data.cine_root", "train.log_every", "train.tensorboard")
 """Keys that may differ when a run goes on: they change nothing that is learnt."""
+GROWING = ("train.steps",)
+"""Keys that may grow when a run goes on: more steps of the last stage, under the schedule of the longer training."""
 
 
 def train(config: Config, workdir: Path, console: Console) -> int:
@@ -38,9 +44,12 @@ def train(config: Config, workdir: Path, console: Console) -> int:
       0, or the number of the signal that stopped it.
 
     Raises:
-      InputError: the data, a key, or what is in `workdir` already cannot be used.
+      InputError: the data, a key, or what is in `workdir` already cannot be used; nothing is written then.
     """
-    _refuse_changes(config, workdir)
+    allow(named_code(config))
+    resuming = _has_checkpoint(workdir)
+    if resuming:
+        _refuse_changes(config, workdir)
     for key in ("batch_size", "accumulate", "eval_every", "log_every", "keep_best"):
         if config.train[key] < 1:
             raise InputError(f"train.{key}", f"{config.train[key]} is less than 1")
@@ -48,28 +57,40 @@ def train(config: Config, workdir: Path, console: Console) -> int:
         cohort.make_phantom(config.data, config.seed, console)
     devices.barrier("data")
     data = cohort.load(config.data, config.seed, console)
-    volumetric = len(config.data.size) == 3
-    examples = (pipeline.volumes if volumetric else pipeline.slices)(data.cases["train"])
-    frequency = pipeline.class_frequency(examples, len(data.dataset.classes))
-    description = cohort.describe(data, config.data, frequency)
-    system = systems.build(config, description)
+    examples = (pipeline.volumes if data.spec.is_volumetric else pipeline.slices)(data.cases["train"])
+    frequency = pipeline.class_frequency(examples, data.spec.classes_count)
+    spec = dataclasses.replace(data.spec, frequency=frequency)
+    system = systems.build(config, spec)
     devices.refuse_uneven(config.train.batch_size, config.train.accumulate)
-    # Only now, with nothing left to refuse: a mistake must not leave a folder that its correction cannot use.
-    splits.keep(workdir, data.split)
-    atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
+    start_from, origins = warm_start(config, system, console)
     about = {
         "system": config.system,
         "config": config.to_dict(),
-        "data": dataclasses.asdict(description),
+        "data": dataclasses.asdict(spec),
         "splits": data.split._asdict(),
+        "init": origins,
         "code": code_version(),
         "machine": machine(),
     }
     sides = ", ".join(f"{len(cases)} {split} cases" for split, cases in data.cases.items())
-    what = f"{len(examples)} {'volumes' if volumetric else 'slices'}"
+    what = f"{len(examples)} {'volumes' if spec.is_volumetric else 'slices'}"
     console.print(f"{config.system} {config.get('method', '')}: {sides}, {what}; {devices.describe()}")
-    validate = validator(devices.compile_predict(system), data.cases["val"], description.classes, description.size)
-    return loop.train(system, config, examples, validate, workdir, about, console)
+    validate = validator(devices.compile_predict(system), system.outputs, data.cases["val"], spec)
+
+    def begin() -> None:
+        """Writes what identifies the run, once nothing is left to refuse."""
+        splits.keep(workdir, data.split)
+        atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
+
+    return loop.train(system, config, examples, validate, workdir, about, console, start_from, begin)
+
+
+def named_code(config: Config) -> tuple[str, ...]:
+    """Names in a configuration that may stand for a user's own code: system, networks, terms, data set."""
+    model, localiser = config.get("model", {}), config.get("localiser", {})
+    terms = (word.partition("=")[0] for word in words(config.get("terms", ())))
+    found = (config.system, model.get("net", ""), localiser.get("net", ""), config.data.name, *terms)
+    return tuple(filter(None, found))
 
 
 def code_version() -> dict[str, str]:
@@ -83,12 +104,22 @@ def code_version() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Where this runs, in words: accelerators or processor, how many, how much memory."""
+    """The machine in words: accelerators or processor, how many, how much memory."""
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"{len(devices)} x {devices[0].device_kind}"
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{os.cpu_count()} x {platform.machine()} CPU cores, {memory_gb:.0f} GB"
+
+
+def _has_checkpoint(workdir: Path) -> bool:
+    """Whether anything was trained in `workdir`; a run that was refused before its first checkpoint may be changed."""
+    if not folder(workdir).is_dir():
+        return False
+    checkpoints = Checkpoints(workdir)
+    found = checkpoints.latest() is not None
+    checkpoints.close()
+    return found
 
 
 def _refuse_changes(config: Config, workdir: Path) -> None:
@@ -97,11 +128,12 @@ def _refuse_changes(config: Config, workdir: Path) -> None:
     if not path.exists():
         return
     try:
-        before = dict(flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
+        before: dict[str, Any] = dict(flat(to_config(json.loads(path.read_text(encoding="utf-8"))).to_dict()))
     except (ValueError, AttributeError, TypeError):
         raise InputError(path, "is not a configuration in JSON") from None
-    now = dict(flat(config.to_dict()))
+    now: dict[str, Any] = dict(flat(config.to_dict()))
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in MOVABLE)
+    changed = [k for k in changed if not (k in GROWING and k in before and now[k] > before[k])]
     if changed:
         key = changed[0]
         more = f" (and {len(changed) - 1} more keys)" if len(changed) > 1 else ""

@@ -1,7 +1,8 @@
-"""The published systems by the name their configurations give: `(config, data description) -> System`."""
+"""The published systems by the name that `config.system` gives: `(config, data specification) -> System`."""
 
 from collections.abc import Callable
 
+from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import Config, System
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
@@ -15,11 +16,22 @@ SYSTEMS: dict[str, Callable[[Config, DataSpec], System]] = {
 
 
 def build(config: Config, data: DataSpec) -> System:
-    """The system that `config.system` names.
+    """The system that `config.system` names: a shipped one, an entry point, or `module:attribute`.
 
     Raises:
-      InputError: there is none of that name.
+      InputError: there is none of that name, it does not fit the data, or it is not a system that can be trained.
     """
-    if config.system not in SYSTEMS:
-        raise InputError("system", f"{config.system!r} is not one of {', '.join(SYSTEMS)}")
-    return SYSTEMS[config.system](config, data)
+    system = lookup("systems", "system", config.system, SYSTEMS)(config, data)
+    if not isinstance(system, System) or not system.outputs or not system.stages:
+        raise InputError("system", f"{config.system!r} does not build a System with stages and outputs")
+    outputs = {output.name for output in system.outputs}
+    nets = {net.name for net in system.nets}
+    for stage in system.stages:
+        if stage.validate and stage.validate not in outputs:
+            raise InputError("system", f"stage {stage.name} is validated by {stage.validate!r}, which is no output")
+        for phase in stage.phases:
+            for name in set(phase.trains) - nets:
+                raise InputError(
+                    "system", f"phase {phase.name} of stage {stage.name} trains {name!r}, which is no network"
+                )
+    return system

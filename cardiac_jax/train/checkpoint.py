@@ -19,8 +19,10 @@ from orbax.checkpoint import v1 as ocp
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a checkpoint holds; raised by any change after which older ones no longer mean the same."""
+OLDEST = 1
+"""The oldest version that can be read (`runs/upgrade.py`); a run of it cannot be resumed."""
 
 WORST = -1e30
 _policies = ocp.training.preservation_policies
@@ -115,8 +117,8 @@ class Checkpoints:
         """
         with _readable(self.directory / str(step)):
             about = self._orbax.load_checkpointables(step, {"about": None})["about"]
-        if about.get("format") != FORMAT:
-            problem = f"written by checkpoint format {about.get('format')}, this code reads {FORMAT}"
+        if about.get("format") not in range(OLDEST, FORMAT + 1):
+            problem = f"written by checkpoint format {about.get('format')}, this code reads {OLDEST} to {FORMAT}"
             raise InputError(self.directory / str(step), problem)
         return about
 
@@ -132,10 +134,20 @@ class Checkpoints:
             raise InputError(where, f"checkpoint of another system ({_difference(leaves(like), about['leaves'])})")
         with _readable(where):
             state = self._orbax.load_checkpointables(step, {"state": devices.abstract(like)})["state"]
-        found = checksums(devices.fetch(state))
-        for name, expected_sum in about["sha256"].items():
-            if found[name] != expected_sum:
-                raise InputError(where, f"damaged: checksum of {name} differs from the one stored")
+        _compare(where, checksums(devices.fetch(state)), about["sha256"])
+        return state
+
+    def tree(self, step: int) -> dict[str, Any]:
+        """The stored state of `step` as nested dictionaries of host arrays, of whatever format.
+
+        Raises:
+          InputError: it is damaged.
+        """
+        where = self.directory / str(step)
+        expected = self.about(step)["sha256"]
+        with _readable(where):
+            state: Any = self._orbax.load_checkpointables(step, {"state": None})["state"]
+        _compare(where, checksums(state), expected)
         return state
 
     def close(self) -> None:
@@ -147,7 +159,7 @@ class Checkpoints:
 def leaves(tree: Any) -> dict[str, str]:
     """Type and shape of every leaf, by its path."""
     return {
-        _name(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
+        leaf_name(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
 
@@ -159,11 +171,18 @@ def checksums(tree: Any) -> dict[str, str]:
         array = np.ascontiguousarray(leaf)
         digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
         digest.update(array.data if array.ndim else array.tobytes())
-        sums[_name(path)] = digest.hexdigest()
+        sums[leaf_name(path)] = digest.hexdigest()
     return sums
 
 
-def _name(path: Any) -> str:
+def _compare(where: Path, found: Mapping[str, str], stored: Mapping[str, str]) -> None:
+    for name, expected in stored.items():
+        if found.get(name) != expected:
+            raise InputError(where, f"damaged: checksum of {name} differs from the one stored")
+
+
+def leaf_name(path: Any) -> str:
+    """The path of a leaf as text, e.g. `params/encoder_0/Conv_0/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

@@ -131,22 +131,23 @@ def compile_train(
 
 def compile_predict(
     system: System, on_lost: Callable[[int], None] | None = None
-) -> Callable[[Any, np.ndarray], np.ndarray]:
-    """`(variables, image [B, *S, C]) -> probabilities [B, *S, K]` on the host; any B, spread over local devices.
+) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
+    """`(variables, image [B, *S, C])` -> the system's outputs by name, on the host; any B, spread over local devices.
 
     `on_lost` is called with the number of examples in which a localiser found nothing, if there are any.
     """
     run = jax.pmap(functools.partial(predict_step, system), axis_name=AXIS, in_axes=(None, 0))
 
-    def predict(variables: Any, image: np.ndarray) -> np.ndarray:
+    def predict(variables: Any, image: np.ndarray) -> dict[str, np.ndarray]:
         local = jax.local_device_count()
         share = -(-len(image) // local)
         row = np.minimum(np.arange(share * local), len(image) - 1)
         placed = jax.device_put(image[row].reshape(local, share, *image.shape[1:]), _sharding(AXIS))
-        out, found = (np.asarray(a) for a in run(variables, placed))
-        lost = int((found.reshape(-1)[: len(image)] == 0).sum())
+        named = {name: np.asarray(value) for name, value in run(variables, placed).items()}
+        flat = {name: value.reshape(local * share, *value.shape[2:])[: len(image)] for name, value in named.items()}
+        lost = int((flat.pop("found") == 0).sum())
         if lost and on_lost is not None:
             on_lost(lost)
-        return out.reshape(local * share, *out.shape[2:])[: len(image)]
+        return flat
 
     return predict

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class Log:
-    """`<workdir>/log.jsonl`, one object a line with `step`; on resume, lines after the restored step are dropped."""
+    """`<workdir>/log.jsonl`, one object a line with `step`; on resume, lines after the restored step are dropped.
 
-    def __init__(self, workdir: Path, step: int, tensorboard: bool) -> None:
+    Args:
+      ranked: (stage, score) that ranks checkpoints; `since_best` counts its validations.
+    """
+
+    def __init__(self, workdir: Path, step: int, tensorboard: bool, ranked: tuple[str, str] = ("", "")) -> None:
         self._file = self._board = None
+        self._ranked = ranked
         path = Path(workdir) / "log.jsonl"
         kept = [line for line in read_log(path) if line["step"] <= step]
-        self._scores = [line["dice"] for line in kept if line.get("split") == "val"]
+        self._scores = [line[ranked[1]] for line in kept if self._is_ranked(line)]
         if not devices.is_first_process():
             return
         text = "".join(json.dumps(line) + "\n" for line in kept)
@@ -55,8 +61,8 @@ class Log:
 
     def write(self, step: int, **values: Any) -> None:
         """Appends one line; numbers that are not finite are written as null."""
-        if values.get("split") == "val":
-            self._scores.append(values["dice"])
+        if self._is_ranked(values):
+            self._scores.append(values[self._ranked[1]])
         if self._file is None:
             return
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
@@ -66,6 +72,9 @@ class Log:
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(name, value, step)
+
+    def _is_ranked(self, line: Mapping[str, Any]) -> bool:
+        return line.get("split") == "val" and line.get("stage") == self._ranked[0]
 
     @property
     def since_best(self) -> int:

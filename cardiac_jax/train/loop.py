@@ -11,9 +11,9 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from cardiac_jax.core.step import fit, inference_variables, init_state
-from cardiac_jax.core.types import Array, Config, Stage, System, Variables
-from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of
+from cardiac_jax.core.step import fit, inference_variables, init_state, keep_best, take_best
+from cardiac_jax.core.types import Array, Config, Stage, System, TrainState, Variables
+from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of, refuse_empty
 from cardiac_jax.progress import progress
 from cardiac_jax.train import devices, log
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
@@ -21,8 +21,8 @@ from cardiac_jax.train.checkpoint import WORST, Checkpoints
 IN_FLIGHT = 2
 """Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
 
-Validate = Callable[[Variables], dict[str, float]]
-"""Inference variables -> figures; `dice`, the mean, ranks the checkpoints."""
+Validate = Callable[[Variables, str], dict[str, float]]
+"""Inference variables and the name of an output -> figures, among them the output's `score`."""
 
 
 def train(
@@ -33,25 +33,33 @@ def train(
     workdir: Path,
     about: Mapping[str, Any],
     console: Console,
+    start_from: Callable[[TrainState], TrainState] | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> int:
     """Trains `system`, or goes on from the latest checkpoint in `workdir`.
 
     Args:
       system: what to train.
       config: `seed` and the keys of `train`.
-      examples: the training set.
-      validate: run every `eval_every` steps of the last stage.
+      examples: the training set; a stage may make its own of it.
+      validate: runs every `eval_every` steps of the stages that name an output to validate.
       workdir: receives `checkpoints/` and `log.jsonl`.
-      about: JSON stored beside the weights.
+      about: JSON stored beside the weights; `fits`, the figures of the fits by stage, is added.
       console: where progress goes.
+      start_from: changes the state before the first step (warm start).
+      begin: is called before the first step, once nothing is left to refuse.
 
     Returns:
       0 when every stage is done, or the number of the signal that stopped it (the state is saved, and resumable).
     """
     settings = config.train
+    own = {stage.name: _examples(stage, examples) for stage in system.stages}
+    scores_by = {output.name: output.score for output in system.outputs}
     checkpoints = Checkpoints(workdir, keep_best=settings.keep_best, writing=True)
     step, last = checkpoints.latest() or 0, sum(stage.steps for stage in system.stages)
-    lines = log.Log(workdir, step, settings.tensorboard)
+    last_stage = system.stages[-1]
+    ranked_by = scores_by.get(last_stage.validate, "")
+    lines = log.Log(workdir, step, settings.tensorboard, (last_stage.name, ranked_by))
 
     def exhausted() -> bool:
         return 0 < settings.patience <= lines.since_best
@@ -61,11 +69,16 @@ def train(
         checkpoints.close()
         lines.close()
         return 0
-    state = init_state(system, config.seed, ema=settings.ema > 0)
+    state, fits = init_state(system, config.seed, ema=settings.ema > 0), {}
     if step:
+        fits = dict(checkpoints.about(step)["fits"])
         state = checkpoints.restore(step, state)
         console.print(f"going on from step {step}")
+    elif start_from is not None:
+        state = start_from(state)
     state = devices.replicate(state)
+    if begin is not None:
+        begin()
     end, stopped, stop = 0, 0, StopRequest()
     with progress(console) as bar, stop:
         for stage in system.stages:
@@ -76,8 +89,7 @@ def train(
                 continue
             run = devices.compile_train(stage, start=start, accumulate=settings.accumulate, ema_decay=settings.ema)
             task = bar.add_task(stage.name, total=stage.steps, completed=step - start, note="compiling")
-            own = Examples(stage.examples(examples.arrays)) if stage.examples else examples
-            make = functools.partial(_batch, own, stage, start, config)
+            make = functools.partial(_batch, own[stage.name], stage, start, config)
             meter, in_flight = log.Meter(step), collections.deque()
             with Prefetch(make, range(step, end)) as batches:
                 for batch in batches:
@@ -94,26 +106,34 @@ def train(
                         figures |= meter.read(step, batches.waited_s)
                         lines.write(step, stage=stage.name, split="train", **figures)
                         bar.update(task, completed=step - start, note=log.note(figures))
-                    # --- what no gradient can learn, once, from the whole training set
+                    # --- validation
+                    due = (step - start) % settings.eval_every == 0 or step == end
+                    scores: dict[str, float] = {}
+                    if due and stage.validate:
+                        scores = validate(inference_variables(state), stage.validate)
+                        lines.write(step, stage=stage.name, split="val", **scores)
+                        console.print(f"{stage.name} {step - start}/{stage.steps}: {log.note(scores)}")
+                        state = devices.replicate(keep_best(stage, state, scores[scores_by[stage.validate]]))
+                    # --- the end of the stage: its best weights, then its fit
+                    if step == end:
+                        state = devices.replicate(take_best(stage, state))
                     if step == end and stage.fit is not None:
                         bar.update(task, completed=step - start, note="fitting")
                         with devices.on_host():
-                            state, figures = fit(stage, devices.fetch(state), own.arrays)
+                            state, found = fit(stage, devices.fetch(state), own[stage.name].arrays)
                         state = devices.replicate(state)
-                        lines.write(step, stage=stage.name, split="fit", **figures)
-                        shown = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+                        fits[stage.name] = found
+                        numbers = {
+                            name: float(value) for name, value in found.items() if isinstance(value, int | float)
+                        }
+                        lines.write(step, stage=stage.name, split="fit", **numbers)
+                        shown = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
                         console.print(f"{stage.name}: {shown}")
-                        meter.skip()
-                    # --- validation and checkpoint
+                    # --- checkpoint
                     stopped = devices.agreed(stop.number, now=logging)
-                    due = (step - start) % settings.eval_every == 0 or step == end
                     if due or stopped:
-                        scores = {}
-                        if due and stage is system.stages[-1]:
-                            scores = validate(inference_variables(state))
-                            lines.write(step, stage=stage.name, split="val", **scores)
-                            console.print(f"{stage.name} {step - start}/{stage.steps}: {log.note(scores)}")
-                        checkpoints.save(step, state, dict(about), scores.get("dice", WORST))
+                        score = scores.get(ranked_by, WORST) if stage is last_stage else WORST
+                        checkpoints.save(step, state, {**about, "fits": fits}, score)
                         meter.skip()
                     if stopped or exhausted():
                         break
@@ -129,10 +149,18 @@ def train(
     return stopped if step < last and not exhausted() else 0
 
 
+def _examples(stage: Stage, examples: Examples) -> Examples:
+    """The examples of a stage; raises InputError if there are none to learn from."""
+    own = Examples(stage.stream.of(examples.arrays)) if stage.stream.of else examples
+    refuse_empty(own, stage.stream.flag, stage.stream.share)
+    return own
+
+
 def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: int) -> dict[str, Array]:
     """The global batch of `step`, on the devices."""
-    size = stage.batch_size or config.train.batch_size
-    return devices.shard(batch_of(examples, stage.draws, config.seed, step - start, size, stage.share))
+    stream = stage.stream
+    size = stream.batch_size or config.train.batch_size
+    return devices.shard(batch_of(examples, stream.flag, config.seed, step - start, size, stream.share))
 
 
 class StopRequest:

@@ -6,6 +6,7 @@ share are `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` 
 annotated slices.
 """
 
+from collections.abc import Callable
 from functools import reduce
 
 import jax
@@ -19,6 +20,9 @@ from cardiac_jax.losses.latent import code_distance, sum_squared_error
 from cardiac_jax.losses.overlap import dice_loss, one_hot
 from cardiac_jax.losses.pixelwise import masked_cross_entropy
 from cardiac_jax.losses.position import position_error
+
+CallNet = Callable[..., Pass]
+"""`core.passes.call`, or a pass that does the same on every slice of a volume."""
 
 
 def compose(*transforms: LossTransform) -> LossTransform:
@@ -60,13 +64,14 @@ def truth(classes: int) -> Pass:
     return pure(lambda label: one_hot(label, classes), ["label"], "truth")
 
 
-def autoencoding(net: Net, classes: int, swap: float = 0.1) -> Objective:
+def autoencoding(net: Net, classes: int, swap: float = 0.1, call: CallNet = call) -> Objective:
     """Denoising autoencoder of label maps: cross-entropy + Dice of the clean map, from one with labels swapped.
 
     Args:
       net: an autoencoder, `[B, *S, K] -> (logits [B, *S, K], code [B, D])`.
       classes: K.
-      swap: probability that a pixel's label is replaced by one drawn from all classes.
+      swap: probability that a pixel's label is replaced by a random class.
+      call: runs the network, on the whole example or on every slice.
     """
 
     def corrupt(keys: Array, label: Array) -> tuple[Array]:
@@ -94,7 +99,7 @@ def autoencoding(net: Net, classes: int, swap: float = 0.1) -> Objective:
     )
 
 
-def shape_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
+def shape_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = call) -> LossTransform:
     """SRSCN eq. 3: the autoencoder's reconstructions of the *soft* prediction and of the gold standard should agree."""
     forward = chain(
         truth(classes),
@@ -107,7 +112,7 @@ def shape_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
     return lambda objective: add(objective, forward, weighted(loss, weight), "shape")
 
 
-def code_prior(net: Net, classes: int, weight: Weight = 5e-4) -> LossTransform:
+def code_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = call) -> LossTransform:
     """ACNN eq. 4: the autoencoder's codes of the soft prediction and of the gold standard should agree."""
     forward = chain(
         truth(classes),
@@ -125,14 +130,14 @@ def position(head: Net, weight: Weight = 1e-6) -> LossTransform:
     return lambda objective: add(objective, forward, weighted(loss, weight), "position")
 
 
-def adversarial(discriminator: Net, weight: Weight = 1e-2) -> LossTransform:
+def adversarial(discriminator: Net, weight: Weight = 1e-2, call: CallNet = call) -> LossTransform:
     """The generator's term of a GAN; the discriminator itself learns in a phase of its own (`discrimination`)."""
     forward = call(discriminator, ["probabilities"], ["fake"])
     loss = term(generator_loss, fake="fake", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "adversarial")
 
 
-def discrimination(discriminator: Net, classes: int) -> Objective:
+def discrimination(discriminator: Net, classes: int, call: CallNet = call) -> Objective:
     """The discriminator's objective, on the probabilities that the segmenter's phase wrote in the same step."""
     forward = chain(
         truth(classes),

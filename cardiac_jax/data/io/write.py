@@ -1,4 +1,4 @@
-"""Writing: nothing is ever half-written, and a prediction lies on the grid of its image."""
+"""Writing files: each is written under a temporary name and renamed, and a label map has the geometry of its image."""
 
 import contextlib
 import fcntl
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_jax.data.case import Case
 from cardiac_jax.data.io import formats, volume
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 
 LOCK = ".lock"
@@ -43,35 +43,41 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def write_label(path: Path, labels: np.ndarray, like: Case, raw_values: Mapping[int, int] | None = None) -> None:
-    """Writes a segmentation on the grid of `like`, so that it opens aligned with the image.
+def write_label(
+    path: Path, labels: Stack, raw_values: Mapping[int, int] | None = None, source: Path | None = None
+) -> None:
+    """Writes a label map in its file's axis order, so that it opens aligned with the image.
 
-    The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha). If `like.source` has it too, its
-    header is copied: affine, qform and sform codes, units. Otherwise a header is made from the affine.
+    The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha).
 
     Args:
-      labels: `[X, Y, Z]`, canonical classes.
+      labels: `[Z, H, W]` classes.
       raw_values: `Dataset.labels`, raw value -> class: raw values are written, the first of several.
+      source: a file on the same grid. If it has the same format, its header is copied (affine, qform and sform codes,
+        units); otherwise a header is made from the affine.
 
     Raises:
-      InputError: a class without raw value, a shape that is not the image's, an unknown suffix.
+      InputError: a class without raw value, a `source` on another grid, an unknown suffix.
     """
-    shape = next(iter(like.images.values())).shape
-    if labels.shape != shape:
-        raise InputError(path, f"cannot hold a label of shape {labels.shape} for an image of shape {shape}")
+    data = labels.to_file()
     table = {c: c for c in range(256)}
     if raw_values is not None:
         table = {c: raw for raw, c in reversed(list(raw_values.items()))}
-    present = [int(c) for c in np.unique(labels)]
+    present = [int(c) for c in np.unique(data)]
     missing = [c for c in present if c not in table]
     if missing:
         raise InputError(path, f"cannot hold class {missing[0]}, which has no raw value in the data set")
-    # Not of what happens to be present: all files of a data set have one type.
+    # The type does not depend on the classes present: all files of a data set have one type.
     top = max(raw_values if raw_values is not None else present)
-    out = np.zeros(shape, np.uint8 if top < 2**8 else np.int16 if top < 2**15 else np.int32)
+    out = np.zeros(data.shape, np.uint8 if top < 2**8 else np.int16 if top < 2**15 else np.int32)
     for c in present:
-        out[labels == c] = table[c]
-    content = formats.encode(path, out, like.affine, like.source)
+        out[data == c] = table[c]
+    write_array(path, out, labels.affine, source)
+
+
+def write_array(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> None:
+    """Writes `data [X, Y, Z, ...]` in the format that the suffix of `path` names; `source` as for `write_label`."""
+    content = formats.encode(path, data, affine, source)
     atomic_write(path, lambda temporary: _put(temporary, content))
 
 

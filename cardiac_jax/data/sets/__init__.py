@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.case import Dataset
 from cardiac_jax.data.labels import merged
@@ -20,9 +21,9 @@ def dataset(name: str, classes: Sequence[str] = ()) -> Dataset:
     Raises:
       InputError: there is no such data set, or it lacks a class.
     """
-    if name not in DATASETS:
-        raise InputError("data.name", f"unknown data set {name!r}, known are {', '.join(sorted(DATASETS))}")
-    whole = DATASETS[name]
+    whole = lookup("datasets", "data.name", name, DATASETS)
+    if not isinstance(whole, Dataset):
+        raise InputError("data.name", f"{name!r} is a {type(whole).__name__}, a Dataset is expected")
     if not classes:
         return whole
     for wanted in classes:

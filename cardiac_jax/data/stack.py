@@ -1,0 +1,55 @@
+"""`Stack`: one array in the canonical short-axis frame that knows its geometry.
+
+A file is turned into the canonical frame once, after reading (`from_volume`), and back once, before writing
+(`to_file`). Nothing in between knows the file's axis order.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.io.volume import Volume
+from cardiac_jax.data.orientation import Orientation, from_canonical, orientation, to_canonical
+
+
+class Stack(NamedTuple):
+    """An array in the canonical frame.
+
+    Attributes:
+      data: `[Z, H, W, ...]`, Z from apex to base, H towards the feet, W towards left-posterior.
+      frame: axis order and flips between file and canonical frame.
+      affine: `[4, 4]` float64, index in the file's axis order -> RAS millimetres.
+    """
+
+    data: np.ndarray
+    frame: Orientation
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along Z, H, W."""
+        x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return self.frame.of((x, y, z))
+
+    def with_data(self, data: np.ndarray) -> "Stack":
+        """Other data on the same grid."""
+        return self._replace(data=data)
+
+    def to_file(self) -> np.ndarray:
+        """`[X, Y, Z, ...]`, the data in the file's axis order, contiguous."""
+        return np.ascontiguousarray(from_canonical(self.data, self.frame))
+
+    def volume(self) -> Volume:
+        """The same as a volume of a file, without a header."""
+        return Volume(from_canonical(self.data, self.frame), self.affine, None)
+
+
+def from_volume(data: np.ndarray, affine: np.ndarray, slice_order: str) -> Stack:
+    """`[X, Y, Z, ...]` in a file's axis order -> the canonical frame.
+
+    Args:
+      affine: `[4, 4]` voxel index -> RAS millimetres.
+      slice_order: how the apex is found, see `orientation`.
+    """
+    frame = orientation(affine, slice_order)
+    return Stack(np.ascontiguousarray(to_canonical(data, frame)), frame, affine)

@@ -1,0 +1,98 @@
+"""Post-processing of label maps that any system can ask for under `config.post`. Host side, on the case's own grid."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from scipy import ndimage
+
+from cardiac_jax.core.config import words
+from cardiac_jax.core.types import Config, Decoded, Decoder, Variables
+from cardiac_jax.data.stack import Stack
+from cardiac_jax.errors import InputError
+
+MM3_PER_ML = 1000.0
+NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
+"""Voxels that share a face, an edge or a corner are connected."""
+
+MakeDecoder = Callable[[Variables, Mapping[str, Any]], Decoder]
+
+
+class NoSummary:
+    """The summary of a decoder that reports nothing."""
+
+    def add(self, decoded: Decoded, truth: Stack | None) -> None:
+        """Ignores the case."""
+
+    def about(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def line(self) -> str:
+        """Nothing."""
+        return ""
+
+
+def unchanged(variables: Variables, fits: Mapping[str, Any]) -> Decoder:
+    """A decoder that leaves a label map as it is."""
+    return Decoder(lambda labels: Decoded(labels, labels), NoSummary)
+
+
+def label_decoder(classes: Sequence[str], post: Config, then: MakeDecoder = unchanged) -> MakeDecoder:
+    """From probabilities `[Z, H, W, K]` to a label map: the largest wins, then what `post` asks for, then `then`.
+
+    Args:
+      classes: names by label value.
+      post: `largest`, `fill_holes` (names of structures) and `least_ml`, see `cleaned`.
+      then: makes a decoder of label maps, e.g. one that projects them onto valid anatomy.
+
+    Raises:
+      InputError: `post` names an unknown structure, or a negative volume.
+    """
+    largest, filled = (_values(classes, key, words(post[key])) for key in ("largest", "fill_holes"))
+    if not post.least_ml >= 0:
+        raise InputError("post.least_ml", f"{post.least_ml} is less than 0")
+
+    def make(variables: Variables, fits: Mapping[str, Any]) -> Decoder:
+        inner = then(variables, fits)
+
+        def decode(probabilities: Stack) -> Decoded:
+            raw = probabilities.with_data(probabilities.data.argmax(-1).astype(np.uint8))
+            return inner.decode(cleaned(raw, largest, filled, post.least_ml))._replace(raw=raw)
+
+        return Decoder(decode, inner.summary)
+
+    return make
+
+
+def cleaned(labels: Stack, largest: Sequence[int] = (), filled: Sequence[int] = (), least_ml: float = 0.0) -> Stack:
+    """A label map without stray pieces and holes.
+
+    Args:
+      labels: `[Z, H, W]`.
+      largest: label values of which only the largest connected piece in 3D stays.
+      filled: label values whose holes, in each slice, take that value.
+      least_ml: pieces of any structure that are smaller become background; 0: none.
+    """
+    if not (largest or filled or least_ml):
+        return labels
+    out = labels.data.copy()
+    voxel_ml = float(np.prod(labels.spacing_mm)) / MM3_PER_ML
+    for value in np.unique(out[out > 0]):
+        numbers, count = cast(tuple[np.ndarray, int], ndimage.label(out == value, NEIGHBOURS))
+        sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+        kept = sizes * voxel_ml >= least_ml
+        if value in largest:
+            kept &= np.arange(count) == sizes.argmax()
+        out[np.isin(numbers, 1 + np.flatnonzero(~kept))] = 0
+    for value in filled:
+        for plane in out:
+            plane[ndimage.binary_fill_holes(plane == value) & (plane == 0)] = value
+    return labels.with_data(out)
+
+
+def _values(classes: Sequence[str], key: str, names: Sequence[str]) -> tuple[int, ...]:
+    for name in names:
+        if name not in classes[1:]:
+            raise InputError(f"post.{key}", f"{name!r} is not one of {', '.join(classes[1:])}")
+    return tuple(classes.index(name) for name in names)
