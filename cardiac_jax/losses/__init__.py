@@ -1,1 +1,1 @@
-"""Leaf maths of losses: one example, no batch axis."""
+"""Loss functions of one example, without a batch axis."""

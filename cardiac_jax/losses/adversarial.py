@@ -1,4 +1,4 @@
-"""Sigmoid cross-entropy of a discriminator's logits (SRSCN, section 2.5). One example each."""
+"""Sigmoid cross-entropy of a discriminator's logits (SRSCN, section 2.5), for one example."""
 
 import jax
 
@@ -6,10 +6,16 @@ from cardiac_jax.core.types import Array
 
 
 def generator_loss(fake: Array, where: Array) -> Array:
-    """The generator's term: cross-entropy of the prediction's logit against "gold standard", times `where`."""
+    """Generator loss, scalar: cross-entropy of the prediction's logit `fake` with target 1, times `where`."""
     return where * jax.nn.softplus(-fake)
 
 
 def discriminator_loss(real: Array, fake: Array, where: Array) -> Array:
-    """The discriminator's loss: gold standard against 1, prediction against 0, times `where`."""
+    """Discriminator loss, scalar: cross-entropy of `real` with target 1 and `fake` with target 0, times `where`.
+
+    Args:
+      real: logit of the gold standard.
+      fake: logit of the prediction.
+      where: weight of the example; 0 drops it.
+    """
     return where * (jax.nn.softplus(-real) + jax.nn.softplus(fake))

@@ -1,6 +1,6 @@
-"""Overlap losses: Dice and Tversky, per example or pooled over the batch, in any number of dimensions.
+"""Dice and Tversky losses, per example or pooled over the batch, in any number of dimensions.
 
-Pixels labelled `ignore` (255, not annotated) take no part.
+Pixels labelled `IGNORE` (255, not annotated) are excluded.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from cardiac_jax.core.types import IGNORE, Array, Loss
 
 
 class Overlap(NamedTuple):
-    """Soft counts per class: overlap of prediction and truth, mass of each. All `[K]`."""
+    """Soft pixel counts per class, `[K]` each: of the intersection, the prediction and the gold standard."""
 
     both: Array
     predicted: Array
@@ -22,17 +22,30 @@ class Overlap(NamedTuple):
 
 
 def one_hot(label: Array, classes: int) -> Array:
-    """`[*S] -> [*S, K]`; an ignored pixel is zero in every class."""
+    """One-hot encoding of a label map, `[*S] -> [*S, K]`; an ignored pixel is zero in every class."""
     return jax.nn.one_hot(label, classes)
 
 
 def overlap(probabilities: Array, label: Array) -> Overlap:
-    """Soft counts over annotated pixels; `probabilities [*S, K]`, `label [*S]`."""
+    """Soft counts `[K]` over annotated pixels from `probabilities [*S, K]` and `label [*S]`.
+
+    Raises:
+      AssertionError: ranks do not match.
+    """
     return mask_overlap(probabilities, one_hot(label, probabilities.shape[-1]), label != IGNORE)
 
 
 def mask_overlap(probabilities: Array, truth: Array, annotated: Array) -> Overlap:
-    """The same for masks that may overlap: `probabilities`, `truth [*S, K]`, 0 outside `annotated [*S]`."""
+    """Soft counts `[K]` over annotated pixels, for masks that may overlap.
+
+    Args:
+      probabilities: `[*S, K]`.
+      truth: gold-standard masks `[*S, K]`, 0 outside `annotated`.
+      annotated: `[*S]`.
+
+    Raises:
+      AssertionError: ranks do not match.
+    """
     chex.assert_rank(annotated, probabilities.ndim - 1)
     classes = probabilities.shape[-1]
     truth = truth.reshape(-1, classes)
@@ -46,23 +59,30 @@ def dice(counts: Overlap, smooth: float = 1.0) -> Array:
 
 
 def tversky(counts: Overlap, beta: float, smooth: float = 1.0) -> Array:
-    """Tversky index per class `[K]`, `TP / (TP + beta FP + (1 - beta) FN)`; beta weighs false positives (ACSNet)."""
+    """Tversky index per class `[K]`, `(TP + s) / (TP + beta FP + (1 - beta) FN + s)`; beta weights FP (ACSNet)."""
     false_positive, false_negative = counts.predicted - counts.both, counts.true - counts.both
     return (counts.both + smooth) / (counts.both + beta * false_positive + (1 - beta) * false_negative + smooth)
 
 
 def dice_loss(probabilities: Array, label: Array, smooth: float = 1.0) -> Array:
-    """One minus the mean Dice of all classes of one example."""
+    """One minus the mean Dice over all classes of one example, scalar."""
     return 1.0 - jnp.mean(dice(overlap(probabilities, label), smooth))
 
 
 def tversky_loss(probabilities: Array, label: Array, beta: float = 0.5, smooth: float = 1.0) -> Array:
-    """One minus the mean Tversky index of all classes of one example."""
+    """One minus the mean Tversky index over all classes of one example, scalar."""
     return 1.0 - jnp.mean(tversky(overlap(probabilities, label), beta, smooth))
 
 
 def batch_dice_loss(probabilities: str, label: str, smooth: float = 1.0, axis_name: str | None = None) -> Loss:
-    """One minus the mean Dice of all classes, counts pooled over the global batch; arguments name values."""
+    """Loss `[B]`: one minus the mean Dice over all classes, with counts pooled over the global batch.
+
+    Args:
+      probabilities: name of the value `[B, *S, K]`.
+      label: name of the value `[B, *S]`.
+      smooth: `s` of `dice`.
+      axis_name: device axis to sum over, if any.
+    """
 
     def value(counts: Overlap) -> Array:
         return 1.0 - jnp.mean(dice(counts, smooth))

@@ -1,4 +1,4 @@
-"""Pixel-wise losses: cross-entropy and the exponential-logarithmic loss of Wong et al. 2018 (SRSCN, eq. 1)."""
+"""Pixel-wise losses: cross-entropy, and the exponential-logarithmic loss of Wong et al. 2018 (SRSCN, eq. 1)."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,15 @@ from cardiac_jax.core.types import IGNORE, Array, Loss
 from cardiac_jax.losses.overlap import dice, overlap
 
 EPSILON = 1e-6
-"""Lower bound of -ln(x) under a power below one, whose slope is infinite at zero."""
+"""Lower bound of -ln(x) before it is raised to a power below one, whose slope is infinite at zero."""
 
 
 def log_likelihood(logits: Array, label: Array) -> tuple[Array, Array]:
-    """`-ln p(label)` and its validity, both `[*S]`; zero where the pixel is ignored."""
+    """`-ln p(label)`, 0 at ignored pixels, and the mask of annotated pixels, both `[*S]`.
+
+    Raises:
+      AssertionError: ranks do not match.
+    """
     chex.assert_rank(label, logits.ndim - 1)
     annotated = label != IGNORE
     safe = jnp.where(annotated, label, 0)
@@ -26,13 +30,16 @@ def log_likelihood(logits: Array, label: Array) -> tuple[Array, Array]:
 def cross_entropy(
     logits: Array, label: Array, class_weights: Sequence[float] | None = None, gamma: float = 1.0
 ) -> Array:
-    """Mean over annotated pixels of `w_l (-ln p_l)^gamma`; zero for an example without any.
+    """Mean of `w_l (-ln p_l)^gamma` over annotated pixels, scalar; 0 if no pixel is annotated.
 
     Args:
       logits: `[*S, K]`.
-      label: `[*S]`, 255 is ignored.
-      class_weights: `[K]`, None for one each.
+      label: `[*S]`; 255 is ignored.
+      class_weights: `[K]`; None weights every class by 1.
       gamma: exponent (eq. 1, gamma_2); 1 is plain cross-entropy.
+
+    Raises:
+      AssertionError: ranks do not match.
     """
     nll, annotated = log_likelihood(logits, label)
     if gamma != 1.0:
@@ -44,12 +51,14 @@ def cross_entropy(
 
 
 def masked_cross_entropy(logits: Array, label: Array, where: Array) -> Array:
-    """Cross-entropy of one example times `where` (0 drops the example)."""
+    """Cross-entropy of one example, scalar, times `where` (0 drops the example)."""
     return where * cross_entropy(logits, label)
 
 
 def balanced_cross_entropy(logits: Array, truth: Array, annotated: Array, beta: float) -> Array:
-    """Mean over annotated pixels of `-(beta p log q + (1 - beta) (1 - p) log(1 - q))`, q the sigmoid (ACSNet, l_1).
+    """Mean of `-(beta p log q + (1 - beta) (1 - p) log(1 - q))` over annotated pixels and structures (ACSNet, l_1).
+
+    p is `truth`, q the sigmoid of `logits`.
 
     Args:
       logits: `[*S, G]`, one per structure.
@@ -74,9 +83,10 @@ def exponential_logarithmic(
     smooth: float = 1.0,
     axis_name: str | None = None,
 ) -> Loss:
-    """SRSCN eq. 1: `lambda_dice E_i[(-ln Dice_i)^gamma_dice] + lambda_cross E_x[w_l (-ln p_l(x))^gamma_cross]`.
+    """SRSCN eq. 1: `lambda_dice E_i[(-ln Dice_i)^gamma_dice] + lambda_cross E_x[w_l (-ln p_l(x))^gamma_cross]`, `[B]`.
 
-    Dice is pooled over the global batch; the cross term is a mean over the annotated pixels of each example.
+    Dice is pooled over the global batch. The cross-entropy term is a mean over the annotated pixels of each example.
+    `logits`, `probabilities` (`[B, *S, K]` both) and `label` (`[B, *S]`) are names of values.
     """
 
     def power(counts):
@@ -92,9 +102,9 @@ def exponential_logarithmic(
 
 
 def class_weights(frequency: Sequence[float]) -> tuple[float, ...]:
-    """`w_l = sqrt(sum_k f_k / f_l)` from the label counts of the training set (spec: SRSCN, L_seg).
+    """Weights `w_l = sqrt(sum_k f_k / f_l)` from pixel counts `[K]` of the training set (spec: SRSCN, L_seg).
 
-    A class that never occurs is weighted as if it had one pixel.
+    A class without pixels gets the weight of a class with one pixel.
     """
-    whole = float(sum(frequency))
-    return tuple((whole / max(float(count), 1.0)) ** 0.5 for count in frequency)
+    pixels = float(sum(frequency))
+    return tuple((pixels / max(float(count), 1.0)) ** 0.5 for count in frequency)

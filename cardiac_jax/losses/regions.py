@@ -1,4 +1,4 @@
-"""Loss of sigmoid outputs, one per region, each region a set of classes (Abramson, Popescu et al. 2020, ACSNet)."""
+"""Loss of sigmoid outputs, one per region; a region is a set of classes (Abramson, Popescu et al. 2020, ACSNet)."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,13 @@ from cardiac_jax.losses.pixelwise import balanced_cross_entropy
 
 
 def region_loss(regions: Sequence[Sequence[int]], beta: float, *, logits: str = "logits", label: str = "label") -> Loss:
-    """The mean of a balanced cross-entropy and of one minus Tversky's index; beta weighs false positives.
+    """Loss `[B]`: mean of the balanced cross-entropy and of one minus the Tversky index.
 
     Args:
-      regions: the classes of each; they may overlap, and need not hold every class.
-      logits: names `[B, *S, G]`, one output per region.
-      label: names `[B, *S]`.
+      regions: classes of each of the G regions; regions may overlap and may leave classes out.
+      beta: weight of foreground pixels in the cross-entropy and of false positives in the Tversky index.
+      logits: name of the value `[B, *S, G]`.
+      label: name of the value `[B, *S]`.
     """
 
     def truth(label: Array) -> Array:
