@@ -1,1 +1,1 @@
-"""Networks, composed of the layers in `cardiac_jax.nets.layers`."""
+"""Networks, built from the layers in `cardiac_jax.nets.layers`."""

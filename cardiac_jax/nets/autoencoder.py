@@ -1,4 +1,4 @@
-"""Autoencoder of label maps: shape prior of SRSCN (Yue et al. 2019, section 2.2) and of its ACNN rival."""
+"""Autoencoder of label maps: the shape prior of SRSCN (Yue et al. 2019, section 2.2) and of its ACNN baseline."""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,11 +14,12 @@ from cardiac_jax.nets.layers import BatchNorm, Conv, ConvTranspose, glorot
 class Autoencoder(nn.Module):
     """Label map [B, *size, K], one-hot or soft -> (logits [B, *size, K], code [B, code]), float32 or wider.
 
-    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, then one of `stride` to a
-    single channel and a linear layer to the code. Decoder: a linear layer to the same small map, a transposed
-    7-convolution of `stride`, transposed 4-convolutions of stride 2, a 3-convolution to `classes`. Normalisation
-    and ReLU follow every layer but the code and the last one. What the strides overshoot is cropped about the
-    centre: with stride 3, 240 -> 10 -> 240 exactly and 128 -> 6 -> 144 -> 128.
+    Encoder: for each width in `features`, convolutions (kernel 3) of stride 2 and of stride 1; then a convolution
+    (kernel 3) of `stride` to one channel, and a linear layer to the code. Decoder: a linear layer to the same small
+    map, a transposed convolution (kernel 7) of `stride`, transposed convolutions (kernel 4) of stride 2, and a
+    convolution (kernel 3) to `classes`. Batch normalisation and ReLU follow every layer except the code and the last
+    layer. A decoder output larger than `size` is cropped about the centre: with stride 3, 240 -> 10 -> 240 needs no
+    crop, and 128 -> 6 -> 144 is cropped to 128.
     """
 
     size: Sequence[int] = (240, 240)
@@ -55,16 +56,20 @@ class Autoencoder(nn.Module):
         return BatchNorm(dtype=self.dtype, axis_name=self.axis_name)
 
     def encode(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, *size, K] -> [B, code]. Raises ValueError for another size than the one it was built for."""
+        """Code of a label map: [B, *size, K] -> [B, code].
+
+        Raises:
+          ValueError: the label map does not have the size `size`.
+        """
         if x.shape[1:-1] != tuple(self.size):
-            raise ValueError(f"label map of size {x.shape[1:-1]} in an autoencoder for {tuple(self.size)}")
+            raise ValueError(f"label map of size {x.shape[1:-1]} does not fit an autoencoder for {tuple(self.size)}")
         out = jnp.promote_types(x.dtype, jnp.float32)
         for layer, norm in zip(self.encoder, self.encoder_norm, strict=True):
             x = nn.relu(norm(layer(x), train=train, mask=mask))
         return self.to_code(x.reshape(x.shape[0], -1)).astype(out)
 
     def decode(self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, code] -> logits [B, *size, K]."""
+        """Logits of a code: [B, code] -> [B, *size, K]."""
         x = self.from_code(code).reshape(code.shape[0], *self.small, 1)
         x = nn.relu(self.decoder_norm[0](x, train=train, mask=mask))
         for layer, norm in zip(self.decoder, self.decoder_norm[1:], strict=True):

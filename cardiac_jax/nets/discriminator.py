@@ -1,4 +1,4 @@
-"""Discriminator of label maps: gold standard against prediction (the GAN rival in Yue et al. 2019)."""
+"""Discriminator between gold-standard and predicted label maps (the GAN baseline in Yue et al. 2019)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from cardiac_jax.nets.layers import Conv, glorot
 class Discriminator(nn.Module):
     """Label map [B, *S, K], soft or one-hot -> logit [B], positive for "gold standard".
 
-    No batch statistics: the verdict on one example does not depend on the others.
+    It has no batch normalisation, so that the logit of an example does not depend on the other examples.
     """
 
     features: Sequence[int] = (32, 64, 128, 256)

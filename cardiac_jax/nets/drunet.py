@@ -18,10 +18,10 @@ DILATIONS = (1, 2, 4, 8)
 
 
 class ResidualEncoder(nn.Module):
-    """[B, *S, C] -> [B, *(S / window), features]: pooling, two convolutions, their output merged with the input.
+    """[B, *S, C] -> [B, *(S / window), features]: pooling, two convolutions, and a merge with the pooled input.
 
-    Input and output are concatenated and merged by a convolution of one voxel, linearly: no activation lies on the
-    residual path. With `window` 1 nothing is pooled; `residual` False leaves the merging out (first block).
+    A 1x1x1 convolution merges the concatenated input and output; the residual path has no activation. `window` 1
+    disables the pooling. `residual` False disables the merge (first block).
     """
 
     features: int
@@ -41,7 +41,7 @@ class ResidualEncoder(nn.Module):
 
 
 class DilatedBottleneck(nn.Module):
-    """[B, *S, C] -> [B, *(S / window), features]: one convolution per dilation, in turn; the sum of their outputs."""
+    """[B, *S, C] -> [B, *(S / window), features]: the summed outputs of one convolution per dilation, in series."""
 
     features: int
     window: Size
@@ -62,7 +62,7 @@ class DilatedBottleneck(nn.Module):
 class SkipDecoder(nn.Module):
     """[B, *S, C], skip [B, *(S * window), F] -> [B, *(S * window), features]: nearest upsampling, two convolutions.
 
-    With `remat` what the first of them reads is not kept for the backward pass.
+    With `remat`, the input of the first convolution is not stored for the backward pass.
     """
 
     features: int
@@ -88,18 +88,18 @@ class DRUNet(nn.Module):
     """[B, Z, H, W, C] -> logits [B, Z, H, W, classes], features [B, Z, H, W, filters], float32 or wider.
 
     Three encoder blocks of `filters` x 1, 2, 4, a bottleneck of `filters` x 8 with dilations 1, 2, 4, 8, three
-    decoder blocks and a head of one voxel; every convolution but the merging ones and the head is followed by
-    normalisation and ReLU. One class asks for a sigmoid, several for a softmax. 8 filters have 0.59 million
-    parameters, 16 have 2.4, 32 have 9.4.
+    decoder blocks and a 1x1x1 convolution as head. Normalisation and ReLU follow every convolution except the merge
+    convolutions and the head. The logits are meant for a sigmoid with one class and for a softmax with several. The
+    network has 0.59 million parameters with 8 filters, 2.4 million with 16 and 9.4 million with 32.
 
     Attributes:
-      keep_z: pool and upsample in plane only.
-      remat: compute the blocks again in the backward pass instead of keeping what they computed; the same
-        parameters and statistics, and the same gradients to rounding. What is kept is the input of each block. At
-        16 x 256 x 256 with `keep_z` it halves the memory of a step (`benchmarks/memory.py`), which takes a fifth
-        longer.
+      keep_z: pool and upsample in-plane only.
+      remat: store only the input of each block and recompute the rest in the backward pass. Parameters and
+        statistics are identical, gradients equal to rounding. At 16 x 256 x 256 with `keep_z` it halves the memory of
+        a step (`benchmarks/memory.py`) and makes the step a fifth longer.
 
-    Raises ValueError if a size (with `keep_z`, H or W) is not divisible by 8.
+    Raises:
+      ValueError: the input is not 5D, or a size (with `keep_z`, H or W) is not divisible by 8.
     """
 
     filters: int = 16
@@ -124,11 +124,11 @@ class DRUNet(nn.Module):
 
     @property
     def window(self) -> tuple[int, int, int]:
-        """What each of the three poolings pools by."""
+        """Pooling window (z, y, x) of each of the three poolings."""
         return (1, 2, 2) if self.keep_z else (2, 2, 2)
 
     def head(self, features: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """The part of the network after its final feature map: [B, *S, filters] -> logits [B, *S, classes]."""
+        """Logits of the final feature map: [B, *S, filters] -> [B, *S, classes]."""
         return self.output(features).astype(jnp.promote_types(features.dtype, jnp.float32))
 
     def __call__(

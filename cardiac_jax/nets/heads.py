@@ -1,4 +1,4 @@
-"""Heads that predict one thing about the input from a network's features."""
+"""Heads that predict a scalar from the features of a network."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ from cardiac_jax.nets.layers import glorot
 
 
 def global_average(x: Array) -> Array:
-    """[B, *S, C] -> [B, C]."""
+    """Mean over the spatial axes: [B, *S, C] -> [B, C]."""
     return x.mean(tuple(range(1, x.ndim - 1)))
 
 
 def flatten(x: Array) -> Array:
-    """[B, *S, C] -> [B, prod(S) * C]; ties the head to one input size."""
+    """All features in one vector: [B, *S, C] -> [B, prod(S) * C]; restricts the head to one input size."""
     return x.reshape(x.shape[0], -1)
 
 
 class PositionHead(nn.Module):
-    """Bottleneck [B, *S, C] -> position of the slice [B] in (0, 1): 0 apex, 1 base (Yue et al. 2019, eq. 4)."""
+    """Bottleneck [B, *S, C] -> slice position [B] in (0, 1): 0 apex, 1 base (Yue et al. 2019, eq. 4)."""
 
     hidden: int = 256
     summary: Callable[[Array], Array] = global_average

@@ -1,8 +1,8 @@
-"""Layers and blocks the networks are composed of. Any number of spatial axes: the rank is the input's.
+"""Layers and blocks of the networks, for any number of spatial axes.
 
 Every block is called as `block(x, train=..., mask=..., index=...)` with x [B, *S, C]:
-- `mask` [B], 1 for a real example, 0 for padding: batch statistics ignore padding;
-- `index` [B] int32, position of each example in the global batch: what is random is keyed by it, so that
+- `mask` [B] is 1 for a real example and 0 for padding; batch statistics ignore padding.
+- `index` [B] int32 is the position of each example in the global batch; random numbers are keyed by it, so that
   results do not depend on the number of devices.
 """
 
@@ -27,16 +27,20 @@ glorot = nn.initializers.glorot_uniform()
 
 
 def precision(name: str) -> jnp.dtype:
-    """The type that networks compute in; raises InputError."""
+    """Compute type of the networks, for "float32" or "bfloat16".
+
+    Raises:
+      InputError: any other name.
+    """
     if name not in ("float32", "bfloat16"):
         raise InputError("model.dtype", f"{name!r} is not one of float32, bfloat16")
     return jnp.dtype(name)
 
 
 class Conv(nn.Module):
-    """[B, *S, Cin] -> [B, *ceil(S / strides), features].
+    """Convolution: [B, *S, Cin] -> [B, *ceil(S / strides), features].
 
-    With `source` the input is `source(*x)`, which is made again in the backward pass instead of kept.
+    With `source`, the input is `source(*x)`; the backward pass recomputes it instead of storing it.
     """
 
     features: int
@@ -61,7 +65,7 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """[B, *S, Cin] -> [B, *(S * strides), features]."""
+    """Transposed convolution: [B, *S, Cin] -> [B, *(S * strides), features]."""
 
     features: int
     kernel: Size = 2
@@ -85,9 +89,9 @@ def _add_bias(module: nn.Module, y: Array) -> Array:
 class BatchNorm(nn.Module):
     """Batch normalisation over the real examples of all devices; variables as in `flax.linen.BatchNorm`.
 
-    Few channels are first folded with the last spatial axis into long rows, which XLA reduces well. Between
-    channel vectors and rows goes a product with a 0/1 matrix: unlike a broadcast it is not fused, element by
-    element, into every pass over the image.
+    With fewer than 64 channels, the last spatial axis and the channels are folded into long rows, which XLA reduces
+    efficiently. A product with a 0/1 matrix converts between channel vectors and rows; XLA would fuse a broadcast,
+    element by element, into every pass over the image.
     """
 
     momentum: float = 0.99
@@ -117,7 +121,7 @@ class BatchNorm(nn.Module):
         return (rows * wide[:1] + wide[1:]).reshape(x.shape).astype(self.dtype)
 
     def _statistics(self, rows: Array, fold: Array, mask: Array | None) -> tuple[Array, Array]:
-        """Mean and variance [C]."""
+        """Mean and variance over the real examples, both [C]."""
         kept, count = rows, jnp.asarray(rows.size // fold.shape[1], rows.dtype)
         if mask is not None:
             weight = jnp.repeat(mask.astype(rows.dtype), rows.shape[0] // mask.shape[0])
@@ -131,7 +135,13 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout keyed by example; `rate` is realised in steps of 1/256, and what is kept divided by exactly that."""
+    """Dropout keyed by example: [B, ...] -> [B, ...].
+
+    `rate` is rounded to a multiple of 1/256; kept units are divided by exactly one minus the rounded rate.
+
+    Raises:
+      ValueError: the rounded rate is not in [0, 1).
+    """
 
     rate: float
 
@@ -150,9 +160,9 @@ class Dropout(nn.Module):
 
 
 def _random_bytes(key: Array, size: int) -> Array:
-    """[size] uint8: a counter through the finaliser of MurmurHash3, offset and whitened by random bits of `key`.
+    """Pseudo-random bytes [size] uint8: the MurmurHash3 finaliser of a counter, offset and whitened by bits of `key`.
 
-    Good enough to drop units, and a tenth of the arithmetic of `jax.random.bits` for each of them.
+    The quality suffices for dropout, at a tenth of the arithmetic of `jax.random.bits` per unit.
     """
     offset, white = jax.random.bits(key, (2,), jnp.uint32)
     h = lax.iota(jnp.uint32, -(-size // 4)) * jnp.uint32(0x9E3779B9) + offset
@@ -162,9 +172,9 @@ def _random_bytes(key: Array, size: int) -> Array:
 
 
 class ConvBlock(nn.Module):
-    """`convs` times convolution, normalisation, dropout, activation. Without `norm` convolutions have a bias.
+    """[B, *S, C] -> [B, *S, features]: `convs` times convolution, normalisation, dropout, activation.
 
-    `source` makes the input of the first of them, see `Conv`.
+    Convolutions have a bias only if `norm` is None. `source` computes the input of the first one, see `Conv`.
     """
 
     features: int
@@ -191,7 +201,7 @@ class ConvBlock(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Learned upsampling by `window`: transposed convolution of that size and stride, normalisation, ReLU."""
+    """[B, *S, C] -> [B, *(S * window), features]: transposed convolution (kernel and stride `window`), norm, ReLU."""
 
     features: int
     window: Size = 2
@@ -205,7 +215,7 @@ class UpConv(nn.Module):
 
 
 class UpNearest(nn.Module):
-    """Nearest upsampling by `window`, without parameters: takes what every upsampling takes, uses only that."""
+    """[B, *S, C] -> [B, *(S * window), C]: nearest upsampling without parameters; uses no other field than `window`."""
 
     features: int
     window: Size = 2

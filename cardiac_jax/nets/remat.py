@@ -1,4 +1,4 @@
-"""Rematerialisation: a part of a network computed again in the backward pass instead of kept."""
+"""Rematerialisation: the backward pass recomputes a part of a network instead of storing it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from cardiac_jax.ops.cpu.remat import remat_ordered
 
 
 def remat(part: Callable[..., Any]) -> Callable[..., Any]:
-    """`part(module, *args)`, of which only variables and arguments are kept for the backward pass.
+    """`part(module, *args)` that stores only variables and arguments for the backward pass.
 
-    As `flax.linen.remat`, but that it saves memory on a CPU too (`ops/cpu/remat.py`).
+    Unlike `flax.linen.remat`, it saves memory on a CPU too (`ops/cpu/remat.py`).
     """
     return lift_transform(_lifted, part)
 
@@ -25,7 +25,7 @@ def _lifted(part: Callable[..., Any]) -> Callable[..., Any]:
             scope = scope_of(variables, rngs)
             return part(scope, *args), repack(scope)
 
-        # Traced once, here: in the backward pass the module is no longer bound.
+        # Trace here, once: the module is no longer bound in the backward pass.
         traced, shapes = jax.make_jaxpr(run, return_shape=True)(variables, rngs, *args)
         kept, late = jax.tree.leaves((variables, rngs)), jax.tree.leaves(args)
         return jax.tree.unflatten(

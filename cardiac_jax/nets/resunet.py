@@ -14,9 +14,9 @@ LEVELS = 4
 
 
 class ResidualBlock(nn.Module):
-    """[B, *S, C] -> [B, *S, features]: twice convolution, ReLU, normalisation; the input added; dropout.
+    """[B, *S, C] -> [B, *S, features]: twice (convolution, ReLU, normalisation), residual connection, dropout.
 
-    An input of another number of channels is brought to `features` by a convolution of one pixel first.
+    If C differs from `features`, a convolution with kernel 1 projects the input before it is added.
     """
 
     features: int
@@ -44,11 +44,11 @@ def resunet(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
-    """Four levels of `filters` x 1, 2, 4, 8 and a transition of `filters` x 16; see `UNet`.
+    """`UNet` of residual blocks with four levels of `filters` x 1, 2, 4, 8 and a bottleneck of `filters` x 16.
 
-    `momentum` is that of the running statistics, which begin at variance 1. Behind a ReLU the variance is far below it,
-    and what is left of the beginning after n steps, momentum^n, dampens every one of the 18 layers: 200 steps at 0.99
-    leave a network that finds everything in training and nothing in inference.
+    `momentum` is that of the running statistics, whose variance starts at 1. The variance after a ReLU is far below 1.
+    The initial value still has weight momentum^n after n steps and attenuates each of the 18 layers: after 200 steps
+    with 0.99, the network segments everything in training mode and nothing in inference mode.
     """
     features = tuple(filters * 2**level for level in range(LEVELS + 1))
     norm = partial(BatchNorm, momentum=momentum)

@@ -1,4 +1,4 @@
-"""U-Net of any rank, its parts injected (Ronneberger et al. 2015; as enhanced in Yue et al. 2019)."""
+"""U-Net of any rank with injected parts (Ronneberger et al. 2015; enhanced as in Yue et al. 2019)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,11 +16,13 @@ from cardiac_jax.ops.pool import max_pool
 class UNet(nn.Module):
     """[B, *S, C] -> logits [B, *S, classes], bottleneck [B, *(S / window^poolings), features[-1]].
 
-    The rank is the input's; outputs are float32 or wider. `window` is what each of the len(features) - 1 poolings
-    pools by: 2, or (1, 2, 2) to keep Z in 3D. Injected parts are called as `block(features, norm=, dropout=,
-    dtype=, name=)`, `up(features, window=, norm=, dtype=, name=)` and `down(x, window)`; `norm` as `norm(dtype=)`
-    after it was given `axis_name`, and None gives a network without normalisation.
-    Raises ValueError if a size is not divisible by window^poolings.
+    Outputs are float32 or wider. `window` is the window of each of the len(features) - 1 poolings: 2, or (1, 2, 2)
+    to pool in-plane only in 3D. Injected parts are called as `block(features, norm=, dropout=, dtype=, name=)`,
+    `up(features, window=, norm=, dtype=, name=)` and `down(x, window)`. `norm` first receives `axis_name` and is then
+    called as `norm(dtype=)`; None disables normalisation.
+
+    Raises:
+      ValueError: a size is not divisible by window^poolings.
     """
 
     features: Sequence[int] = (32, 64, 128, 256, 512)
@@ -60,7 +62,11 @@ class UNet(nn.Module):
 
 
 def refuse_indivisible(size: Sequence[int], window: Sequence[int], poolings: int) -> None:
-    """Raises ValueError unless every size is a positive multiple of window^poolings."""
+    """Check that every size is a positive multiple of window^poolings.
+
+    Raises:
+      ValueError: a size is not.
+    """
     factor = tuple(w**poolings for w in window)
     if any(s == 0 or s % f for s, f in zip(size, factor, strict=True)):
         raise ValueError(f"size {tuple(size)} is not divisible by {factor}: pad or crop the input")

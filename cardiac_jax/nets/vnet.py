@@ -1,4 +1,4 @@
-"""V-Net, the residual baseline (Milletari, Navab and Ahmadi 2016, figure 2 and table 1)."""
+"""V-Net, a residual baseline (Milletari, Navab and Ahmadi 2016, figure 2 and table 1)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from cardiac_jax.ops.conv import Size, per_axis
 
 
 class PReLU(nn.Module):
-    """max(x, 0) + slope * min(x, 0), one learned slope per channel, at first a quarter (He et al. 2015, eq. 1)."""
+    """max(x, 0) + slope * min(x, 0) with a learned slope per channel, initially 0.25 (He et al. 2015, eq. 1)."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -23,7 +23,7 @@ class PReLU(nn.Module):
 
 
 class Unit(nn.Module):
-    """`layer` (called as `layer(bias=, dtype=)`), normalisation, `residual` added if there is one, PReLU."""
+    """`layer` (called as `layer(bias=, dtype=)`), normalisation, addition of `residual` if given, PReLU."""
 
     layer: Module
     norm: Module | None = BatchNorm
@@ -40,15 +40,17 @@ class Unit(nn.Module):
 class VNet(nn.Module):
     """[B, *S, C] -> logits [B, *S, classes], features [B, *S, 2 * features[0]], float32 or wider.
 
-    Each stage learns a residual: its input is added to the output of its last convolution. Between stages
-    convolutions of size and stride `window` halve the map and double the channels; on the way up transposed ones
-    undo that and the skip is concatenated, so that a stage up is twice as wide as its skip. The image, repeated
-    over the channels, is the residual of the first stage.
+    Each stage learns a residual: its input is added to the output of its last convolution. In the first stage, this
+    input is the image, repeated over the channels. Convolutions with kernel and stride `window` between encoder
+    stages halve the map and double the channels. Transposed convolutions undo this in the decoder, where the skip is
+    concatenated; a decoder stage is therefore twice as wide as its skip. `convs` is the number of convolutions of each
+    encoder stage; the decoder stage of a level has as many.
 
-    Defaults are the published sizes. The published network has no normalisation (`norm` None); batch normalisation
-    is what its reimplementations added, and lets it share the learning rate of the networks it is compared with.
-    `convs` counts the convolutions of each stage down; those of a stage up are as many as at its level down.
-    Raises ValueError if a size is not divisible by window^(levels - 1).
+    Defaults are the published sizes. The published network has no normalisation (`norm` None). Reimplementations added
+    batch normalisation, which lets the network use the learning rate of the networks it is compared with.
+
+    Raises:
+      ValueError: a size is not divisible by window^(levels - 1).
     """
 
     features: Sequence[int] = (16, 32, 64, 128, 256)
@@ -93,5 +95,5 @@ class VNet(nn.Module):
 
 
 def _repeat(x: Array, channels: int) -> Array:
-    """Channels of `x` in turn until there are `channels` of them."""
+    """`x` with its channels repeated cyclically: [..., C] -> [..., channels]."""
     return x[..., jnp.arange(channels) % x.shape[-1]]
