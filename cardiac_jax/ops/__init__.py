@@ -1,1 +1,1 @@
-"""Operations on arrays, each with its plain form."""
+"""Operations on arrays: convolution, pooling, geometry, resampling, regions of interest, intensities."""

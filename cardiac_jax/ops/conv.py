@@ -1,20 +1,20 @@
 """Convolution and transposed convolution, channels last, any rank.
 
-One function each. On a CPU they run in the form that XLA compiles best, elsewhere as the plain `lax`
-operation; the two agree to rounding. Both are bilinear, so one gradient rule serves every form: the
-vector-Jacobian product of that form with respect to one argument, the other one held.
+On a CPU, both run in the form that XLA compiles best; elsewhere, `conv` is the plain `lax` operation. The forms agree
+to rounding. Convolution is bilinear, so one gradient rule serves every form: the vector-Jacobian product of the form
+with respect to one argument, with the other argument fixed.
 
-Transposed convolutions are, everywhere, convolutions of stride 1 to prod(strides) * Cout channels, then depth-to-space
-(sub-pixel form; with kernel 2, stride 2 it is one matrix product). On a GPU the kernel gradient of
-`lax.conv_transpose` is no form that cuDNN knows: it runs as a convolution with a window as large as the image.
+A transposed convolution is a convolution of stride 1 to prod(strides) * Cout channels followed by depth-to-space, on
+every platform (sub-pixel form; with kernel 2 and stride 2 it is one matrix product). On a GPU, cuDNN has no form for
+the kernel gradient of `lax.conv_transpose`, which runs as a convolution with a window as large as the image.
 
-Forms used on a CPU
+Forms used on a CPU:
 - stride > 1: space-to-depth, then a convolution of stride 1 with a rearranged kernel;
 - kernel 1: a matrix product;
 - one input channel: a sum of shifted multiply-adds;
-- three spatial axes: depth folded into the batch, its taps concatenated on the channels slab by slab (training) or
-  added after one 2D convolution (inference), see `conv_depth.py`;
-- few channels on a large image: kernel gradient image by image, see `_conv2d`.
+- three spatial axes: depth is folded into the batch; its taps are concatenated on the channel axis slab by slab
+  (training), or added after one 2D convolution (inference), see `conv_depth.py`;
+- few channels on a large image: the kernel gradient is computed image by image, see `_conv2d`.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,11 @@ class Geometry(NamedTuple):
 
 
 def per_axis(value: Size, rank: int) -> tuple[int, ...]:
-    """`value` for each of `rank` spatial axes."""
+    """One value per spatial axis, `rank` in all; an int is repeated.
+
+    Raises:
+      ValueError: the number of values is not `rank`.
+    """
     axes = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(axes) != rank:
         raise ValueError(f"{axes} does not fit {rank} spatial axes")
@@ -50,7 +54,11 @@ def per_axis(value: Size, rank: int) -> tuple[int, ...]:
 
 
 def conv(x: Array, kernel: Array, *, strides: Size = 1, dilation: Size = 1, padding: str | Pads = "SAME") -> Array:
-    """`x` [B, *S, Cin] correlated with `kernel` [*k, Cin, Cout] -> [B, *S', Cout], as in `flax.linen.Conv`."""
+    """Cross-correlation of `x` [B, *S, Cin] with `kernel` [*k, Cin, Cout] -> [B, *S', Cout], as in `flax.linen.Conv`.
+
+    Raises:
+      ValueError: `strides` or `dilation` does not fit the number of spatial axes.
+    """
     rank = kernel.ndim - 2
     strides, dilation = per_axis(strides, rank), per_axis(dilation, rank)
     if isinstance(padding, str):
@@ -62,8 +70,10 @@ def conv(x: Array, kernel: Array, *, strides: Size = 1, dilation: Size = 1, padd
 def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
     """Transposed "SAME" convolution: [B, *S, Cin], [*k, Cin, Cout] -> [B, *(S * strides), Cout].
 
-    Its conventions are those of `flax.linen.ConvTranspose`. Raises ValueError where a kernel is smaller than its
-    stride (the output would have gaps).
+    The conventions are those of `flax.linen.ConvTranspose`.
+
+    Raises:
+      ValueError: the kernel is smaller than its stride along an axis (the output would have gaps).
     """
     strides = per_axis(strides, kernel.ndim - 2)
     if any(k < s for k, s in zip(kernel.shape, strides, strict=False)):
@@ -75,7 +85,7 @@ def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
 
 
 def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Callable:
-    """The function (x, kernel, static) that runs `training` or `inference` on a CPU and `stock` elsewhere."""
+    """Function (x, kernel, static) that runs `training` or `inference` on a CPU and `stock` elsewhere."""
 
     def choose(cpu: Callable, default: Callable, *args: Array) -> Any:
         return lax.platform_dependent(*args, cpu=cpu, default=default)
@@ -113,7 +123,7 @@ def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:
 
 
 def space_to_depth(x: Array, block: Sequence[int]) -> Array:
-    """[B, *S, C] -> [B, *(S / block), prod(block) * C]; within the channels the offset in the block comes first."""
+    """[B, *S, C] -> [B, *(S / block), prod(block) * C]; the channel axis is ordered (offset in the block, C)."""
     rank = len(block)
     split = [v for size, b in zip(x.shape[1:-1], block, strict=True) for v in (size // b, b)]
     x = x.reshape(x.shape[0], *split, x.shape[-1])
@@ -130,17 +140,17 @@ def depth_to_space(x: Array, block: Sequence[int]) -> Array:
 
 
 def _pad_space(x: Array, pads: Pads) -> Array:
-    """Zero padding of the spatial axes; negative values crop."""
+    """`x` [B, *S, C] with zero-padded spatial axes; negative values crop."""
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((a, b, 0) for a, b in pads), (0, 0, 0)))
 
 
 def _tap(x: Array, at: Sequence[int], size: Sequence[int]) -> Array:
-    """Window of spatial extent `size` starting at `at`."""
+    """Window of `x` [B, *S, C] with spatial extent `size` and first voxel `at`."""
     return lax.slice(x, (0, *at, 0), (x.shape[0], *(a + s for a, s in zip(at, size, strict=True)), x.shape[-1]))
 
 
 def _block_kernel(kernel: Array, pads: Pads, block: Sequence[int]) -> Array:
-    """Kernel padded to a multiple of `block` per axis -> [*taps, *block, Cin, Cout]."""
+    """Kernel [*k, Cin, Cout], padded by `pads` to a multiple of `block` per axis -> [*taps, *block, Cin, Cout]."""
     kernel = lax.pad(kernel, jnp.zeros((), kernel.dtype), (*((a, b, 0) for a, b in pads), (0, 0, 0), (0, 0, 0)))
     rank = len(block)
     split = [v for size, b in zip(kernel.shape[:-2], block, strict=True) for v in (size // b, b)]
@@ -184,9 +194,10 @@ def _strided(x: Array, kernel: Array, static: Geometry) -> Array:
 
 
 def _subpixel(x: Array, kernel: Array, static: tuple[int, ...], plain: Callable = _cpu_conv) -> Array:
-    """Output s q + r gathers input q + u through tap t = s u + a - r; a: zeros before the dilated input.
+    """Transposed convolution in sub-pixel form; `plain` is the convolution of stride 1.
 
-    `plain` is the convolution of stride 1.
+    Output s q + r gathers input q + u through tap t = s u + a - r, where a is the number of zeros before the dilated
+    input.
     """
     fill, pads = [], []
     for k, s in zip(kernel.shape, static, strict=False):
@@ -210,18 +221,18 @@ def _plane(x: Array, kernel: Array, pads: Pads, dilation: tuple[int, ...]) -> Ar
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _one_channel(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
-    """`x` [B, *S, 1] already padded: sum over taps of shifted image times kernel row."""
+    """Convolution of `x` [B, *S, 1], already padded: the sum over taps of the shifted image times the kernel row."""
     return sum(tap * row.reshape((1,) * (x.ndim - 1) + (-1,)) for tap, row in _taps(x, kernel, dilation))  # pyright: ignore
 
 
 def _taps(x: Array, kernel: Array, dilation: tuple[int, ...]) -> list[tuple[Array, Array]]:
     size = [s - (k - 1) * d for s, k, d in zip(x.shape[1:-1], kernel.shape, dilation, strict=False)]
-    places = list(product(*(range(k) for k in kernel.shape[:-2])))
-    return [(_tap(x, [i * d for i, d in zip(at, dilation, strict=True)], size), kernel[at][0]) for at in places]
+    taps = list(product(*(range(k) for k in kernel.shape[:-2])))
+    return [(_tap(x, [i * d for i, d in zip(tap, dilation, strict=True)], size), kernel[tap][0]) for tap in taps]
 
 
 def _one_channel_product(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
-    """The same as one matrix product, whose gradients are two more."""
+    """`_one_channel` as one matrix product, whose two gradients are matrix products too."""
     patches = jnp.concatenate([tap for tap, _ in _taps(x, kernel, dilation)], axis=-1)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
 
@@ -247,7 +258,7 @@ def _plain2d(x: Array, kernel: Array, pads: Pads) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv2d(x: Array, kernel: Array, pads: Pads) -> Array:
-    """Stride 1. For few channels on a large image its kernel gradient is `kernel_gradient`."""
+    """2D convolution of stride 1; with few channels on a large image, its kernel gradient is `kernel_gradient`."""
     return _plain2d(x, kernel, pads)
 
 

@@ -1,6 +1,6 @@
-"""Coordinates: affine matrices, smooth displacement fields from a few control points, exact turns and flips.
+"""Coordinates: affine matrices, smooth displacement fields from control points, exact quarter turns and flips.
 
-Everything works in voxel coordinates, in the order of the array's axes (row, column; or slice, row, column).
+All coordinates are in voxels, in the order of the array's axes (row, column; or slice, row, column).
 A matrix maps *output* coordinates to *source* coordinates, about the centre of the grid.
 """
 
@@ -15,15 +15,15 @@ import numpy as np
 
 from cardiac_jax.errors import InputError
 
-# Coordinates reach hundreds of voxels: TF32's eleven bits would move them by tenths.
+# Coordinates reach hundreds of voxels; the 11 bits of TF32 would shift them by tenths of a voxel.
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 def affine_matrix(angle_rad: jax.Array, scale: jax.Array, shear: jax.Array) -> jax.Array:
     """Rotation x shear x scaling as one [n, n] matrix.
 
-    `angle_rad` [n (n-1) / 2] turns the planes (0,1), (0,2), (1,2) in this order; `shear` has the same shape
-    and fills the upper triangle; `scale` is [n]. Every matrix near the identity has this form (QR).
+    `angle_rad` [n (n-1) / 2] rotates the planes (0,1), (0,2), (1,2) in this order. `shear` has the same shape and
+    fills the upper triangle. `scale` is [n]. Every matrix near the identity has this form (QR).
     """
     n = scale.shape[0]
     upper = jnp.eye(n, dtype=scale.dtype).at[np.triu_indices(n, 1)].set(shear) * scale[None, :]
@@ -36,7 +36,7 @@ def affine_matrix(angle_rad: jax.Array, scale: jax.Array, shear: jax.Array) -> j
 
 
 def quarter_turn_matrix(turns: jax.Array) -> jax.Array:
-    """[2, 2] matrix of `turns` (scalar int) quarter turns, exact, in the sense of `quarter_turns`."""
+    """Exact [2, 2] matrix of `turns` (scalar int) quarter turns, in the direction of `quarter_turns`."""
     cos = jnp.array([1.0, 0.0, -1.0, 0.0])[turns % 4]
     sin = jnp.array([0.0, 1.0, 0.0, -1.0])[turns % 4]
     return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
@@ -49,14 +49,24 @@ def coordinates(
     control: jax.Array | None = None,
     kind: str = "cubic",
 ) -> jax.Array:
-    """Source coordinates [n, *size]: `matrix` [n, n] about the centre, `shift` [n] in voxels, and a field.
+    """Source coordinates [n, *size] of an affine map plus a displacement field.
 
-    `control` [n, *G] holds displacements at the control points of `spline_basis(..., kind)`. All of it is one
-    small matrix product per axis: the basis of each axis gets two more columns, the voxel's position and 1.
+    The computation is one small matrix product per axis: the basis of each axis gets two more columns, the voxel's
+    position and 1.
+
+    Args:
+      matrix: [n, n], about the centre of the grid.
+      shift: [n], in voxels.
+      size: of the output grid.
+      control: [n, *G], displacements in voxels at the control points of `spline_basis(..., kind)`; None for no field.
+      kind: "linear" or "cubic".
+
+    Raises:
+      InputError: unknown kind, or too few control points.
     """
     n = len(size)
     grid = control.shape[1:] if control is not None else (0,) * n
-    # terms[j] selects "position along axis j, 1 along the others"; terms[n] selects 1 along every axis.
+    # terms[j] selects the position along axis j and 1 along the other axes; terms[n] selects 1 along every axis.
     terms = np.zeros((n + 1, *[g + 2 for g in grid]), np.float32)
     for j in range(n + 1):
         terms[(j, *[g + (axis != j) for axis, g in enumerate(grid)])] = 1.0
@@ -72,11 +82,14 @@ def coordinates(
 
 
 def spline_basis(size: int, points: int, kind: str = "cubic") -> np.ndarray:
-    """Matrix [size, points] that spreads `points` control values over `size` voxels; each row sums to one.
+    """Interpolation matrix [size, points] from `points` control values to `size` voxels; each row sums to one.
 
-    "linear": the first and last control points lie on the first and last voxel. "cubic": uniform cubic
-    B-spline whose first and last control points lie one knot outside the image; unit white noise at the
-    control points becomes a field of SD about 0.7 per axis. Raises InputError on too few points.
+    "linear": the first and last control points lie on the first and last voxel. "cubic": uniform cubic B-spline whose
+    first and last control points lie one knot outside the image; unit white noise at the control points gives a field
+    of SD about 0.7 per axis.
+
+    Raises:
+      InputError: unknown kind, or too few control points.
     """
     degree = {"linear": 1, "cubic": 3}.get(kind)
     if degree is None:
@@ -103,22 +116,26 @@ def spline_basis(size: int, points: int, kind: str = "cubic") -> np.ndarray:
 
 
 def upsample(control: jax.Array, size: Sequence[int], kind: str = "cubic") -> jax.Array:
-    """Control values [D, *G] spread over the voxels: [D, *size], one small matrix product per axis."""
+    """Control values [D, *G] interpolated at the voxels: [D, *size], one small matrix product per axis.
+
+    Raises:
+      InputError: unknown kind, or too few control points.
+    """
     return _spread(control, [spline_basis(s, g, kind) for s, g in zip(size, control.shape[1:], strict=True)])
 
 
 def quarter_turns(x: jax.Array, turns: int, axes: tuple[int, int] = (-3, -2)) -> jax.Array:
-    """Turns the plane `axes` of `x` by `turns` x 90 degrees: images [*S, H, W, C], labels with (-2, -1)."""
+    """`x` rotated by `turns` x 90 degrees in the plane `axes`: images [*S, H, W, C]; label maps with axes (-2, -1)."""
     return jnp.rot90(x, turns, axes)
 
 
 def flips(image: jax.Array) -> jax.Array:
-    """The four in-plane mirror images of `image` [*S, H, W, C], stacked: [4, *S, H, W, C]."""
+    """The four in-plane flips of `image` [*S, H, W, C], stacked: [4, *S, H, W, C]."""
     return jnp.stack([_flip(image, k) for k in range(4)])
 
 
 def unflip(logits: jax.Array) -> jax.Array:
-    """Brings predictions [4, *S, H, W, K] for `flips(image)` back into register; average them over axis 0."""
+    """Predictions [4, *S, H, W, K] for `flips(image)`, flipped back, to be averaged over axis 0."""
     return jnp.stack([_flip(logits[k], k) for k in range(4)])
 
 
@@ -127,7 +144,7 @@ def _flip(x: jax.Array, k: int) -> jax.Array:
 
 
 def _spread(table: jax.Array, bases: Sequence[np.ndarray]) -> jax.Array:
-    """`table` [D, *G] times one matrix [size, G] per axis: [D, *size]; each product moves its axis last."""
+    """`table` [D, *G] times one matrix [size, G] per axis: [D, *size]; each product moves its axis to the end."""
     for basis in bases:
         table = jnp.tensordot(table, jnp.asarray(basis, table.dtype), ((1,), (1,)), precision=_EXACT)
     return table

@@ -1,20 +1,20 @@
-"""Intensities brought to a range of their own: of the slice, or of a region (Abramson, Popescu et al. 2020)."""
+"""Intensity scaling to the range of a slice or of a region (Abramson, Popescu et al. 2020)."""
 
 import jax.numpy as jnp
 from jax import Array
 
 
 def unit_range(low: Array) -> Array:
-    """Every slice `[B, Z, H, W, 1]` from 0 to 1; a constant one becomes 0."""
+    """Slices of `[B, Z, H, W, 1]`, each scaled to [0, 1]; a constant slice becomes 0."""
     bottom, top = low.min((2, 3, 4), keepdims=True), low.max((2, 3, 4), keepdims=True)
     return (low - bottom) / jnp.where(top > bottom, top - bottom, 1.0)
 
 
 def scaled_to_region(image: Array, region: Array) -> Array:
-    """The first channel divided by twice its median in `region`, brought from that region's range to [0, 1], clipped.
+    """First channel divided by twice its median in `region`, scaled from the range in that region to [0, 1], clipped.
 
-    `[B, Z, H, W, C], [B, Z, H, W] -> [B, Z, H, W, 1]`: the three maps of section "Stage 2", in their order; intensities
-    start at the lowest of the box, the region is the ventricle found (the whole box where none is).
+    `[B, Z, H, W, C], [B, Z, H, W] -> [B, Z, H, W, 1]`: the three maps of section "Stage 2", in their order. The minimum
+    of the box is subtracted first. `region` is the segmented ventricle; an empty region is replaced by the entire box.
     """
     raw = image[..., 0]
     inside = jnp.where(jnp.any(region > 0, (1, 2, 3), keepdims=True), region > 0, True)

@@ -1,4 +1,4 @@
-"""The largest connected piece of a mask in any number of dimensions, on the device."""
+"""The largest connected component of a mask in any number of dimensions, on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ from jax import Array, lax
 
 
 def largest(mask: Array) -> Array:
-    """`[B, *S]` -> bool `[B, *S]`: the largest piece of each, connected by faces; the first of equals.
+    """Largest face-connected component of each mask: `[B, *S]` -> bool `[B, *S]`; of equal ones, the first.
 
-    Every voxel takes the largest number within its piece, by maxima over neighbours until nothing changes.
+    Every voxel takes the largest voxel number in its component, by maxima over neighbours until nothing changes.
     """
     return jax.vmap(_largest)(mask != 0)
 
@@ -19,7 +19,7 @@ def _largest(mask: Array) -> Array:
     def spread(state: tuple[Array, Array]) -> tuple[Array, Array]:
         numbers, _ = state
         wider = numbers
-        for axis in range(mask.ndim):  # running maxima reach along a whole line at once, as far as the mask goes
+        for axis in range(mask.ndim):  # a running maximum covers an entire line of the mask in one step
             wider = jnp.maximum(_along(wider, mask, axis), _along(wider, mask, axis, reverse=True))
         return wider, jnp.any(wider != numbers)
 
@@ -31,7 +31,7 @@ def _largest(mask: Array) -> Array:
 
 
 def _along(numbers: Array, mask: Array, axis: int, reverse: bool = False) -> Array:
-    """Running maximum along `axis` that starts again at every gap of the mask."""
+    """Running maximum along `axis` that restarts at every gap of the mask."""
 
     def join(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         return jnp.where(b[1], b[0], jnp.maximum(a[0], b[0])), a[1] | b[1]

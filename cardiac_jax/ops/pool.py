@@ -11,10 +11,14 @@ from cardiac_jax.ops.conv import Size, per_axis
 
 
 def max_pool(x: Array, window: Size = 2) -> Array:
-    """Maximum over blocks of `window`, stride equal to it: [B, *S, C] -> [B, *(S // window), C].
+    """Maximum over non-overlapping blocks of `window`: [B, *S, C] -> [B, *(S // window), C].
 
-    A remainder at the far end is dropped ("VALID"). Where several elements of a block equal its maximum, the
-    whole gradient goes to the first of them in row-major order, as in `flax.linen.max_pool`: its sum is kept.
+    A remainder at the far end is dropped ("VALID"). If several elements of a block equal its maximum, the entire
+    gradient goes to the first of them in row-major order, as in `flax.linen.max_pool`; the sum of the gradient is
+    preserved.
+
+    Raises:
+      ValueError: `window` does not fit the number of spatial axes.
     """
     return _max_pool(x, per_axis(window, x.ndim - 2))
 
@@ -41,11 +45,11 @@ def _backward(window: tuple[int, ...], saved: tuple[Array, Array], gradient: Arr
     inside = tuple(range(2, 2 * len(window) + 1, 2))
     blocks = _blocks(x, window)
     top = blocks == jnp.expand_dims(y, inside)
-    place = sum(
+    position = sum(
         jax.lax.broadcasted_iota(jnp.int32, blocks.shape, axis) * prod(window[i + 1 :]) for i, axis in enumerate(inside)
     )
-    first = jnp.where(top, place, jnp.iinfo(jnp.int32).max).min(inside, keepdims=True)
-    spread = jnp.where(place == first, jnp.expand_dims(gradient, inside), 0)
+    first = jnp.where(top, position, jnp.iinfo(jnp.int32).max).min(inside, keepdims=True)
+    spread = jnp.where(position == first, jnp.expand_dims(gradient, inside), 0)
     spread = spread.reshape(x.shape[0], *(s // w * w for s, w in zip(x.shape[1:-1], window, strict=True)), x.shape[-1])
     return (jnp.pad(spread, [(0, a - b) for a, b in zip(x.shape, spread.shape, strict=True)]),)
 
@@ -54,7 +58,11 @@ _max_pool.defvjp(_forward, _backward)
 
 
 def upsample_nearest(x: Array, factor: Size = 2) -> Array:
-    """Each element repeated `factor` times along each spatial axis: [B, *S, C] -> [B, *(S * factor), C]."""
+    """Each element repeated `factor` times along each spatial axis: [B, *S, C] -> [B, *(S * factor), C].
+
+    Raises:
+      ValueError: `factor` does not fit the number of spatial axes.
+    """
     factor = per_axis(factor, x.ndim - 2)
     blocks = jnp.expand_dims(x, tuple(range(2, 2 * len(factor) + 1, 2)))
     shape = [x.shape[0], *(v for pair in zip(x.shape[1:-1], factor, strict=True) for v in pair), x.shape[-1]]

@@ -1,8 +1,8 @@
-"""Boxes of a fixed size about a heat map's centre of mass: cut out of a volume, and put back.
+"""Boxes of a fixed size about the centre of mass of a heat map: cropping and pasting, per example.
 
-A box is its first voxel, `start` [B, n] int32, and a static `size`. It lies within the volume along every axis where
-it fits, and holds the whole volume along the others; there `start` is negative, or the box ends beyond the last
-voxel, and what is outside is filled. Sizes are static, so all of it compiles once. Everything is per example.
+A box is its first voxel, `start` [B, n] int32, and a static `size`. Along an axis where it fits, the box lies within
+the volume. Along an axis where it is larger, the box contains the volume: `start` is negative, or the box ends beyond
+the last voxel, and voxels outside are filled. Sizes are static, so that the code compiles once.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Centre(NamedTuple):
     """Centre of mass.
 
     Attributes:
-      at: [B, n], in voxels of the map; the centre of the volume where nothing was found.
+      at: [B, n], in voxels of the map; the centre of the volume if `found` is False.
       found: [B] bool, False for a map without mass or with a value that is not finite.
     """
 
@@ -27,23 +27,23 @@ class Centre(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """Boxes `start` [B, n] int32, and `found` [B] as in `Centre`."""
+    """First voxels `start` [B, n] int32 of boxes, and `found` [B] as in `Centre`."""
 
     start: Array
     found: Array
 
 
 def centre_of_mass(mass: Array, floor: float = 0.0) -> Centre:
-    """Centre of `mass` [B, *S], negative values counted as none.
+    """Centre of `mass` [B, *S]; negative values count as 0.
 
-    Voxels below `floor` times the maximum of their map count as none either: a faint haze over a large volume
-    would pull the centre towards the middle.
+    Voxels below `floor` times the maximum of their map count as 0 too, because low values over a large volume would
+    pull the centre towards the middle.
     """
     mass = mass.astype(jnp.promote_types(mass.dtype, jnp.float32))
     space = tuple(range(1, mass.ndim))
     top = mass.max(space, keepdims=True)
     found = jnp.isfinite(mass).all(space) & (top.reshape(-1) >= jnp.finfo(mass.dtype).tiny)
-    share = mass / jnp.where(_like(found, mass), top, 1)  # of the maximum: no sum of large values overflows
+    share = mass / jnp.where(_like(found, mass), top, 1)  # division by the maximum prevents overflow of the sum
     share = jnp.where(_like(found, mass) & (share > 0) & (share >= floor), share, 0)
     total = jnp.where(found, share.sum(space), 1)
     at = []
@@ -55,22 +55,23 @@ def centre_of_mass(mass: Array, floor: float = 0.0) -> Centre:
 
 
 def rescale(at: Array, shape: Sequence[int], onto: Sequence[int]) -> Array:
-    """Positions [B, n] on a grid of `shape` -> on one of `onto` voxels over the same field of view.
+    """Positions [B, n] in voxels of a grid of `shape` -> in voxels of a grid of `onto` with the same field of view.
 
-    Voxel i reaches from i to i + 1, its centre is i + 1/2: the centres of the two grids coincide, not their
-    first voxels.
+    Voxel i extends from i to i + 1 and its centre is i + 1/2: the centres of the two grids coincide, not the centres
+    of their first voxels.
     """
     ratio = jnp.asarray([b / a for a, b in zip(shape, onto, strict=True)], at.dtype)[None]
     return (at + 0.5) * ratio - 0.5
 
 
 def box_at(at: Array, size: Sequence[int], shape: Sequence[int]) -> Array:
-    """First voxels [B, n] of the boxes of `size` nearest to having their centres at `at` [B, n].
+    """First voxels [B, n] of the boxes of `size` whose centres are nearest to `at` [B, n], in a volume of `shape`.
 
-    Raises ValueError if a size is not positive.
+    Raises:
+      ValueError: `size` is not one positive number per axis of `shape`.
     """
     if len(size) != len(shape) or min(size) < 1:
-        raise ValueError(f"no box of size {tuple(size)} in a volume of {tuple(shape)}")
+        raise ValueError(f"box size {tuple(size)} is not one positive number per axis of {tuple(shape)}")
     middle = jnp.asarray([(s - 1) / 2 for s in size], at.dtype)[None]
     return _within(jnp.floor(at - middle + 0.5).astype(jnp.int32), size, shape)
 
@@ -79,10 +80,13 @@ def box_about(mass: Array, size: Sequence[int], shape: Sequence[int] | None = No
     """Boxes of `size` about the centres of mass of `mass` [B, *S].
 
     Args:
-      mass: heat map; where it has no mass, or is not finite, the box lies in the middle of the volume.
+      mass: heat map; if it has no mass or is not finite, the box lies in the middle of the volume.
       size: of the box, in voxels of the volume.
-      shape: of the volume, over the same field of view as the map; None for the map's own grid.
-      floor: share of the map's maximum below which a voxel does not count.
+      shape: of the volume, which has the same field of view as the map; None for the grid of the map.
+      floor: fraction of the map's maximum below which a voxel does not count.
+
+    Raises:
+      ValueError: `size` is not one positive number per axis of the volume.
     """
     shape = mass.shape[1:] if shape is None else shape
     centre = centre_of_mass(mass, floor)
@@ -90,7 +94,7 @@ def box_about(mass: Array, size: Sequence[int], shape: Sequence[int] | None = No
 
 
 def crop(x: Array, start: Array, size: Sequence[int], fill: ArrayLike = 0) -> Array:
-    """The box out of `x` [B, *S, ...] -> [B, *size, ...]; `fill` where the box is larger than the volume."""
+    """Box of `x` [B, *S, ...] -> [B, *size, ...]; voxels of the box outside the volume get `fill`."""
     n = start.shape[-1]
     shape = x.shape[1 : n + 1]
     frame, start = _frame(size, shape), _within(start, size, shape)
@@ -103,7 +107,7 @@ def crop(x: Array, start: Array, size: Sequence[int], fill: ArrayLike = 0) -> Ar
 
 
 def paste(box: Array, start: Array, shape: Sequence[int], fill: ArrayLike = 0) -> Array:
-    """`box` [B, *size, ...] at its place in a volume of `fill`: [B, *shape, ...]; undoes `crop` within the box."""
+    """Volume [B, *shape, ...] of `fill` that contains `box` [B, *size, ...] at `start`; inverts `crop` in the box."""
     n = start.shape[-1]
     size = box.shape[1 : n + 1]
     frame, start = _frame(size, shape), _within(start, size, shape)
@@ -118,14 +122,14 @@ def paste(box: Array, start: Array, shape: Sequence[int], fill: ArrayLike = 0) -
 
 
 def _within(start: Array, size: Sequence[int], shape: Sequence[int]) -> Array:
-    """Nearest box that lies in the volume or, along an axis where it is the larger one, holds it."""
+    """Start of the nearest box that lies in the volume or, along an axis where the box is larger, contains it."""
     room = [s - k for s, k in zip(shape, size, strict=True)]
     low, high = (jnp.asarray([pick(0, r) for r in room], start.dtype)[None] for pick in (min, max))
     return jnp.clip(start, low, high)
 
 
 def _frame(size: Sequence[int], shape: Sequence[int]) -> list[int]:
-    """Voxels of padding on either side, per axis, so that no box of `size` reaches outside."""
+    """Padding per axis, in voxels on either side, that keeps every box of `size` in the padded volume."""
     return [max(k - s, 0) for k, s in zip(size, shape, strict=True)]
 
 
@@ -144,5 +148,5 @@ def _corner(at: Array, frame: Sequence[int], rank: int) -> tuple[Array, ...]:
 
 
 def _like(flag: Array, x: Array) -> Array:
-    """[B] -> [B, 1, ...] of the rank of `x`."""
+    """`flag` [B] reshaped to [B, 1, ...], the rank of `x`."""
     return flag.reshape(-1, *(1,) * (x.ndim - 1))

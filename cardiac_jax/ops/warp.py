@@ -1,4 +1,4 @@
-"""Resampling at given source coordinates: linear for images, nearest for labels, by flat gathers."""
+"""Resampling at given source coordinates: linear for images, nearest neighbour for label maps, by flat gathers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import jax.numpy as jnp
 def resample(image: jax.Array, coords: jax.Array, outside: jax.Array | None = None) -> jax.Array:
     """Linear interpolation of `image` [*L, *S, C] at `coords` [n, *T]: [*L, *T, C].
 
-    `coords` are in voxels along the last n spatial axes S; the leading axes L (slices of a stack) share them.
-    Beyond the outermost voxel centres the edge value continues; with `outside` [C], that value replaces
-    everything further out than half a voxel, where `resample_labels` too sees nothing.
+    `coords` are in voxels along the last n spatial axes S; the leading axes L (slices of a stack) share them. The edge
+    value continues beyond the outermost voxel centres. If `outside` [C] is given, it replaces every value more than
+    half a voxel beyond them, where `resample_labels` returns its `outside` too.
     """
     n = coords.shape[0]
     size = image.shape[image.ndim - 1 - n : -1]
@@ -44,10 +44,10 @@ def resample(image: jax.Array, coords: jax.Array, outside: jax.Array | None = No
 
 
 def resample_labels(label: jax.Array, coords: jax.Array, outside: int = 0) -> jax.Array:
-    """Nearest neighbour of `label` [*L, *S] at `coords` [n, *T]: [*L, *T], same dtype.
+    """Nearest-neighbour interpolation of `label` [*L, *S] at `coords` [n, *T]: [*L, *T], same dtype.
 
-    `outside` is the class beyond the image. Equal to warping each class's mask by itself: no value arises
-    that was not there, and 255 stays 255.
+    `outside` is the class beyond the image. The result equals warping the mask of each class separately: it has no
+    values except those of `label` and `outside`, and 255 stays 255.
     """
     n = coords.shape[0]
     size = label.shape[label.ndim - n :]
@@ -64,7 +64,7 @@ def resample_labels(label: jax.Array, coords: jax.Array, outside: int = 0) -> ja
 
 
 def _corner(coords: jax.Array, size: Sequence[int]) -> tuple[jax.Array, list[jax.Array]]:
-    """Flat index of the lower corner [*T] and, per axis, the way to the upper one in [0, 1], [*T]."""
+    """Flat index of the lower corner [*T] and, per axis, the fractional distance from it in [0, 1], [*T]."""
     base, fraction = jnp.zeros(coords.shape[1:], jnp.int32), []
     for axis, length in enumerate(size):
         at = jnp.clip(coords[axis], 0, length - 1)

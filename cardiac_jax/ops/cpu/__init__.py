@@ -1,1 +1,1 @@
-"""Formulations of operations that only help XLA on a CPU; on other platforms the plain form runs."""
+"""Formulations of operations that help XLA on a CPU only; other platforms run the plain form."""

@@ -5,16 +5,16 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
-# jaxlib 0.10 hands reductions, products and convolutions on a CPU to YNNPACK. The first two gain by it; its
-# convolutions of 32 channels and more use the cores worse than Eigen's. Measured by benchmarks/ops.py.
+# jaxlib 0.10 runs reductions, products and convolutions on a CPU with YNNPACK. Reductions and products become faster.
+# Convolutions of 32 channels and more use the cores worse than Eigen's. Measured by benchmarks/ops.py.
 _FAST = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 _ONCE = {"xla_backend_optimization_level": "0"}
 
 
 def compiler_options(*, once: bool = False) -> dict[str, str]:
-    """Options for a program that runs often, or for one that runs `once` and is mostly compilation (`net.init`).
+    """Compiler options for a program that runs often, or `once`, where compilation dominates (`net.init`).
 
-    Empty where the backend is no CPU or this jaxlib does not know them.
+    The dictionary is empty if the backend is not a CPU or this jaxlib does not know the options.
     """
     options = _ONCE if once else _FAST
     return dict(options) if jax.default_backend() == "cpu" and accepted(**options) else {}
@@ -22,9 +22,9 @@ def compiler_options(*, once: bool = False) -> dict[str, str]:
 
 @cache
 def accepted(**options: str) -> bool:
-    """Whether this jaxlib compiles with `options`: found out once, on an empty program."""
+    """Whether this jaxlib compiles with `options`; tested once, on an empty program."""
     try:
         jax.jit(lambda x: x).lower(jnp.zeros(())).compile(compiler_options=dict(options))
-    except (jax.errors.JaxRuntimeError, ValueError):  # an unknown name is refused as "No such compile option"
+    except (jax.errors.JaxRuntimeError, ValueError):  # the error for an unknown name: "No such compile option"
         return False
     return True

@@ -1,8 +1,8 @@
 """3D convolution of stride 1 on a CPU as 2D convolutions: depth folded into the batch, its taps into the channels.
 
-The gathered taps are several times the input. Above `SLAB` elements they are made for a slab of the depth at a time,
-in the forward pass and in both gradients, so that no more than one slab of them exists. Written out rather than left
-to differentiation, which would keep what was gathered, and add up a whole image for every slab.
+The gathered taps are several times the size of the input. Above `SLAB` elements, the forward pass and both gradients
+gather them for one slab of the depth at a time, so that only one slab of taps exists. The gradients are written by
+hand: automatic differentiation would store the gathered taps and add a full-size image for every slab.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from jax import Array, lax
 from cardiac_jax.ops.cpu.remat import blank
 
 SLAB = 2**20
-"""Elements of gathered taps in a slab, where a slice has no more: 4 MB in float32, which stay in the cache."""
+"""Maximum number of gathered elements in a slab of more than one slice: 4 MB in float32, which fit in the cache."""
 
 
 class Fold(NamedTuple):
-    """Static description: padding and dilation per spatial axis, and the 2D form `(x, kernel, pads, dilation)`."""
+    """Static description: padding and dilation per spatial axis, and 2D convolution `(x, kernel, pads, dilation)`."""
 
     pads: tuple[tuple[int, int], ...]
     dilation: tuple[int, ...]
@@ -28,12 +28,12 @@ class Fold(NamedTuple):
 
 
 def folded(x: Array, kernel: Array, fold: Fold) -> Array:
-    """`x` [B, D, H, W, Cin], `kernel` [*k, Cin, Cout] -> [B, D', H', W', Cout]: one slab, or several."""
-    return _whole(x, kernel, fold) if _slab(x, kernel, fold) is None else _slabs(x, kernel, fold)
+    """`x` [B, D, H, W, Cin], `kernel` [*k, Cin, Cout] -> [B, D', H', W', Cout], in one slab or several."""
+    return _unsplit(x, kernel, fold) if _slab(x, kernel, fold) is None else _slabs(x, kernel, fold)
 
 
 def added(x: Array, kernel: Array, fold: Fold) -> Array:
-    """The same for inference: one 2D convolution to all taps' outputs, which are then shifted and added."""
+    """`folded` for inference: one 2D convolution computes the outputs of all taps, which are shifted and added."""
     taps, cout, step = kernel.shape[0], kernel.shape[-1], fold.dilation[0]
     x = _pad_depth(x, fold)
     depth = x.shape[1] - (taps - 1) * step
@@ -49,18 +49,18 @@ def _pad_depth(x: Array, fold: Fold) -> Array:
 
 
 def _in_plane(x: Array, kernel: Array, fold: Fold) -> Array:
-    """[B, D, H, W, C] by a 2D kernel."""
+    """`x` [B, D, H, W, C] convolved slice by slice with a 2D kernel."""
     y = fold.plane(x.reshape(-1, *x.shape[2:]), kernel, fold.pads[1:], fold.dilation[1:])
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def _taps(x: Array, depth: int, taps: int, step: int) -> Array:
-    """[B, depth + (taps - 1) * step, H, W, C] -> [B, depth, H, W, taps * C]."""
+    """Gathered taps: [B, depth + (taps - 1) * step, H, W, C] -> [B, depth, H, W, taps * C]."""
     return jnp.concatenate([x[:, i * step : i * step + depth] for i in range(taps)], axis=-1)
 
 
 def _window(x: Array, start: Array, size: int, fold: Fold) -> Array:
-    """`size` slices from `start` on of `x` padded in depth, of which no padded copy is made."""
+    """`size` slices from `start` of the depth-padded `x`, without a padded copy of `x`."""
     before, after = (max(pad, 0) for pad in fold.pads[0])
     start, held = start - fold.pads[0][0], min(size, x.shape[1])
     first = jnp.clip(start, 0, x.shape[1] - held)
@@ -70,7 +70,7 @@ def _window(x: Array, start: Array, size: int, fold: Fold) -> Array:
 
 
 def _stacked(kernel: Array) -> Array:
-    """The kernel that gathered taps are convolved with, [kh, kw, kd * Cin, Cout]."""
+    """2D kernel for gathered taps: [kd, kh, kw, Cin, Cout] -> [kh, kw, kd * Cin, Cout]."""
     return jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
 
 
@@ -79,7 +79,7 @@ def _depth(x: Array, kernel: Array, fold: Fold) -> int:
 
 
 def _slab(x: Array, kernel: Array, fold: Fold) -> int | None:
-    """Slices in a slab, a divisor of the output's depth; None where all of it is within bounds or no taps are."""
+    """Slices per slab, a divisor of the output depth; None if one slab suffices or the kernel has depth 1."""
     depth = _depth(x, kernel, fold)
     slice_ = x.size // x.shape[1] * kernel.shape[0]
     if kernel.shape[0] == 1 or depth * slice_ <= SLAB:
@@ -87,7 +87,7 @@ def _slab(x: Array, kernel: Array, fold: Fold) -> int | None:
     return max(n for n in range(1, depth) if depth % n == 0 and (n == 1 or n * slice_ <= SLAB))
 
 
-def _whole(x: Array, kernel: Array, fold: Fold) -> Array:
+def _unsplit(x: Array, kernel: Array, fold: Fold) -> Array:
     taps = _taps(_pad_depth(x, fold), _depth(x, kernel, fold), kernel.shape[0], fold.dilation[0])
     return _in_plane(taps, _stacked(kernel), fold)
 
@@ -98,10 +98,10 @@ def _slabs(x: Array, kernel: Array, fold: Fold) -> Array:
 
 
 def _forward_after(after: Array, x: Array, kernel: Array, fold: Fold) -> Array:
-    """The convolution, begun once `after` is there."""
+    """The convolution, which starts after `after` is computed."""
     taps, step, depth = kernel.shape[0], fold.dilation[0], _depth(x, kernel, fold)
     slab = _slab(x, kernel, fold) or depth
-    shape = jax.eval_shape(partial(_whole, fold=fold), x, kernel).shape
+    shape = jax.eval_shape(partial(_unsplit, fold=fold), x, kernel).shape
     kernel = _stacked(kernel)
 
     def put(i: Array, y: Array) -> Array:
@@ -117,7 +117,7 @@ def _forward(x: Array, kernel: Array, fold: Fold):
 
 
 def _backward(fold: Fold, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """The gradient with respect to `x` comes second, when `x` may be freed."""
+    """Gradients with respect to `x` and `kernel`; that of `x` is computed last, when `x` can be freed."""
     x, kernel = saved
     reach = [(k - 1) * d for k, d in zip(kernel.shape, fold.dilation, strict=False)]
     back = fold._replace(pads=tuple((r - a, r - b) for r, (a, b) in zip(reach, fold.pads, strict=True)))
@@ -126,7 +126,7 @@ def _backward(fold: Fold, saved: tuple[Array, Array], gradient: Array) -> tuple[
 
 
 def by_kernel(x: Array, kernel: Array, gradient: Array, fold: Fold) -> Array:
-    """The gradient with respect to the kernel, summed over slabs."""
+    """Gradient with respect to the kernel, [kd, kh, kw, Cin, Cout], summed over slabs."""
     taps, step, depth = kernel.shape[0], fold.dilation[0], gradient.shape[1]
     slab = _slab(x, kernel, fold) or depth
     shape = (*kernel.shape[1:3], taps * kernel.shape[-2], kernel.shape[-1])
@@ -147,9 +147,10 @@ _slabs.defvjp(_forward, _backward)
 
 
 def kernel_gradient(x: Array, gradient: Array, shape: tuple[int, ...], dilation: tuple[int, ...]) -> Array:
-    """Gradient of a 2D convolution with respect to its kernel of `shape`; `x` [B, H', W', Cin] is padded already.
+    """Gradient of a 2D convolution with respect to its kernel of `shape`; `x` [B, H', W', Cin] is already padded.
 
-    Per image: the gradient shifted along W by each column tap, concatenated; one product per row tap.
+    For each image, the gradient is shifted along W by each column tap and concatenated; each row tap is then one matrix
+    product.
     """
     rows, columns, cin, cout = shape
     height, width, (down, along) = gradient.shape[1], x.shape[2], dilation

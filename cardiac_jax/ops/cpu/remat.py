@@ -1,7 +1,8 @@
-"""Computing again in the backward pass instead of keeping, in an order that frees memory on a CPU too.
+"""Rematerialisation in an order that saves memory on a CPU too.
 
-XLA runs operations on a CPU as early as what they depend on allows, and drops optimisation barriers before it decides:
-what `jax.checkpoint` computes again, it computes again at once. Here one waits for another by depending on it.
+On a CPU, XLA runs an operation as early as its dependencies allow, and it removes optimisation barriers before it
+decides on the order. Values that `jax.checkpoint` recomputes are therefore recomputed at once. Here an operation waits
+for another through a data dependency.
 """
 
 from collections.abc import Callable
@@ -13,14 +14,14 @@ from jax import Array, lax
 
 
 def remat_ordered(call: Callable[..., Any], kept: tuple[Any, ...], late: tuple[Any, ...]) -> Any:
-    """`call(*kept, *late)`, of which only the arguments are kept; its gradient calls again.
+    """`call(*kept, *late)`, which stores only its arguments; the backward pass calls it a second time.
 
-    In the backward pass `late`, arrays or None, are there only once the gradient of the largest output is. All that
-    is differentiated must be among the arguments.
+    In the backward pass, `late` (arrays or None) becomes available only after the gradient of the largest output.
+    Everything that is differentiated must be among the arguments.
     """
 
     def forward(kept: tuple[Any, ...], late: tuple[Any, ...]) -> tuple[Any, tuple[Any, Any]]:
-        out = jax.vjp(call, *kept, *late)[0]  # convolutions in the form of training, not of inference
+        out = jax.vjp(call, *kept, *late)[0]  # vjp selects the training form of convolutions
         return out, (kept, late)
 
     def backward(saved: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
@@ -49,17 +50,20 @@ def _held_back(leaves: list[Array], after: Array) -> list[Array]:
 
 
 def wait(x: Array, after: Array) -> Array:
-    """`x`, which is there only once `after` is."""
+    """`x`, available only after `after` is computed."""
     return jnp.where(_never(after), jnp.zeros((), x.dtype), x)
 
 
 def blank(shape: tuple[int, ...], after: Array) -> Array:
-    """Zeros of the type of `after`, made only once it is there: all zeros else are made at the start, and held."""
+    """Zeros of `shape` and the type of `after`, allocated only after `after` is computed.
+
+    Plain zeros are allocated at the start and occupy memory from then on.
+    """
     return jnp.full(shape, jnp.where(_never(after), 1, 0), after.dtype)
 
 
 def _never(after: Array) -> Array:
-    """False: no number has more than 64 bits, which the compiler does not see."""
+    """False, because no number has more than 64 bits set; the compiler cannot infer this."""
     one = after[(0,) * after.ndim]
     bits = lax.bitcast_convert_type(one, jnp.dtype(f"uint{8 * one.dtype.itemsize}"))
     return lax.population_count(bits) > 64
