@@ -1,8 +1,9 @@
-"""The phantom: simulated short-axis cardiac MR with what makes the real thing difficult, and a truth that is known.
+"""The phantom: simulated cardiac MR with realistic artefacts and a known gold standard.
 
-A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`); signal equations give
-each tissue its brightness (`tissue`); a scanner samples it in thick, oblique, misaligned slices (`acquire`,
-`plan`, `simulate`). Arrays come out; the files of a data set are written by `data/sets/phantom`.
+A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`). Signal equations give
+the intensity of each tissue (`tissue`). A simulated scanner samples the anatomy in thick, oblique, misaligned
+short-axis slices (`acquire`, `plan`, `simulate`) or in an axial 3D scan of the atria (`atrium`, `axial`). The phantom
+returns arrays; `data/sets/phantom` writes the files of a data set.
 """
 
 from cardiac_jax.phantom.patient import ACDC_GROUP, GROUPS

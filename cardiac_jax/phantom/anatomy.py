@@ -1,4 +1,4 @@
-"""Tissue of points of the heart, in heart coordinates in mm: a to the RV, b to the anterior wall, s apex to base."""
+"""Tissue of points in the heart, in heart coordinates in mm: a to the RV, b to the anterior wall, s apex to base."""
 
 from functools import lru_cache
 
@@ -9,21 +9,21 @@ from cardiac_jax.phantom import atrium, tissue
 from cardiac_jax.phantom.heart import COLUMNS, ROWS, T0, T1, Heart
 from cardiac_jax.phantom.patient import Patient
 
-NOISE_SIZE = 96  # voxels of 1 mm of the periodic texture volume
+NOISE_SIZE = 96  # of the periodic texture volume, in voxels of 1 mm
 OUTSIDE = atrium.OUTSIDE
 
 
 @lru_cache(maxsize=1)
 def texture_volume() -> np.ndarray:
-    """Periodic unit-variance noise `[96, 96, 96]` float32 of two grains; patients see it at different offsets."""
+    """Periodic unit-variance noise of two scales, `[96, 96, 96]` float32; patients use different offsets."""
     white = np.random.default_rng(7).standard_normal((2, NOISE_SIZE, NOISE_SIZE, NOISE_SIZE)).astype(np.float32)
     fine, coarse = (gaussian_filter(w, sigma, mode="wrap") for w, sigma in zip(white, (1.3, 3.5), strict=True))
     return 0.75 * fine / fine.std() + 0.66 * coarse / coarse.std()
 
 
 def texture(x: np.ndarray, y: np.ndarray, z: np.ndarray, offset: int) -> np.ndarray:
-    """Look the texture volume up at points in mm, `[...]` each."""
-    shift = 40 * NOISE_SIZE  # keeps indices positive, so that truncation is floor
+    """Texture `[...]` at points with coordinates `x`, `y`, `z` in mm, looked up in the texture volume."""
+    shift = 40 * NOISE_SIZE  # keeps the indices positive, where truncation equals floor
     i, j, k = (
         ((c + shift).astype(np.int32) + offset * m % NOISE_SIZE) % NOISE_SIZE for c, m in ((x, 1), (y, 3), (z, 7))
     )
@@ -31,12 +31,12 @@ def texture(x: np.ndarray, y: np.ndarray, z: np.ndarray, offset: int) -> np.ndar
 
 
 def _ellipsoid(a, b, s, centre, radii) -> np.ndarray:
-    """Squared normalised distance: below 1 inside."""
+    """Squared normalised distance from the centre of an ellipsoid; below 1 inside."""
     return ((a - centre[0]) / radii[0]) ** 2 + ((b - centre[1]) / radii[1]) ** 2 + ((s - centre[2]) / radii[2]) ** 2
 
 
 def _great_vessels(heart: Heart, code, a, b, s, height) -> None:
-    """Atria, aortic root and pulmonary trunk, written over `code` above the valves."""
+    """Write atria, aortic root and pulmonary trunk into `code` above the valves, in place."""
     above = height > heart.length_mm
     p, top = heart.patient, heart.length_mm
     r0 = float(heart.endo[int((1 - T0) / (T1 - T0) * (ROWS - 1))].mean())
@@ -66,14 +66,12 @@ def _great_vessels(heart: Heart, code, a, b, s, height) -> None:
 
 
 def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Tissue code of every point, `OUTSIDE` where it lies beyond the pericardium.
+    """Tissue code of every point, `[N]` uint8; `OUTSIDE` beyond the pericardium.
 
     Args:
       heart: one phase of one patient.
       a, b, s: heart coordinates in mm, `[N]` float32.
       noise: unit-variance texture at the points, `[N]`.
-    Returns:
-      `[N]` uint8.
     """
     p, length = heart.patient, heart.length_mm
     drift = [w[4] * np.sin(w[0] * a + w[1] * b + w[2] * s + w[3]) for w in p.waves]
@@ -124,7 +122,7 @@ def classify(heart: Heart, a: np.ndarray, b: np.ndarray, s: np.ndarray, noise: n
 
 
 def _papillary(p: Patient, a: np.ndarray, b: np.ndarray, t: np.ndarray, endo: np.ndarray) -> np.ndarray:
-    """Inside one of the papillary muscles, which stand off the anterolateral and posteromedial wall."""
+    """Mask `[N]` of points in the papillary muscles, near the anterolateral and posteromedial wall."""
     inside = np.zeros(t.shape, bool)
     for angle, low, high, radius, stretch, twist in p.papillary:
         middle, half = 0.5 * (low + high), 0.5 * (high - low)
@@ -137,16 +135,16 @@ def _papillary(p: Patient, a: np.ndarray, b: np.ndarray, t: np.ndarray, endo: np
 
 
 def _enhance(heart: Heart, code, wall, at, r, endo, epi, noise) -> None:
-    """Write oedema, scar, grey zone and no-reflow over the wall points `wall` of `code`."""
+    """Write oedema, scar, grey zone and no-reflow into the points `wall` (indices) of `code`, in place."""
     scar = heart.scar
     if heart.patient.scar == "none" or not len(wall):
         return
-    place = at[wall]
+    cell = at[wall]
     depth = (r[wall] - endo[wall]) / np.maximum(epi[wall] - endo[wall], 1) + 0.07 * noise[wall]
-    inner, outer, border = (np.take(m, place) for m in (scar.inner, scar.outer, scar.border))
-    new = np.where(np.take(scar.oedema, place), tissue.OEDEMA, tissue.MYO)
+    inner, outer, border = (np.take(m, cell) for m in (scar.inner, scar.outer, scar.border))
+    new = np.where(np.take(scar.oedema, cell), tissue.OEDEMA, tissue.MYO)
     new = np.where((depth > inner - border) & (depth < outer + border), tissue.GREY, new)
     core = (depth > inner) & (depth < outer)
     new = np.where(core, tissue.SCAR, new)
-    new = np.where(core & (depth > 0.10) & (depth < np.take(scar.blocked, place)), tissue.NO_REFLOW, new)
+    new = np.where(core & (depth > 0.10) & (depth < np.take(scar.blocked, cell)), tissue.NO_REFLOW, new)
     code[wall] = new

@@ -1,7 +1,7 @@
-"""The left atrium and what lies about it, for scans of the atria: veins, appendage, right atrium, great vessels.
+"""Left atrium with appendage and pulmonary veins, right atrium and great vessels, for scans of the atria.
 
 Solids are signed distances in mm, negative inside, in right-anterior-superior coordinates about the centre of the
-mitral valve. The short-axis phantoms keep their own, cruder atria (`anatomy`).
+mitral valve. The short-axis phantoms use simpler atria (`anatomy`).
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from cardiac_jax.phantom import tissue
 from cardiac_jax.phantom.patient import ATRIUM, Patient, generator
 
 OUTSIDE = 255
-REACH_MM = 95.0  # about the long axis of the left ventricle
+REACH_MM = 95.0  # largest distance from the long axis of the left ventricle
 WALL_MM = 2.4
-ABLATION_MM = 5.0  # width of a scar about the mouth of a vein
+ABLATION_MM = 5.0  # half-width of the ring of scar about the ostium of a vein
 
-# right-anterior-superior, in units of the body's half-axes: where a vein leaves, and the way it takes
+# right-anterior-superior: where a vein leaves the atrium, in units of the half-axes, and the direction it takes
 _VEINS = {
     "right superior": ((0.66, 0.05, 0.52), (0.88, 0.16, 0.42)),
     "right inferior": ((0.66, -0.42, -0.30), (0.80, -0.58, -0.12)),
@@ -26,7 +26,7 @@ _VEINS = {
 
 
 class Tube(NamedTuple):
-    """A round tube from `start` to `end` `[3]`, its radius going from `wide` to `narrow`."""
+    """Round tube from `start` to `end`, `[3]` in mm; the radius changes linearly from `wide` to `narrow` mm."""
 
     start: np.ndarray
     end: np.ndarray
@@ -35,10 +35,13 @@ class Tube(NamedTuple):
 
 
 class Atrium(NamedTuple):
-    """Left atrium of one patient; mm about the mitral valve.
+    """Left atrium of one patient, in mm about the centre of the mitral valve.
 
-    veins: what a reader outlines of each pulmonary vein; branches: what follows in the lung.
-    enhanced: threshold of noise above which the wall enhances, low after ablation; ablated: about the veins too.
+    Attributes:
+      veins: the annotated part of each pulmonary vein.
+      branches: the continuation of the veins in the lung, not annotated.
+      enhanced: noise threshold above which the wall enhances; lower after ablation.
+      ablated: whether the wall about the veins enhances too.
     """
 
     centre: np.ndarray
@@ -53,7 +56,7 @@ class Atrium(NamedTuple):
 
 
 def build(patient: Patient) -> Atrium:
-    """Shape the left atrium of a patient, from a stream of its own: nothing else of the patient changes."""
+    """Left atrium of a patient; uses a separate random stream, so that the rest of the patient does not change."""
     rng = generator(patient.seed, ATRIUM, patient.case)
     base = patient.axes[2]
     size = float(np.exp(rng.normal(0.02, 0.13)))
@@ -61,14 +64,14 @@ def build(patient: Patient) -> Atrium:
     centre = base * rng.uniform(21, 25) * size + np.array([rng.uniform(0, 6), 0, rng.uniform(0, 5)])
     vestibule = Tube(base * 1.0, 0.75 * centre, rng.uniform(14, 17), 17 * size)
     veins, branches = [], []
-    for place, course in _VEINS.values():
-        start = centre + np.array(place) * half_axes
+    for origin, course in _VEINS.values():
+        start = centre + np.array(origin) * half_axes
         way = _unit(np.array(course) + rng.normal(0, 0.10, 3))
         wide = rng.uniform(5.2, 8.2) * size**0.5
         mouth = start + way * rng.uniform(6, 10)
         end = mouth + way * rng.uniform(8, 19)
         veins.append(Tube(start, end, wide * 1.15, wide * 0.8))
-        for turn in (-1, 1):  # every vein gathers two of the lung
+        for turn in (-1, 1):  # two veins of the lung join into every pulmonary vein
             bend = _unit(way + turn * 0.45 * np.array([0.2, 0.5, 0.9]) + rng.normal(0, 0.12, 3))
             branches.append(Tube(end - 2 * way, end + bend * rng.uniform(18, 34), wide * 0.72, wide * 0.3))
     root = centre + np.array([-0.78, 0.42, 0.22]) * half_axes
@@ -97,12 +100,14 @@ def valve(length_mm: float) -> np.ndarray:
 
 
 def paint(shape: Atrium, patient: Patient, length_mm: float, code, a, b, s, height, noise) -> None:
-    """Write atria, veins and great vessels over `code` above the valves, all in heart coordinates `[N]`.
+    """Write atria, veins and great vessels into `code` above the valves, in place.
 
     Args:
-      code: tissue codes, `OUTSIDE` beyond the pericardium; changed in place.
-      height: `s` corrected for the tilt of the valves.
-      noise: unit-variance texture, which makes walls and enhancement uneven.
+      length_mm: distance from the endocardial apex to the base.
+      code: tissue codes `[N]`, `OUTSIDE` beyond the pericardium.
+      a, b, s: heart coordinates in mm, `[N]`.
+      height: `s` corrected for the tilt of the valves, in mm, `[N]`.
+      noise: unit-variance texture `[N]`, which makes walls and enhancement uneven.
     """
     k = np.flatnonzero(height > length_mm - 30)
     if not len(k):
@@ -157,7 +162,7 @@ def paint(shape: Atrium, patient: Patient, length_mm: float, code, a, b, s, heig
 
 
 def _right(points: np.ndarray, shape: Atrium) -> np.ndarray:
-    """Right atrium with both caval veins."""
+    """Signed distance to the right atrium with both caval veins."""
     centre = shape.centre + np.array([shape.half_axes[0] * 0.62 + 6, shape.half_axes[1] + 9, -9.0])
     upper = _course(centre, (5, -8, 15), (6, -10, 75), 9.5, 8.5)
     lower = _course(centre, (4, -6, -15), (8, -14, -60), 11.0, 12.0)
@@ -166,14 +171,14 @@ def _right(points: np.ndarray, shape: Atrium) -> np.ndarray:
 
 
 def _aorta(points: np.ndarray) -> np.ndarray:
-    """Root and ascending aorta, between the atria and in front of them."""
+    """Signed distance to the aortic root and ascending aorta, between and in front of the atria."""
     root = np.array([16.0, 17.0, 6.0])
     parts = _course(root, (0, 0, 0), (4, -1, 26), 14.5, 14.0), _course(root, (0, 0, 0), (8, -4, 80), 14.0, 13.0)
     return _union([_tube(points, part) for part in parts], 2.0)
 
 
 def _pulmonary_arteries(points: np.ndarray, shape: Atrium) -> np.ndarray:
-    """Trunk, left of the aorta, and its two branches over the roof of the left atrium."""
+    """Signed distance to the pulmonary trunk, left of the aorta, and its two branches above the left atrium."""
     roof = shape.centre + np.array([0.0, 2.0, shape.half_axes[2] + 12])
     fork = roof + np.array([-20.0, 6.0, 3.0])
     trunk = Tube(np.array([-2.0, 38.0, 6.0]), fork, 13.5, 12.5)
@@ -191,29 +196,29 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _along(points: np.ndarray, tube: Tube) -> np.ndarray:
-    """How far along a tube each point lies, mm from its start."""
+    """Distance of each point from the start of a tube, along the tube, in mm."""
     way = _unit(tube.end - tube.start).astype(np.float32)
     return points @ way - np.float32(tube.start @ way)
 
 
 def _tube(points: np.ndarray, tube: Tube) -> np.ndarray:
     start, way = tube.start.astype(np.float32), (tube.end - tube.start).astype(np.float32)
-    rest = points - start
-    share = np.clip(rest @ way / np.float32(way @ way), 0, 1)
-    off = np.linalg.norm(rest - share[:, None] * way, axis=1)
+    offset = points - start
+    share = np.clip(offset @ way / np.float32(way @ way), 0, 1)
+    off = np.linalg.norm(offset - share[:, None] * way, axis=1)
     return off - (np.float32(tube.wide) + np.float32(tube.narrow - tube.wide) * share)
 
 
 def _ellipsoid(points: np.ndarray, centre: np.ndarray, half_axes: np.ndarray) -> np.ndarray:
-    """First-order distance to the surface of an ellipsoid: exact on it, and nearly so near it."""
-    rest = (points - centre.astype(np.float32)) / half_axes.astype(np.float32)
-    scale = np.linalg.norm(rest, axis=1)
-    slope = np.linalg.norm(rest / half_axes.astype(np.float32), axis=1)
+    """First-order signed distance to an ellipsoid: exact on its surface, a close approximation near it."""
+    unit = (points - centre.astype(np.float32)) / half_axes.astype(np.float32)
+    scale = np.linalg.norm(unit, axis=1)
+    slope = np.linalg.norm(unit / half_axes.astype(np.float32), axis=1)
     return scale * (scale - 1) / np.maximum(slope, 1e-6)
 
 
 def _union(distances: list[np.ndarray], blend_mm: float) -> np.ndarray:
-    """Union of solids whose seams are rounded over `blend_mm`."""
+    """Union of solids with seams rounded over `blend_mm`."""
     total = distances[0]
     for distance in distances[1:]:
         overlap = np.maximum(blend_mm - np.abs(total - distance), 0) / blend_mm

@@ -1,4 +1,4 @@
-"""An axial 3D LGE scan of the atria with fat suppression, as LASC has them, and its label: the left atrium."""
+"""Axial 3D LGE scan of the atria with fat suppression, as in LASC, and its label map of the left atrium."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,26 @@ from cardiac_jax.phantom.acquire import Grid
 SPACING_MM = (0.625, 0.625)
 VIEW_MM = 360.0  # across the body
 SLAB_MM = 55.0
-ACQUIRED_MM = 1.25  # in plane; finer voxels are interpolated
-THICK_MM = 1.5  # edge of a voxel from which it is sub-sampled
-FIELD_MM = 135.0  # the heart and its vessels lie within this distance of the left ventricle
+ACQUIRED_MM = 1.25  # in-plane; smaller voxels are interpolated
+THICK_MM = 1.5  # a voxel is sub-sampled along an axis if its spacing is at least this
+FIELD_MM = 135.0  # the heart and its vessels lie within this distance of the left ventricle's centre along x and y
 NEAR_WALL_MM = 5.0
-NUMBER = len(tissue.SEQUENCES)  # of the random streams of this kind of scan
+NUMBER = len(tissue.SEQUENCES)  # number of this sequence in the random streams
 _CAVITY = np.zeros(26, np.uint8)
-_CAVITY[tissue.LA] = 3  # rendered like the cavity of a ventricle
+_CAVITY[tissue.LA] = 3  # rendered as class 3, the LV cavity
 
 
 class Scan(NamedTuple):
-    """`image` float32 and `label` uint8 (1 left atrium) on one grid `[X, Y, Z]`, X to the left, Y to the back, Z up.
+    """One scan on a grid `[X, Y, Z]`, with X to the left, Y posterior and Z superior.
 
-    `enhanced_percent` is the share of the atrial wall that enhances.
+    Attributes:
+      image: float32.
+      label: uint8, 1 in the left atrium.
+      tissue: uint8, codes of `tissue.py` in the heart.
+      affine: voxel indices to right-anterior-superior mm.
+      ablated: whether the wall about the pulmonary veins is scarred.
+      la_ml: volume of the left atrium.
+      enhanced_percent: percentage of the atrial wall that enhances.
     """
 
     image: np.ndarray
@@ -46,18 +53,19 @@ def scan(
     slices: int | None = None,
     snr: float | None = None,
 ) -> Scan:
-    """Simulate one scan; the result depends on the arguments alone.
+    """Simulate one scan; the result depends on the arguments only.
 
     Args:
-      seed, case: not negative; they decide everything random.
-      group: of the ventricles, one of `patient.GROUPS`; by default decided by (seed, case).
-      spacing_mm: (in plane, between slices).
-      size: pixels in plane; by default 360 mm. A smaller field of view is centred nearer to the atrium.
-      slices: by default 55 mm.
-      snr: of a signal of 1, about that of blood; drawn by default.
+      seed, case: not negative; they determine all random numbers.
+      group: of the ventricles, one of `patient.GROUPS`; by default determined by (seed, case).
+      spacing_mm: (in-plane, between slices).
+      size: in-plane, in px; by default a field of view of 360 mm. A smaller field of view is centred nearer to the
+        atrium.
+      slices: number of slices; by default enough for 55 mm.
+      snr: signal-to-noise ratio of a signal of 1, about that of blood; random by default.
 
     Raises:
-      InputError: unknown group; size or slices below 1; spacing not positive.
+      InputError: unknown group; negative seed or case; size or slices below 1; spacing not positive.
     """
     if min(spacing_mm) <= 0 or min(size or (1,)) < 1 or (slices is not None and slices < 1):
         raise InputError(f"size {size}, slices {slices}, spacing {spacing_mm}", "must be positive")
@@ -98,7 +106,7 @@ def scan(
 
 
 def _enhanced_percent(label: np.ndarray, kinds: np.ndarray, grid: Grid) -> float:
-    """Scar among the voxels of wall close to the cavity."""
+    """Percentage of scar in the atrial wall within `NEAR_WALL_MM` of the cavity."""
     found = find_objects(label, 1)[0]
     if found is None:
         return 0.0
@@ -111,14 +119,14 @@ def _enhanced_percent(label: np.ndarray, kinds: np.ndarray, grid: Grid) -> float
 
 
 def _middle(beat: heart.Heart) -> np.ndarray:
-    """Centre of the left atrium, right-anterior-superior mm about the centre of the diastolic left ventricle."""
+    """Centre of the left atrium `[3]`, right-anterior-superior mm about the centre of the diastolic left ventricle."""
     assert beat.atrium is not None
     valve = atrium.valve(beat.length_mm) - (0, 0, 0.5 * beat.diastolic_length_mm)
     return valve @ beat.patient.axes + beat.atrium.centre
 
 
 def _fit(body: torso.Torso, beat: heart.Heart, middle: np.ndarray, rng: np.random.Generator) -> torso.Torso:
-    """The body with its spine behind the atrium and its aorta close to it; the chest wall stays where it is."""
+    """Body with the spine behind the atrium and the aorta close to it; the anterior chest wall does not move."""
     assert beat.atrium is not None
     behind = middle[1] - beat.atrium.half_axes[1] - rng.uniform(3, 8)
     chest = body.centre_y - body.half_depth + 0.4 * body.fat + body.muscle  # inner wall at the back, where fat is thin
@@ -138,17 +146,17 @@ def _plan(
     shape: tuple[int, int, int],
     rng: np.random.Generator,
 ) -> tuple[Grid, np.ndarray]:
-    """An axial grid whose first voxel is the scanner's origin, and where the left ventricle then lies."""
+    """Axial grid whose first voxel is the scanner's origin, and the centre of the left ventricle in the scanner."""
     view = np.array(shape) * (spacing_mm[0], spacing_mm[0], spacing_mm[1])
-    whole = np.clip((view[:2] - 200) / 120, 0, 1)  # 1: the field of view takes in the whole body
+    coverage = np.clip((view[:2] - 200) / 120, 0, 1)  # 1: the field of view contains the entire body
     aim = middle + rng.uniform(-6, 6, 3)
-    aim[:2] += whole * (np.array([body.midline, body.centre_y]) - middle[:2])
+    aim[:2] += coverage * (np.array([body.midline, body.centre_y]) - middle[:2])
     affine = np.diag([-spacing_mm[0], -spacing_mm[0], spacing_mm[1], 1.0])
     return Grid(affine, shape), affine[:3, :3] @ (np.array(shape) / 2) - aim
 
 
 def _signals(rng: np.random.Generator) -> tissue.Signals:
-    """LGE with fat suppression, which dims fat and marrow; fluid is dark, and in thin voxels leaflets hardly show."""
+    """LGE signals with suppressed fat and marrow, dark fluid, and valve leaflets of low contrast (thin voxels)."""
     signals = tissue.signals("LGE", rng)
     level = signals.level.copy()
     level[[tissue.FAT, tissue.MARROW]] *= rng.uniform(0.15, 0.35)

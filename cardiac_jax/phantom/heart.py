@@ -1,7 +1,8 @@
 """The beating heart as maps over (height, angle).
 
 Every surface of the ventricles is a radius about the bowed long axis of the left ventricle, tabulated over height (apex
-to atria) and angle: a point is classified by one table look-up. Contraction solves for the target ejection fraction.
+to atria) and angle, so that one table look-up classifies a point. Contraction is solved for the target ejection
+fraction.
 """
 
 from typing import NamedTuple
@@ -35,11 +36,11 @@ class Heart(NamedTuple):
     lv_ml: float
     rv_ml: float
     myo_ml: float
-    atrium: Atrium | None = None  # None: the crude one of short-axis slices
+    atrium: Atrium | None = None  # None: the simple atria of the short-axis phantom
 
 
 def smooth_noise(rng: np.random.Generator, sigma: tuple[float, float]) -> np.ndarray:
-    """Unit-variance noise over (height, angle), periodic in both, smoothed by a Gaussian of `sigma` cells."""
+    """Unit-variance noise `[ROWS, COLUMNS]`, periodic in both axes, smoothed by a Gaussian of `sigma` cells."""
     spectrum = np.fft.rfft2(rng.standard_normal((ROWS, COLUMNS)))
     rows, columns = np.fft.fftfreq(ROWS)[:, None] * sigma[0], np.fft.rfftfreq(COLUMNS)[None, :] * sigma[1]
     noise = np.fft.irfft2(spectrum * np.exp(-2 * np.pi**2 * (rows**2 + columns**2)), (ROWS, COLUMNS))
@@ -47,14 +48,14 @@ def smooth_noise(rng: np.random.Generator, sigma: tuple[float, float]) -> np.nda
 
 
 def _profile(t: np.ndarray, widest: float, exponent: float) -> np.ndarray:
-    """Radius over height of an egg with its tip at t = 0, 1 at the widest height, a little narrower at the base."""
+    """Radius of an egg over height: tip at t = 0, radius 1 at the widest height, slightly narrower at the base."""
     below = np.clip((widest - t) / widest, 0, 1)
     above = np.clip((t - widest) / (1 - widest), 0, 2)
     return (1 - below**exponent) ** (1 / exponent) * (1 - 0.10 * above**2)
 
 
 def volume_ml(inner_mm: np.ndarray | float, outer_mm: np.ndarray, heights_mm: np.ndarray, below: np.ndarray) -> float:
-    """Volume between two radius maps where `below` holds, in ml: the integral of (outer^2 - inner^2)/2."""
+    """Volume in ml between two radius maps where `below` is True: the integral of (outer^2 - inner^2)/2."""
     area = 0.5 * (np.square(outer_mm) - np.square(inner_mm)) * below
     step = (heights_mm[1, 0] - heights_mm[0, 0]) * 2 * np.pi / COLUMNS
     return float(area.sum() * step / 1000)
@@ -69,7 +70,7 @@ def _solve(function, target: float, low: float, high: float) -> float:
 
 
 def _right_ventricle(patient: Patient) -> np.ndarray:
-    """Thickness of the RV cavity over (height, angle) up to a factor: a crescent on the septum, wide at the base."""
+    """Thickness of the RV cavity over (height, angle), up to a factor: a crescent on the septum, wide at the base."""
     rise = np.clip((T - patient.rv_start) / (0.9 - patient.rv_start), 0, 1)
     height = rise**0.7 * (1 - 0.25 * np.clip((T - 0.9) / 0.4, 0, 1) ** 2)
     half = patient.rv_angle * (0.55 + 0.45 * rise**0.5)
@@ -79,11 +80,11 @@ def _right_ventricle(patient: Patient) -> np.ndarray:
 
 
 def build(patient: Patient, contraction: float) -> Heart:
-    """Shape the heart of a patient at some moment of the beat.
+    """Heart of a patient at one moment of the beat.
 
     Args:
-      patient: drawn by `patient.draw`.
-      contraction: 0 at end-diastole, 1 at end-systole; the volumes go linearly with it.
+      patient: from `patient.draw`.
+      contraction: 0 at end-diastole, 1 at end-systole; the volumes change linearly with it.
     """
     rng = generator(patient.seed, ANATOMY, patient.case, 1)
     roughness, thickness_noise, rv_noise, fat_noise = (smooth_noise(rng, (s, 1.2 * s)) for s in (22, 26, 24, 20))
@@ -109,7 +110,7 @@ def build(patient: Patient, contraction: float) -> Heart:
 
     diastolic_length, descent = length, 1.0
     if contraction:
-        descent = 1 - contraction * 0.16 * patient.ef / 0.6  # some 14 mm in the healthy, at end-systole
+        descent = 1 - contraction * 0.16 * patient.ef / 0.6  # about 14 mm at end-systole in healthy hearts
         motion = np.maximum(1 - 0.85 * scar.akinesia, 0.1) * (1 - 0.12 * infarct.bell(ANGLE, 0, 40))
         target = (1 - contraction * patient.ef) * patient.edv_ml
         heights = descent * length * T
@@ -134,7 +135,7 @@ def build(patient: Patient, contraction: float) -> Heart:
     if patient.group == "rv_abnormal":
         rv_wall = np.where(rv > epi + 0.5, rv_wall + 1.2, epi)
 
-    # fat fills the grooves between the ventricles and lies thicker towards the base
+    # fat fills the grooves between the ventricles and is thicker towards the base
     hull = maximum_filter1d(rv_wall, 15, axis=1, mode="wrap")
     hull = np.maximum(gaussian_filter1d(hull, 9, axis=1, mode="wrap"), rv_wall)
     fat = patient.fat_mm * np.clip(0.55 + 0.5 * fat_noise, 0.1, 2.5) * (0.5 + 0.9 * np.clip(T, 0, 1.2))

@@ -1,4 +1,4 @@
-"""Who lies in the scanner: everything random about a patient, drawn from (seed, case) alone."""
+"""The simulated patient: all random parameters of the anatomy, determined by (seed, case)."""
 
 from typing import NamedTuple
 
@@ -25,23 +25,23 @@ _RANGES = {
     "rv_abnormal": ((90, 165), (0.50, 0.66), (195, 310), (0.22, 0.44), (7.0, 9.5), (1.55, 1.85)),
 }
 _SCAR_CHANCE = {"normal": 0.0, "dilated": 0.5, "hypertrophic": 0.7, "infarct": 1.0, "rv_abnormal": 0.5}
-# stream numbers: independent generators of one case
+# numbers of the independent random streams of one case
 ANATOMY, ACQUISITION, SIGNAL, NOISE, GROUPING, ATRIUM = range(6)
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
-    """Independent generator of one purpose; depends on nothing but the numbers given."""
+    """Independent random generator for one purpose; it depends only on the numbers given."""
     return np.random.default_rng([seed, *stream])
 
 
 def group_of(seed: int, case: int) -> str:
-    """Group of a case: every block of five consecutive cases holds each group once, in a random order."""
-    block, place = divmod(case, len(GROUPS))
-    return GROUPS[generator(seed, GROUPING, block).permutation(len(GROUPS))[place]]
+    """Group of a case; every block of five consecutive cases contains each group once, in random order."""
+    block, index = divmod(case, len(GROUPS))
+    return GROUPS[generator(seed, GROUPING, block).permutation(len(GROUPS))[index]]
 
 
 class Patient(NamedTuple):
-    """Anatomy of one patient at end-diastole; lengths in mm, angles in radians, 0 at mid septum, +pi/2 anterior."""
+    """Anatomy of one patient at end-diastole; lengths in mm, angles in radians (0 mid septum, +pi/2 anterior)."""
 
     seed: int
     case: int
@@ -76,7 +76,7 @@ class Patient(NamedTuple):
 
 
 def _axes(rng: np.random.Generator) -> np.ndarray:
-    """Rows: to the RV, to the anterior wall, to the base; orthonormal, in right-anterior-superior coordinates."""
+    """Orthonormal axes `[3, 3]`; rows point to RV, anterior wall and base, in right-anterior-superior coordinates."""
     base = np.array([0.62, -0.58, 0.52]) + rng.normal(0, 0.09, 3)
     base /= np.linalg.norm(base)
     septal = np.array([0.80, 0.60, 0.10]) + rng.normal(0, 0.10, 3)
@@ -87,7 +87,7 @@ def _axes(rng: np.random.Generator) -> np.ndarray:
 
 
 def _papillary(rng: np.random.Generator) -> np.ndarray:
-    """Papillary muscles as rows of (angle, lowest height, highest height, radius mm, elongation, twist)."""
+    """Papillary muscles `[N, 6]`: rows (angle, lowest height, highest height, radius in mm, elongation, twist)."""
     rows = [(130 + rng.normal(0, 10), 4.4), (-120 + rng.normal(0, 10), 4.6)]
     rows += [(rows[n][0] + rng.choice([-26, 26]), 2.8) for n in range(2) if rng.random() < 0.6]  # a second head
     return np.array(
@@ -107,14 +107,18 @@ def _papillary(rng: np.random.Generator) -> np.ndarray:
 
 
 def _waves(rng: np.random.Generator) -> np.ndarray:
-    """Rows (wave vector per mm, phase, amplitude mm) of displacements that make every contour irregular; `[4, 5]`."""
+    """Displacements that make every contour irregular, `[4, 5]`: rows (wave vector per mm, phase, amplitude in mm)."""
     vectors = rng.normal(0, 1 / 13, (4, 3)) * (1, 1, 0.4)
-    rest = np.stack([rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.7, 1.8, 4)], axis=1)
-    return np.concatenate([vectors, rest], axis=1).astype(np.float32)
+    phase_amplitude = np.stack([rng.uniform(0, 2 * np.pi, 4), rng.uniform(0.7, 1.8, 4)], axis=1)
+    return np.concatenate([vectors, phase_amplitude], axis=1).astype(np.float32)
 
 
 def draw(seed: int, case: int, group: str | None = None) -> Patient:
-    """Draw the patient of (seed, case).
+    """Patient of (seed, case), with random anatomy in the ranges of the group.
+
+    Args:
+      seed, case: not negative.
+      group: one of `GROUPS`; by default `group_of(seed, case)`.
 
     Raises:
       InputError: unknown group, or a negative seed or case.

@@ -1,4 +1,4 @@
-"""Where the slices lie: the short-axis stack as a technician plans it, and its high-resolution twin."""
+"""Slice planning: the short-axis stack as a technician plans it, and its high-resolution twin."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ TWIN_MM = (1.25, 1.25, 2.0)
 
 
 class Protocol(NamedTuple):
-    """How a short-axis stack is acquired.
+    """Acquisition parameters of a short-axis stack.
 
     Attributes:
-      spacing_mm: (in plane, between slices); by default 0.9-1.5 and 8, 9 or 10.
-      size: pixels in plane; by default a field of view of 225-275 mm.
+      spacing_mm: (in-plane, between slices); by default 0.9-1.5 and 8, 9 or 10.
+      size: in-plane, in px; by default a field of view of 225-275 mm.
       slices: number of slices; by default 8-12, enough for apex and base.
-      thickness: of a slice, in units of the distance between slices; below 1 there are gaps.
+      thickness: slice thickness as a fraction of the distance between slices; below 1 there are gaps.
       misalign_mm: standard deviation of the displacement of each breath-hold; 0 for none.
-      snr: of a signal of 1, about that of blood; drawn by default.
-      base_first: store slices from base to apex and pixels as they are shown; by default conventions vary.
+      snr: signal-to-noise ratio of a signal of 1, about that of blood; random by default.
+      base_first: store slices from base to apex and in-plane axes as displayed; by default conventions vary.
     """
 
     spacing_mm: tuple[float, float] | None = None
@@ -34,21 +34,25 @@ class Protocol(NamedTuple):
     base_first: bool = False
 
     def checked(self) -> "Protocol":
-        """Itself; raises InputError if something is not positive that must be."""
+        """The protocol itself, after validation.
+
+        Raises:
+          InputError: size or slices below 1, spacing not positive, negative misalignment, or thickness not in (0, 1].
+        """
         sizes = [*(self.size or ()), *(() if self.slices is None else (self.slices,))]
         if min(sizes, default=1) < 1 or min(self.spacing_mm or (1,)) <= 0 or self.misalign_mm < 0:
             where = f"size {self.size}, slices {self.slices}, spacing {self.spacing_mm}"
             raise InputError(where, "must be positive")
         if not 0 < self.thickness <= 1:
-            raise InputError(f"thickness {self.thickness}", "must lie above 0 and not above 1")
+            raise InputError(f"thickness {self.thickness}", "is not in (0, 1]")
         return self
 
 
 def short_axis(diastole: Heart, protocol: Protocol) -> tuple[Grid, np.ndarray]:
-    """Plan the short-axis stack as a technician would: roughly square to the long axis, the heart near the middle.
+    """Grid of a short-axis stack, and the heart's centre in the scanner, `[3]` in mm.
 
-    Display conventions (flips, transposition, slice order) vary. Returns the grid and the heart's centre in the
-    scanner.
+    The stack is planned as a technician would: roughly perpendicular to the long axis, with the heart near the middle.
+    Display conventions (flips, transposition, slice order) vary.
     """
     p, spacing_mm, size, slices = diastole.patient, protocol.spacing_mm, protocol.size, protocol.slices
     rng = patient.generator(p.seed, patient.ACQUISITION, p.case)
@@ -63,7 +67,7 @@ def short_axis(diastole: Heart, protocol: Protocol) -> tuple[Grid, np.ndarray]:
     if spacing_mm is None and slices is None and extent > 12 * thickness:
         thickness = 10.0
     count = int(np.clip(np.ceil(extent / thickness), 8, 12)) if slices is None else slices
-    # heart axes as planned, a few degrees off the true ones, turned in plane
+    # planned heart axes: a few degrees off the true axes and rotated in-plane
     tilt = np.deg2rad(rng.normal(0, 4, 2).clip(-9, 9))
     normal = p.axes[2] + tilt[0] * p.axes[0] + tilt[1] * p.axes[1]
     normal /= np.linalg.norm(normal)
@@ -97,7 +101,7 @@ def short_axis(diastole: Heart, protocol: Protocol) -> tuple[Grid, np.ndarray]:
 
 
 def twin_grid(grid: Grid) -> Grid:
-    """The 1.25 x 1.25 x 2 mm grid that fills the same box: a slice of 10 mm is five of its planes."""
+    """Grid of 1.25 x 1.25 x 2 mm over the same box; a slice of 10 mm corresponds to five of its slices."""
     spacing = grid.spacing_mm
     shape = tuple(round(n * s / t) for n, s, t in zip(grid.shape, spacing, TWIN_MM, strict=True))
     linear = grid.affine[:3, :3] / spacing * TWIN_MM

@@ -1,4 +1,4 @@
-"""One simulated examination: a short-axis stack, its labels, and its high-resolution twin; or a whole beat."""
+"""One simulated examination: a short-axis stack, its label maps and its high-resolution twin; or a cine of a beat."""
 
 from typing import Any, NamedTuple
 
@@ -9,16 +9,20 @@ from cardiac_jax.phantom import acquire, heart, patient, tissue, torso
 from cardiac_jax.phantom.acquire import Grid
 from cardiac_jax.phantom.plan import Protocol, short_axis, twin_grid
 
-SAMPLES = (2, 2, 4)  # of a voxel, along its axes
-SENSITIVITY, FRAMES = 2, 10  # streams of noise that are not of ED (0) or ES (1): coils, other frames of a beat
-BETWEEN = (2, 2, 2)  # in the frames of a cine between end-diastole and end-systole
+SAMPLES = (2, 2, 4)  # sub-samples of a voxel along its axes
+SENSITIVITY, FRAMES = 2, 10  # noise streams: 0 ED, 1 ES, 2 coil sensitivities, FRAMES + n other frame n of a cine
+BETWEEN = (2, 2, 2)  # sub-samples in the cine frames other than ED and ES
 
 
 class Stack(NamedTuple):
-    """Image and labels on one grid; `[X, Y, Z]`.
+    """Image and label maps on one grid, `[X, Y, Z]` each.
 
-    image float32; label uint8, canonical 0..3; pathology uint8, 0..5 with 4 oedema and 5 scar (grey zone and no-reflow
-    included); tissue uint8, codes of `tissue.py` in the heart and 0 elsewhere; affine to right-anterior-superior mm.
+    Attributes:
+      image: float32.
+      label: uint8, canonical classes 0..3.
+      pathology: uint8, 0..5, with 4 oedema and 5 scar (grey zone and no-reflow included).
+      tissue: uint8, codes of `tissue.py` in the heart and 0 elsewhere.
+      affine: voxel indices to right-anterior-superior mm, `[4, 4]`.
     """
 
     image: np.ndarray
@@ -30,9 +34,14 @@ class Stack(NamedTuple):
 
 
 class Exam(NamedTuple):
-    """A low-resolution stack, its high-resolution twin without misalignment (None unless asked for), and the truth.
+    """A low-resolution stack, its high-resolution twin without misalignment, and the true parameters.
 
-    The phase is None between end-diastole and end-systole.
+    Attributes:
+      twin: None if it was not requested.
+      phase: "ED" or "ES"; None for other frames of a beat.
+      lv_ml, rv_ml, myo_ml: true volumes in this frame.
+      ef, rv_ef: true ejection fractions, 0 to 1.
+      scar_percent: scar as a percentage of the wall of the stack's label map.
     """
 
     stack: Stack
@@ -62,7 +71,7 @@ class Exam(NamedTuple):
 
 
 def raw_labels(pathology: np.ndarray) -> np.ndarray:
-    """Canonical classes 0..5 to the numbers of MS-CMRSeg and MyoPS (200, 500, 600, 1220, 2221), int16."""
+    """Label map in the numbers of MS-CMRSeg and MyoPS (200, 500, 600, 1220, 2221), int16, of canonical classes 0..5."""
     return tissue.RAW[pathology]
 
 
@@ -95,22 +104,22 @@ def simulate(
     twin: bool = True,
     acute: bool | None = None,
 ) -> Exam:
-    """Simulate one examination; the result depends on the arguments alone, not on how many cases are made.
+    """Simulate one examination; the result depends on the arguments only, not on the number of cases.
 
-    Sequences of one case share anatomy, grid and breath-hold positions, so their images are co-registered; ED and ES
-    share anatomy, grid, breath-holds and scanner settings, being two frames of one beat.
+    Sequences of one case share anatomy, grid and breath-hold positions, so that their images are co-registered. ED and
+    ES are two frames of one beat and share anatomy, grid, breath-holds and scanner settings.
 
     Args:
-      seed, case: not negative; they decide everything random.
+      seed, case: not negative; they determine all random numbers.
       sequence: "LGE", "bSSFP", "T2" or "cine".
       phase: "ED" or "ES".
-      group: one of `patient.GROUPS`; by default decided by (seed, case), balanced over every five consecutive cases.
+      group: one of `patient.GROUPS`; by default `patient.group_of`, balanced over every five consecutive cases.
       spacing_mm, size, slices, thickness, misalign_mm, snr, base_first: see `plan.Protocol`.
-      twin: make the high-resolution twin too.
-      acute: whether an infarct is swollen (oedema) or thin; drawn by default.
+      twin: whether to simulate the high-resolution twin.
+      acute: whether an infarct is acute (oedema) or chronic (thin wall); random by default.
 
     Raises:
-      InputError: unknown sequence, phase or group; size or slices below 1; spacing not positive.
+      InputError: unknown sequence, phase or group; negative seed or case; a value that `Protocol.checked` rejects.
     """
     if phase not in patient.PHASES:
         raise InputError(phase, f"not a phase of the phantom; known: {', '.join(patient.PHASES)}")
@@ -122,21 +131,23 @@ def simulate(
 
 
 def end_systole(frames: int) -> int:
-    """Index of the end-systolic frame of a beat, end-diastole being 0."""
+    """Index of the end-systolic frame of a beat whose frame 0 is end-diastole."""
     return max(1, round(0.36 * frames))
 
 
 def cine(seed: int, case: int, frames: int, group: str | None = None, **protocol: Any) -> list[Exam]:
-    """One beat; frame 0 and frame `end_systole(frames)` are what `simulate` makes of "ED" and "ES".
+    """Frames of one beat; 0 and `end_systole(frames)` equal `simulate` for "cine" at "ED" and "ES", without twins.
 
     Args:
+      seed, case, group: as in `simulate`.
+      frames: number of frames, at least 4.
       protocol: fields of `plan.Protocol`.
 
     Raises:
       InputError: as `simulate`; fewer than 4 frames.
     """
     if frames < 4:
-        raise InputError(f"{frames} frames", "a beat needs 4 at least")
+        raise InputError(f"{frames} frames", "a beat needs at least 4")
     chosen = Protocol(**protocol).checked()
     person, systole = patient.draw(seed, case, group), end_systole(frames)
     exams = []
@@ -147,7 +158,7 @@ def cine(seed: int, case: int, frames: int, group: str | None = None, **protocol
 
 
 def _contraction(n: int, systole: int, frames: int) -> float:
-    """Share of the stroke volume that is out at frame `n`: ejection, early filling, rest, atrial kick."""
+    """Ejected fraction of the stroke volume at frame `n`: ejection, early filling, diastasis, atrial kick."""
     if n <= systole:
         return float(np.sin(0.5 * np.pi * n / systole) ** 2)
     rest = (n - systole) / (frames - systole)
@@ -158,7 +169,7 @@ def _contraction(n: int, systole: int, frames: int) -> float:
 def _expose(
     person: patient.Patient, sequence: str, protocol: Protocol, contraction: float, *, frame: int, twin: bool
 ) -> Exam:
-    """One moment of the beat. `frame` numbers its noise: 0 and 1 for ED and ES, `FRAMES` and more for the others."""
+    """Examination at one moment of the beat; `frame` is its noise stream: 0 ED, 1 ES, `FRAMES` and above others."""
     seed, case = person.seed, person.case
     number = tissue.SEQUENCES.index(sequence) if sequence in tissue.SEQUENCES else 0
     signals = tissue.signals(sequence, patient.generator(seed, patient.SIGNAL, case, number))
@@ -169,11 +180,11 @@ def _expose(
 
     held = patient.generator(seed, patient.ACQUISITION, case, 1)
     shift = held.normal(0, 1, (grid.shape[2], 3)) * (1, 1, 0.6)
-    poor = held.random((grid.shape[2], 1)) < 0.12  # now and then a poor breath-hold
+    poor = held.random((grid.shape[2], 1)) < 0.12  # an occasional poor breath-hold
     shift *= protocol.misalign_mm * np.where(poor, 2.2, 1.0)
     rng = patient.generator(seed, patient.NOISE, case, number, 0)
-    drawn = (9, 26) if sequence in ("LGE", "T2") else (18, 45)
-    snr = float(rng.uniform(*drawn)) if protocol.snr is None else protocol.snr
+    snr_range = (9, 26) if sequence in ("LGE", "T2") else (18, 45)
+    snr = float(rng.uniform(*snr_range)) if protocol.snr is None else protocol.snr
     gain, resolution = rng.uniform(250, 900), (rng.uniform(0.55, 0.9), rng.uniform(0.55, 0.9))
     rng = rng if frame == 0 else patient.generator(seed, patient.NOISE, case, number, frame)
     samples = SAMPLES if frame < FRAMES else BETWEEN

@@ -1,7 +1,7 @@
-"""Tissues of the phantom: codes, relaxation times, label maps, and the signal equations of each sequence.
+"""Tissues of the phantom: codes, relaxation times, classes, and the signal equation of each sequence.
 
-Relaxation times are typical of 1.5 T, in ms (T1 native, T1 some ten minutes after gadolinium, T2); every patient draws
-his own around them, so that blood and scar may come out equally bright.
+Relaxation times are typical of 1.5 T, in ms (T1 native, T1 about ten minutes after gadolinium, T2). They vary randomly
+between patients, so that blood and scar may have equal intensities.
 """
 
 from typing import NamedTuple
@@ -80,7 +80,7 @@ def _steady_state(t1_ms: np.ndarray, t2_ms: np.ndarray, tr_ms: float, flip: floa
 
 
 def signals(sequence: str, rng: np.random.Generator) -> Signals:
-    """Draw one patient's relaxation times and scanner settings, and evaluate the sequence's signal equation.
+    """Signal of every tissue for one patient, with random relaxation times and scanner settings.
 
     Args:
       sequence: one of `SEQUENCES`; "cine" is bSSFP.
@@ -96,21 +96,21 @@ def signals(sequence: str, rng: np.random.Generator) -> Signals:
     jitter = np.exp(0.05 * rng.standard_normal((3, len(table))))
     blood, muscle, scar = rng.uniform(0.84, 1.10), rng.uniform(0.92, 1.10), rng.uniform(0.90, 1.12)
     post *= jitter[0]
-    # pools of the same blood and walls of the same muscle share their values
+    # T1 after contrast is common to all blood pools (SD 2 %) and to all muscular walls
     post[list(_BLOOD)] = 320 * blood * np.exp(0.02 * rng.standard_normal(len(_BLOOD)))
     post[list(_MUSCLE)] = 450 * muscle
     post[SCAR], post[GREY], post[OEDEMA] = 275 * scar, 0.5 * (275 * scar + 450 * muscle), 435 * muscle
     stomach = rng.choice([0.1, 0.5, 0.9])
     density[STOMACH] *= stomach / 0.5
     if sequence == "LGE":
-        # Set by eye from a scout: hardly ever the exact null, but not so short that blood is darker than the wall.
+        # TI is set by eye from a scout: rarely the exact null, but not so short that blood is darker than the wall.
         ti = 450 * muscle * np.log(2) * np.clip(rng.normal(1.03, 0.08), 0.96, 1.25)
         level = density * _inversion_recovery(post, ti, tr_ms=rng.uniform(1600, 2200))
         level *= np.exp(-1.5 / t2) * 2.2
     elif sequence == "T2":
         te, tr = rng.uniform(55, 80), rng.uniform(1800, 2600)
         level = density * np.exp(-te / (t2 * jitter[1])) * (1 - np.exp(-tr / native))
-        level[list(_BLOOD)] *= rng.uniform(0.06, 0.22)  # black-blood preparation, slow flow survives a little
+        level[list(_BLOOD)] *= rng.uniform(0.06, 0.22)  # black-blood preparation; slow flow keeps some signal
         level[FAT] *= rng.choice([0.25, 1.0])  # with or without fat suppression
         level *= 0.55 / level[MYO]
         texture[list(_BLOOD)] = 0.35

@@ -1,4 +1,4 @@
-"""What surrounds the heart: chest wall, ribs, fat, lungs, diaphragm, liver, stomach, bowel, spleen, aorta, spine."""
+"""The torso around the heart: chest wall, ribs, fat, lungs, diaphragm, abdominal organs, aorta and spine."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from cardiac_jax.phantom import tissue
 from cardiac_jax.phantom.heart import COLUMNS, ROWS, T0, T1, Heart
 from cardiac_jax.phantom.patient import ANATOMY, generator
 
-AORTA_FRONT_MM = 49.0  # of the descending aorta, in front of the inner chest wall at the back
+AORTA_FRONT_MM = 49.0  # distance of the descending aorta's front from the inner chest wall at the back
 
 
 class Torso(NamedTuple):
-    """Body of one patient; mm, right-anterior-superior about the centre of the diastolic left ventricle."""
+    """Torso of one patient, in right-anterior-superior mm about the centre of the diastolic left ventricle."""
 
     midline: float
     centre_y: float
@@ -28,11 +28,11 @@ class Torso(NamedTuple):
     bowel: float
     waves: np.ndarray  # [6, 5] of (kx, ky, kz, phase, amplitude)
     rib_phase: float
-    lean: float = 0.0  # of the spine to the right, away from the aorta
+    lean: float = 0.0  # displacement of the spine to the right, away from the aorta
 
 
 def _surface(heart: Heart) -> np.ndarray:
-    """Points on the heart's envelope `[N, 3]`, right-anterior-superior about the diastolic centre."""
+    """Points on the heart's envelope `[N, 3]`, in right-anterior-superior mm about the diastolic centre."""
     row, column = np.meshgrid(
         np.arange(40, int((1.05 - T0) / (T1 - T0) * ROWS), 8), np.arange(0, COLUMNS, 16), indexing="ij"
     )
@@ -44,10 +44,10 @@ def _surface(heart: Heart) -> np.ndarray:
 
 
 def build(heart: Heart) -> Torso:
-    """Build a body around a heart, so that the heart touches the chest wall and rests on the diaphragm.
+    """Torso around a heart, placed such that the heart touches the chest wall and rests on the diaphragm.
 
     Args:
-      heart: at end-diastole, whichever phase is imaged: the chest does not beat.
+      heart: at end-diastole for every imaged phase, because the torso does not move with the beat.
     """
     p = heart.patient
     rng = generator(p.seed, ANATOMY, p.case, 2)
@@ -85,10 +85,11 @@ def build(heart: Heart) -> Torso:
 
 
 def classify(body: Torso, x: np.ndarray, y: np.ndarray, z: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Tissue code `[N]` uint8 of points in mm (right, anterior, superior of the heart's centre), heart left out.
+    """Tissue code `[...]` uint8 of points in the torso, without the heart.
 
     Args:
-      noise: unit-variance texture at the points, `[N]`: lung and liver vessels.
+      x, y, z: right, anterior and superior of the heart's centre in mm, `[...]` each.
+      noise: unit-variance texture at the points, `[...]`; its high values become vessels.
     """
     shift = [w[4] * np.sin(w[0] * x + w[1] * y + w[2] * z + w[3]) for w in body.waves]
     x, y, z = x + shift[0] + shift[3], y + shift[1] + shift[4], z + shift[2] + shift[5]
