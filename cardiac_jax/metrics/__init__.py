@@ -1,1 +1,1 @@
-"""Numbers about one case or a cohort; knows no files and draws nothing."""
+"""Metrics of one case or of a cohort, without file access or plotting."""

@@ -1,6 +1,6 @@
-"""Agreement of two measurements of one quantity on the same cases, such as predicted and true volumes.
+"""Agreement of two measurements of one quantity on the same cases, e.g. predicted and gold-standard volumes.
 
-Differences are prediction less truth, in the unit that the caller names. Intervals are at 95%.
+Differences are prediction minus gold standard, in the unit given by the caller. Intervals are 95% intervals.
 """
 
 import math
@@ -12,12 +12,12 @@ from scipy import stats
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.summary import Rows, by_case
 
-LIMIT = 1.96  # SD of the differences: the 95% limits of agreement
+LIMIT = 1.96  # SDs of the differences from the bias to the 95% limits of agreement
 FEWEST_CASES = 2
 
 
 class Estimate(NamedTuple):
-    """A value and its 95% confidence interval, which is NaN where there are too few cases for one."""
+    """A value and its 95% confidence interval; the interval is NaN if there are too few cases."""
 
     value: float
     low: float
@@ -25,14 +25,14 @@ class Estimate(NamedTuple):
 
 
 class BlandAltman(NamedTuple):
-    """Limits of agreement.
+    """Bias and limits of agreement.
 
     Attributes:
-      n: cases.
-      unit: of everything below.
+      n: number of cases.
+      unit: unit of all values below.
       bias: mean difference.
-      sd: of the differences (n - 1).
-      lower, upper: bias -+ 1.96 SD.
+      sd: standard deviation of the differences (n - 1).
+      lower, upper: limits of agreement, bias -+ 1.96 SD.
     """
 
     n: int
@@ -44,12 +44,15 @@ class BlandAltman(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Everything about one pair of measurements.
+    """All agreement statistics of one pair of measurements.
 
     Attributes:
+      bland_altman: bias and limits of agreement.
+      pearson: Pearson's r.
+      concordance: Lin's concordance correlation coefficient.
       mae: mean absolute error, in the unit of `bland_altman`.
-      normalised_mae: mean over the cases of |prediction - truth| / truth, a share; NaN if all truths are 0.
-      excluded: cases whose truth is 0, left out of `normalised_mae` only.
+      normalised_mae: mean over cases of |prediction - truth| / truth, a fraction; NaN if no `truth` is above 0.
+      excluded: number of cases with `truth` not above 0; they are excluded from `normalised_mae` only.
     """
 
     bland_altman: BlandAltman
@@ -61,7 +64,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(pred: np.ndarray, truth: np.ndarray, unit: str) -> Agreement:
-    """All statistics of this file for `[n]` predictions and truths; raises as `bland_altman`."""
+    """All agreement statistics of predictions and gold-standard values `[n]`; raises as `bland_altman`."""
     limits = bland_altman(pred, truth, unit)
     relative = relative_errors(pred, truth)
     measured = relative[np.isfinite(relative)]
@@ -76,18 +79,18 @@ def agreement(pred: np.ndarray, truth: np.ndarray, unit: str) -> Agreement:
 
 
 def bland_altman(pred: np.ndarray, truth: np.ndarray, unit: str) -> BlandAltman:
-    """Bias and limits of agreement with the intervals of Bland and Altman (1999).
+    """Bias and limits of agreement with the confidence intervals of Bland and Altman (1999).
 
-    The standard error of the bias is s / sqrt(n), that of a limit s sqrt(1 / n + 1.96^2 / (2 (n - 1))), which the
-    paper then rounds to sqrt(3 / n) s; both are multiplied by the quantile of t with n - 1 degrees of freedom.
+    The standard error of the bias is s / sqrt(n). That of a limit is s sqrt(1 / n + 1.96^2 / (2 (n - 1))); the paper
+    rounds it to sqrt(3 / n) s. Both are multiplied by the quantile of t with n - 1 degrees of freedom.
 
     Args:
       pred, truth: `[n]`, paired by case.
-      unit: of both.
+      unit: unit of both.
 
     Raises:
-      InputError: fewer than two cases.
-      ValueError: the two are not of one length, or a value is not finite.
+      InputError: there are fewer than two cases.
+      ValueError: the two differ in length, or a value is not finite.
     """
     difference = _paired(pred, truth)
     n = difference.size
@@ -106,9 +109,9 @@ def bland_altman(pred: np.ndarray, truth: np.ndarray, unit: str) -> BlandAltman:
 
 
 def pearson(pred: np.ndarray, truth: np.ndarray) -> Estimate:
-    """Pearson's r with Fisher's interval, tanh(artanh r -+ 1.96 / sqrt(n - 3)), which needs 4 cases.
+    """Pearson's r of `[n]` pairs with Fisher's interval, tanh(artanh r -+ 1.96 / sqrt(n - 3)).
 
-    NaN where one of both does not vary; raises as `bland_altman`.
+    The interval needs 4 cases. All values are NaN if one measurement is constant. Raises as `bland_altman`.
     """
     _paired(pred, truth)
     x, y = pred - np.mean(pred), truth - np.mean(truth)
@@ -120,10 +123,10 @@ def pearson(pred: np.ndarray, truth: np.ndarray) -> Estimate:
 
 
 def concordance(pred: np.ndarray, truth: np.ndarray) -> Estimate:
-    """Lin's concordance correlation, 2 s_xy / (s_x^2 + s_y^2 + (mean_x - mean_y)^2) with moments over n.
+    """Lin's concordance correlation of `[n]` pairs, 2 s_xy / (s_x^2 + s_y^2 + (mean_x - mean_y)^2), moments over n.
 
-    The interval is Lin's (1989) on Fisher's scale, its variance as corrected in Biometrics 56:324 (2000), and
-    needs 4 cases. NaN where one of both does not vary; raises as `bland_altman`.
+    The interval is that of Lin (1989) on Fisher's scale, with the variance corrected in Biometrics 56:324 (2000).
+    It needs 4 cases. All values are NaN if one measurement is constant. Raises as `bland_altman`.
     """
     shift = float(_paired(pred, truth).mean())
     r = pearson(pred, truth).value
@@ -142,36 +145,36 @@ def concordance(pred: np.ndarray, truth: np.ndarray) -> Estimate:
 
 
 def relative_errors(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """|prediction - truth| / truth, `[n]`; NaN where the truth is 0, since nothing can be a share of it."""
+    """Relative absolute errors |prediction - truth| / truth, `[n]`; NaN where `truth` is not above 0."""
     pred, truth = np.asarray(pred, np.float64), np.asarray(truth, np.float64)
     return np.divide(np.abs(pred - truth), truth, out=np.full(truth.shape, np.nan), where=truth > 0)
 
 
 def volume_pairs(rows: Rows, structure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true volumes of one structure, ml, `[n]` each in the order of the rows."""
+    """Predicted and gold-standard volumes of one structure in ml, `[n]` each, in the order of the rows."""
     pred, truth = (by_case(rows, f"volume_{which}_ml", structure) for which in ("pred", "truth"))
     return np.array(list(pred.values()), np.float64), np.array(list(truth.values()), np.float64)
 
 
 def half_interval(sd: float, n: int) -> float:
-    """Half the interval of a mean of n values, t s / sqrt(n) with n - 1 degrees of freedom; NaN if n < 2."""
+    """Half-width of the 95% interval of a mean, t s / sqrt(n) with n - 1 degrees of freedom; NaN if n < 2."""
     return float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
 
 
 def _paired(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The differences, once the pair can be measured at all."""
+    """Differences `[n]` after a check of both inputs."""
     if np.ndim(pred) != 1 or np.shape(pred) != np.shape(truth):
-        raise ValueError(f"predictions {np.shape(pred)} and truths {np.shape(truth)} are not pairs")
+        raise ValueError(f"pred {np.shape(pred)} and truth {np.shape(truth)} are not pairs")
     difference = np.asarray(pred, np.float64) - np.asarray(truth, np.float64)
     if not np.isfinite(difference).all():
-        raise ValueError("agreement is of finite values only")
+        raise ValueError("agreement needs finite values")
     if difference.size < FEWEST_CASES:
-        raise InputError("agreement", f"needs {FEWEST_CASES} cases or more, there are {difference.size}")
+        raise InputError("agreement", f"needs at least {FEWEST_CASES} cases, got {difference.size}")
     return difference
 
 
 def _fisher(r: float, variance: float) -> Estimate:
-    """A correlation and its interval from the variance of artanh r; of a perfect one the interval has no width."""
+    """A correlation and its interval from the variance of artanh r; the interval has no width if |r| = 1."""
     if math.isnan(variance) or abs(r) == 1.0:
         return Estimate(r, r + 0 * variance, r + 0 * variance)
     half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)

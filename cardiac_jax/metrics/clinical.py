@@ -1,6 +1,7 @@
 """Clinical measures of label maps: volumes in ml, ventricular function, mass in g.
 
-Volumes are masks `[*S]` with one voxel size per axis, on the grid of the file: nothing here resamples in plane.
+All functions take masks or label maps `[*S]` with one spacing per axis, on the grid of the file. None resamples
+in-plane.
 """
 
 import math
@@ -13,7 +14,7 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import CLASSES
 
 ML_PER_MM3 = 1e-3
-DENSITY_G_PER_ML = 1.05  # of myocardium
+DENSITY_G_PER_ML = 1.05  # density of myocardium
 VENTRICLES = ("LV", "RV")
 
 
@@ -23,8 +24,8 @@ class Function(NamedTuple):
     Attributes:
       edv_ml, esv_ml: volume of the blood pool at end-diastole and end-systole.
       sv_ml: stroke volume, EDV - ESV.
-      ef: ejection fraction (EDV - ESV) / EDV as a share, negative where ESV is the larger; NaN where EDV is 0,
-        which is a ventricle that was not found and not one that does not eject.
+      ef: ejection fraction (EDV - ESV) / EDV, a fraction; negative if ESV > EDV. NaN if EDV is 0: the ventricle was
+        not found, which differs from a ventricle that does not eject.
     """
 
     edv_ml: float
@@ -34,10 +35,10 @@ class Function(NamedTuple):
 
 
 def volume_ml(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Voxel count x voxel volume of a mask `[*S]`; the slice spacing counts in full, gaps between slices included.
+    """Volume of a mask `[*S]` in ml: voxel count x voxel volume; the slice spacing includes gaps between slices.
 
     Raises:
-      ValueError: the number of axes and spacings differ.
+      ValueError: the numbers of axes and spacings differ.
     """
     _check(mask, spacing_mm)
     return float(np.count_nonzero(mask) * math.prod(spacing_mm) * ML_PER_MM3)
@@ -46,25 +47,25 @@ def volume_ml(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
 def interpolated_volume_ml(
     mask: np.ndarray, spacing_mm: Sequence[float], slice_axis: int = -1, annotated: np.ndarray | None = None
 ) -> float:
-    """Volume with nearest-neighbour interpolation between slices (Abramson et al. 2020, Methods).
+    """Volume in ml with nearest-neighbour interpolation between slices (Abramson et al. 2020, Methods).
 
-    Between the centres of two slices every point belongs to the nearer one, so a slice's area counts for half the
-    way to each of its neighbours. This differs from `volume_ml` in two places only:
-      - there is nothing beyond the centres of the first and last slice to interpolate to, so these two count for
-        half their thickness. It matters where the structure reaches the end of the stack, as after slices
-        without annotation were left out, and is nothing where the outermost slices are empty;
-      - a gap, one or more slices that `annotated` leaves out, is filled half by the slice below and half by the
-        one above, where counting voxels takes it for empty.
-    A lone slice has no neighbour and counts for its thickness.
+    Each point between two slice centres belongs to the nearer slice, so the area of a slice extends half the
+    distance to each neighbour. The result differs from `volume_ml` in two cases:
+      - The first and last slice count for half their thickness, because there is no slice beyond them. This matters
+        if the structure reaches the end of the stack, e.g. after the removal of unannotated slices. It has no effect
+        if the outermost slices are empty.
+      - A gap of one or more slices excluded by `annotated` is filled half from the slice below and half from the
+        slice above. `volume_ml` counts a gap as empty.
+    A single slice counts for its full thickness.
 
     Args:
-      mask: `[*S]`, whatever lies in slices that are not annotated is not looked at.
+      mask: `[*S]`; slices that are not annotated are ignored.
       spacing_mm: voxel size along each axis.
       slice_axis: the axis along which slices are stacked.
-      annotated: bool `[slices]`, slices that take part; all by default.
+      annotated: bool `[slices]`, slices to use; all by default.
 
     Raises:
-      ValueError: the number of axes and spacings, or of slices and flags, differ.
+      ValueError: the numbers of axes and spacings, or of slices and flags, differ.
     """
     _check(mask, spacing_mm)
     axis = slice_axis % mask.ndim
@@ -84,25 +85,25 @@ def interpolated_volume_ml(
 
 
 def mass_g(myocardium: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Mass of a mask `[*S]` of myocardium: 1.05 g/ml x its volume."""
+    """Mass in g of a mask `[*S]` of myocardium: 1.05 g/ml x volume; raises as `volume_ml`."""
     return DENSITY_G_PER_ML * volume_ml(myocardium, spacing_mm)
 
 
 def function(
     ed_label: np.ndarray, es_label: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str] = CLASSES
 ) -> dict[str, Function]:
-    """Function of each ventricle among `classes`, from the label maps `[*S]` of both phases on one grid.
+    """Function of each ventricle in `classes`, from the label maps `[*S]` of both phases on one grid.
 
     Args:
-      classes: names by label value; of these "LV" and "RV" are measured.
+      classes: names by label value; "LV" and "RV" are measured.
 
     Raises:
-      ValueError: the shapes differ, or a voxel is not annotated (255): its volume would be too small.
+      ValueError: the shapes differ, or a voxel is not annotated (255), which would make the volume too small.
     """
     if ed_label.shape != es_label.shape:
         raise ValueError(f"end-diastole {ed_label.shape} and end-systole {es_label.shape} differ in shape")
     if (ed_label == IGNORE).any() or (es_label == IGNORE).any():
-        raise ValueError("a voxel is not annotated: volumes of a part are not the ventricle's")
+        raise ValueError("a voxel is not annotated: the volume would be incomplete")
     names = [name for name in VENTRICLES if name in classes]
     masks = {name: classes.index(name) for name in names}
     return {
@@ -112,7 +113,7 @@ def function(
 
 
 def function_of(edv_ml: float, esv_ml: float) -> Function:
-    """Stroke volume and ejection fraction from two volumes; an EDV of 0 has no ejection fraction: NaN."""
+    """Stroke volume and ejection fraction from two volumes in ml; the ejection fraction is NaN if EDV is 0."""
     stroke_ml = edv_ml - esv_ml
     return Function(edv_ml, esv_ml, stroke_ml, stroke_ml / edv_ml if edv_ml > 0 else math.nan)
 

@@ -1,6 +1,6 @@
-"""One case measured: a row per structure with overlap, boundary distances and volumes.
+"""Metrics of one case: one row per structure with overlap, boundary distances and volumes.
 
-Every column that is a measure stands in `registry.METRICS`.
+`registry.METRICS` describes each column that holds a metric.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,11 @@ def evaluate_case(
     ignore: int = IGNORE,
     slice_axis: int = -1,
 ) -> list[Row]:
-    """Measures every structure of one case, per volume, on the grid of the truth.
+    """One row of 3D metrics per structure of one case, on the grid of the gold standard.
 
-    Voxels whose truth is `ignore` are left out of overlap and volumes. Boundaries need whole slices: one
-    (along `slice_axis`) that holds any such voxel is taken out of both maps before boundaries are measured,
-    and `surface_slices` says how many remain. With none, or with the structure in neither map there, the
-    distances are NaN.
+    Overlap and volumes exclude voxels where `truth` is `ignore`. Boundary distances use fully annotated slices only:
+    a slice (along `slice_axis`) with any such voxel is removed from both maps, and `surface_slices` counts the
+    remaining slices. Distances are NaN if no slice remains, or if neither map has the structure in the remaining ones.
 
     Args:
       pred, truth: `[X, Y, Z]` label maps of one shape.
@@ -35,19 +34,20 @@ def evaluate_case(
       classes: names by label value, background (not measured) first.
 
     Returns:
-      One row per structure with `structure`, `status`, `dice`, `jaccard`, `balanced_accuracy`, `hd_mm`, `hd95_mm`,
-      `asd_mm`, `volume_pred_ml`, `volume_truth_ml`, `volume_error_ml` (prediction less truth), `surface_slices`.
-      Status: "ok"; "missed" (only the truth has it) and "spurious" (only the prediction has it): Dice 0, distances
-      infinite; "absent" (neither): NaN. Balanced accuracy is NaN wherever the truth lacks the structure.
+      Rows with `structure`, `status`, `dice`, `jaccard`, `balanced_accuracy`, `hd_mm`, `hd95_mm`, `asd_mm`,
+      `volume_pred_ml`, `volume_truth_ml`, `volume_error_ml` (prediction minus gold standard), `surface_slices`.
+      Status is "ok"; "missed" (only the gold standard has the structure) or "spurious" (only the prediction has it),
+      both with Dice 0 and infinite distances; or "absent" (neither has it), with NaN. Balanced accuracy is NaN if the
+      gold standard lacks the structure.
 
     Raises:
-      ValueError: shapes do not match, or a map holds a label value without a name.
+      ValueError: the shapes differ, or a map holds a label value without a name.
     """
-    across = tuple(a for a in range(truth.ndim) if a != slice_axis % truth.ndim)
-    whole = ~np.any(truth == ignore, axis=across, keepdims=True)
+    in_plane = tuple(a for a in range(truth.ndim) if a != slice_axis % truth.ndim)
+    annotated = ~np.any(truth == ignore, axis=in_plane, keepdims=True)
     voxel_ml = float(np.prod(np.asarray(spacing_mm, np.float64))) * ML_PER_MM3
-    rows = evaluate_structures(pred, truth, whole, spacing_mm, voxel_ml, classes, ignore)
-    return [{**row, "surface_slices": int(whole.sum())} for row in rows]
+    rows = evaluate_structures(pred, truth, annotated, spacing_mm, voxel_ml, classes, ignore)
+    return [{**row, "surface_slices": int(annotated.sum())} for row in rows]
 
 
 def evaluate_structures(
@@ -59,14 +59,18 @@ def evaluate_structures(
     classes: Sequence[str],
     ignore: int = IGNORE,
 ) -> list[Row]:
-    """The rows of `evaluate_case`, without `surface_slices`, for `[*S]` label maps of a volume or of one slice.
+    """Rows of `evaluate_case`, without `surface_slices`, for `[*S]` label maps of a volume or of one slice.
 
     Args:
-      whole: bool, broadcastable against the maps: where boundaries are measured.
+      whole: bool, broadcastable to the maps; boundaries are measured where it is True.
+      voxel_ml: volume of one voxel.
+
+    Raises:
+      ValueError: as `evaluate_case`.
     """
     if pred.shape != truth.shape:
         raise ValueError(f"prediction {pred.shape} and truth {truth.shape} differ in shape")
-    # Both are background outside of this box: nothing there counts, but as true negatives.
+    # Both maps are background outside this box, so voxels there count only as true negatives.
     box = surface.bounding_box((pred != 0) | (truth != 0))
     outside = pred.size
     whole = np.broadcast_to(whole, pred.shape)[box]

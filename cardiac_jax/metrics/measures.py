@@ -1,4 +1,4 @@
-"""Clinical measures of one case by both label maps: what the prediction says beside what the gold standard says."""
+"""Clinical measures of one case, from the prediction and from the gold standard."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from cardiac_jax.metrics.evaluate import Row
 from cardiac_jax.metrics.summary import Rows
 
 SEGMENTS = {f"wall {segment.number} {segment.name}": segment.number for segment in wall.bullseye_segments()}
-"""Measure -> AHA segment."""
+"""Name of the measure -> number of the AHA segment."""
 
 
 def measure_case(
@@ -22,21 +22,21 @@ def measure_case(
     classes: Sequence[str],
     image: np.ndarray | None = None,
 ) -> list[Row]:
-    """Volumes, mass, wall thickness and scar, on the slices that the gold standard annotates throughout.
+    """Rows of volumes, mass, wall thickness and scar, measured on fully annotated slices.
 
     Args:
       pred, truth: `[Z, H, W]` label maps in the canonical frame.
       spacing_mm: voxel size along Z, H, W.
-      classes: names by label value; "LV", "RV", "Myo" and "scar" are known by name, whatever their case.
-      image: `[Z, H, W]` LGE intensities as acquired, from which core scar is told.
+      classes: names by label value; "LV", "RV", "Myo" and "scar" are recognised in upper or lower case.
+      image: `[Z, H, W]` LGE intensities as acquired, used to find core scar.
 
     Returns:
-      Rows of `measure`, `unit`, `pred`, `truth`: "<structure> volume"; of a heart also "myocardial mass" and "wall
-      thickness", and that of each AHA segment; with scar its share, and with an image the volume and share of its
-      core (see `structures.core`). Where there is nothing to measure the value is NaN.
+      Rows with `measure`, `unit`, `pred`, `truth`: "<structure> volume"; with LV and Myo also "myocardial mass", "wall
+      thickness" and the thickness of each AHA segment; with scar its share of the myocardium; with scar and an image
+      the volume and share of core scar (see `structures.core`). Values are NaN if there is nothing to measure.
     """
-    whole = ~(truth == IGNORE).any(axis=(1, 2))
-    maps = [np.where(whole[:, None, None], labels, 0) for labels in (pred, truth)]
+    annotated = ~(truth == IGNORE).any(axis=(1, 2))
+    maps = [np.where(annotated[:, None, None], labels, 0) for labels in (pred, truth)]
     measured = [_measures(labels, spacing_mm, classes, image) for labels in maps]
     return [
         {"measure": name, "unit": unit, "pred": measured[0][name, unit], "truth": value}
@@ -46,17 +46,17 @@ def measure_case(
 
 
 def function_rows(rows: Rows) -> list[Row]:
-    """EDV, ESV, SV and EF of both ventricles, from the volume rows of patients measured at ED and at ES.
+    """Rows of EDV, ESV and SV (ml) and EF (%) of both ventricles, for patients measured at ED and at ES.
 
     Args:
-      rows: of `measure_case`, with `patient` and `phase`.
+      rows: rows of `measure_case`, with `patient` and `phase`.
     """
-    held: dict[str, dict[tuple[str, str], Row]] = {}
+    by_patient: dict[str, dict[tuple[str, str], Row]] = {}
     for row in rows:
         if str(row["phase"]) in ("ED", "ES"):
-            held.setdefault(str(row["patient"]), {})[str(row["measure"]), str(row["phase"])] = row
+            by_patient.setdefault(str(row["patient"]), {})[str(row["measure"]), str(row["phase"])] = row
     found: list[Row] = []
-    for patient, volumes in held.items():
+    for patient, volumes in by_patient.items():
         for ventricle in clinical.VENTRICLES:
             ed, es = (volumes.get((f"{ventricle} volume", phase)) for phase in ("ED", "ES"))
             if ed is None or es is None:
@@ -72,13 +72,13 @@ def function_rows(rows: Rows) -> list[Row]:
 
 
 def pairs(rows: Rows) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """(measure, unit) -> predictions and truths `[n]` of the cases where both are numbers."""
-    held: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    """(measure, unit) -> predictions and gold-standard values `[n]`, for cases where both are finite."""
+    by_measure: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
         values = float(row["pred"]), float(row["truth"])
         if all(map(math.isfinite, values)):
-            held.setdefault((str(row["measure"]), str(row["unit"])), []).append(values)
-    return {name: (np.array(both)[:, 0], np.array(both)[:, 1]) for name, both in held.items()}
+            by_measure.setdefault((str(row["measure"]), str(row["unit"])), []).append(values)
+    return {name: (np.array(both)[:, 0], np.array(both)[:, 1]) for name, both in by_measure.items()}
 
 
 def _measures(

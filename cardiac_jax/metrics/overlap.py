@@ -1,9 +1,9 @@
 """Overlap of two label maps: Dice = 2 TP / (2 TP + FP + FN) and Jaccard = TP / (TP + FP + FN), per class.
 
-A class absent from both maps has no overlap: NaN, to be excluded and counted. Absent from one only: 0.
-Balanced accuracy, the mean of sensitivity and specificity, also counts the voxels that both leave out; it is NaN
-where the truth has no voxel of the class, or no other voxel, since one of its halves is then undefined.
-Voxels whose truth is 255 were not annotated and count for nothing, whatever is predicted there.
+A class absent from both maps gives NaN, which callers exclude and count. A class absent from one map gives 0.
+Balanced accuracy is the mean of sensitivity and specificity, so it also counts true negatives. It is NaN if the gold
+standard has no voxel of the class or no voxel outside it, because sensitivity or specificity is then undefined.
+Voxels with gold standard 255 are not annotated and are ignored, whatever the prediction.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cardiac_jax.core.types import IGNORE
 
 
 class Counts(NamedTuple):
-    """Voxels per class, all of one shape (`[K]` or `[B, K]`), NumPy or JAX."""
+    """Voxel counts per class, all of one shape (`[K]` or `[B, K]`), NumPy or JAX."""
 
     true_positive: np.ndarray | jax.Array
     false_positive: np.ndarray | jax.Array
@@ -25,14 +25,12 @@ class Counts(NamedTuple):
 
 
 def counts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[int], ignore: int = IGNORE) -> Counts:
-    """Exact counts on the host.
+    """Exact counts of one example with NumPy, int64 `[K]`.
 
     Args:
       pred, truth: `[*S]` integer label maps of one shape.
       classes: the K classes to count.
-
-    Returns:
-      Counts of int64 `[K]`.
+      ignore: label of voxels that are not annotated.
 
     Raises:
       ValueError: the shapes differ.
@@ -49,9 +47,9 @@ def counts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[int], ignore: 
 
 
 def counts_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> Counts:
-    """The same for a batch, inside a compiled step: `[B, *S]` label maps -> Counts of int32 `[B, K]`.
+    """Counts of a batch, for use under jit: `[B, *S]` label maps -> int32 `[B, K]`.
 
-    Counts of slices add up: summed over the slices of a patient, their ratio is the Dice of the volume.
+    Counts are additive: the Dice of a volume follows from the counts summed over its slices.
     """
     wanted = jnp.asarray(classes).reshape((1,) * pred.ndim + (-1,))
     known = (truth != ignore)[..., None]
@@ -66,26 +64,28 @@ def counts_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], 
 
 
 def dice_of(counts: Counts) -> np.ndarray:
-    """Dice from NumPy counts, same shape, float64; NaN where a class is in neither map."""
+    """Dice from NumPy counts, same shape, float64; NaN if a class is in neither map."""
     tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def jaccard_of(counts: Counts) -> np.ndarray:
-    """Jaccard index from NumPy counts, same shape, float64; NaN where a class is in neither map."""
+    """Jaccard index from NumPy counts, same shape, float64; NaN if a class is in neither map."""
     tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
     return _ratio(tp, tp + fp + fn)
 
 
 def balanced_accuracy_of(counts: Counts, voxels: int | np.ndarray) -> np.ndarray:
-    """Balanced accuracy from NumPy counts, same shape, float64; NaN where all or none of the truth is the class.
+    """Balanced accuracy from NumPy counts, same shape, float64.
+
+    NaN if all or none of the annotated voxels have the class in the gold standard.
 
     Args:
-      counts: of `voxels` voxels each.
-      voxels: annotated voxels of the volume (all but those to ignore), broadcastable against the counts.
+      counts: counts over `voxels` voxels.
+      voxels: number of annotated voxels of the volume, broadcastable to the counts.
 
     Raises:
-      ValueError: there are more counts than voxels.
+      ValueError: TP + FP + FN exceeds the number of voxels.
     """
     tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
     tn = voxels - (tp + fp + fn)
@@ -95,13 +95,13 @@ def balanced_accuracy_of(counts: Counts, voxels: int | np.ndarray) -> np.ndarray
 
 
 def dice_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:
-    """Dice per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
+    """Dice per example, for use under jit: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
     return _share(2 * tp, 2 * tp + fp + fn)
 
 
 def jaccard_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:
-    """Jaccard index per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
+    """Jaccard index per example, for use under jit: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN if in neither map."""
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
     return _share(tp, tp + fp + fn)
 
@@ -109,7 +109,10 @@ def jaccard_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int],
 def balanced_accuracy_per_class(
     pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE
 ) -> jax.Array:
-    """Balanced accuracy per example, compiled: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`, NaN as on the host."""
+    """Balanced accuracy per example, for use under jit: `[B, *S]`, `[B, *S]` -> float32 `[B, K]`.
+
+    NaN as in `balanced_accuracy_of`.
+    """
     tp, fp, fn = counts_per_class(pred, truth, classes, ignore)
     voxels = jnp.sum(truth != ignore, axis=tuple(range(1, truth.ndim)), dtype=jnp.int32)[:, None]
     tn = voxels - (tp + fp + fn)
@@ -119,7 +122,7 @@ def balanced_accuracy_per_class(
 def dice_per_slice(
     pred: np.ndarray, truth: np.ndarray, classes: Sequence[int], axis: int = -1, ignore: int = IGNORE
 ) -> np.ndarray:
-    """Dice per slice along `axis`: `[*S]`, `[*S]` -> float64 `[slices, K]`, NaN where in neither map."""
+    """Dice of each slice along `axis`: `[*S]`, `[*S]` -> float64 `[slices, K]`, NaN if in neither map."""
     slices = zip(np.moveaxis(pred, axis, 0), np.moveaxis(truth, axis, 0), strict=True)
     return np.stack([dice_of(counts(p, t, classes, ignore)) for p, t in slices])
 

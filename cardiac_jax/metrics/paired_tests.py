@@ -1,7 +1,7 @@
-"""Paired comparison of methods that were measured on the same cases.
+"""Paired comparison of methods measured on the same cases.
 
-Wilcoxon's signed-rank test, two-sided, corrected over the whole family of comparisons by Holm's step-down
-procedure (Holm 1979), and a bootstrap confidence interval of the mean difference.
+The test is Wilcoxon's signed-rank test, two-sided, corrected over all comparisons with Holm's step-down procedure
+(Holm 1979). The mean difference has a bootstrap confidence interval.
 """
 
 import math
@@ -13,18 +13,18 @@ from scipy import stats
 
 from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case
 
-FEWEST_CASES = 6  # below this the two-sided test cannot reach p < 0.05: its smallest value is 2 / 2**n
+FEWEST_CASES = 6  # with fewer cases the two-sided test cannot reach p < 0.05: its smallest p is 2 / 2**n
 
 
 class Comparison(NamedTuple):
-    """One method against one rival.
+    """Comparison of one method with another (`rival`) on one structure.
 
     Attributes:
-      structure: a structure, or "mean" over all of them.
-      n: cases with a finite value from both.
-      difference: mean over cases of method less rival, in the metric's unit.
+      structure: a structure, or "mean" over all structures.
+      n: number of cases with a finite value for both methods.
+      difference: mean over cases of method minus rival, in the metric's unit.
       low, high: 95% bootstrap interval of that mean.
-      p, p_holm: two-sided, as such and corrected over all comparisons made together; NaN if n is 0.
+      p, p_holm: two-sided p value, uncorrected and corrected over all comparisons; NaN if n is 0.
     """
 
     method: str
@@ -46,7 +46,16 @@ def compare(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Compares `method` with every other method, for each structure and for their mean, as one family."""
+    """Comparisons of `method` with every other method, for each structure and their mean, corrected as one family.
+
+    Args:
+      rows_by_method: rows of `evaluate_case`, with `case`, by method.
+      metric: column of the rows to compare.
+      resamples, seed: of the bootstrap.
+
+    Raises:
+      InputError: a case occurs twice in the rows of a method.
+    """
     found = []
     for rival in rows_by_method:
         if rival == method:
@@ -76,7 +85,7 @@ def compare(
 
 
 def signed_rank(difference: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test on `[n]` differences; 1 if all are zero, NaN if n is 0."""
+    """Two-sided p value of Wilcoxon's signed-rank test on `[n]` differences; 1 if all are zero, NaN if n is 0."""
     if not len(difference):
         return math.nan
     if not difference.any():
@@ -86,7 +95,7 @@ def signed_rank(difference: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order given; NaN stays NaN and takes no part."""
+    """p values after Holm's step-down correction, in the given order; NaN stays NaN and is not counted."""
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
     corrected, largest = [math.nan] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -96,7 +105,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(difference: np.ndarray, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the mean of `[n]` differences over resampled cases; NaN if n < 2."""
+    """95% percentile bootstrap interval of the mean of `[n]` differences, resampled by case; NaN if n < 2."""
     if len(difference) < 2:
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(0, len(difference), (resamples, len(difference)))

@@ -1,18 +1,18 @@
-"""Every measure by the name of its column: what it is called in print, its unit, and which way is better."""
+"""Registry of metrics by column name: printed label, unit, and whether higher is better."""
 
 import math
 from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """How one column of numbers is read and printed.
+    """How one column of numbers is interpreted and printed.
 
     Attributes:
-      label: its name in print, without the unit.
-      unit: of what is printed; "" where there is none.
-      higher_is_better: None where neither way is, as for a volume.
-      digits: decimals in print.
-      scale: what is printed is the number times this, as a fraction printed in per cent.
+      label: printed name, without the unit.
+      unit: printed unit; "" if there is none.
+      higher_is_better: None if neither direction is better, e.g. for a volume.
+      digits: printed decimals.
+      scale: factor from the stored to the printed value, e.g. 100 for a fraction printed in per cent.
     """
 
     label: str
@@ -23,21 +23,21 @@ class Metric(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Label and unit: "HD (mm)"; the label alone where there is no unit."""
+        """Label and unit, e.g. "HD (mm)"; only the label if there is no unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def text(self, value: float, sign: str = "") -> str:
-        """A number as it is printed; `sign="+"` for a difference."""
+        """Printed form of a value; `sign="+"` for a difference."""
         return f"{self.scale * value:{sign}.{self.digits}f}"
 
     def with_interval(self, value: float, low: float, high: float) -> str:
-        """ "value [low, high]" as printed; a dash for what is not a number."""
+        """Printed form "value [low, high]", with a dash for NaN."""
         value_, low_, high_ = ("-" if math.isnan(v) else self.text(v) for v in (value, low, high))
         return value_ if math.isnan(value) else f"{value_} [{low_}, {high_}]"
 
 
 METRICS: dict[str, Metric] = {
-    # Of two label maps: columns of `evaluate.evaluate_case`.
+    # Comparison of two label maps: columns of `evaluate.evaluate_case`.
     "dice": Metric("Dice", "", True, 3),
     "jaccard": Metric("Jaccard", "", True, 3),
     "balanced_accuracy": Metric("balanced accuracy", "%", True, 1, 100.0),
@@ -47,11 +47,11 @@ METRICS: dict[str, Metric] = {
     "volume_pred_ml": Metric("predicted volume", "ml", None, 1),
     "volume_truth_ml": Metric("volume", "ml", None, 1),
     "volume_error_ml": Metric("volume error", "ml", None, 1),
-    # Of two measurements over cases: `volumes.agreement`.
+    # Agreement of two measurements over cases: `agreement.agreement`.
     "normalised_mae": Metric("norm. MAE", "%", False, 1, 100.0),
     "pearson_r": Metric("Pearson's r", "", True, 3),
     "concordance": Metric("Lin's CCC", "", True, 3),
-    # Of the ventricles and their wall: `clinical.Function`, `clinical.mass_g`, `scar.Scar`.
+    # Ventricles and myocardium: `clinical.Function`, `clinical.mass_g`, `scar.Scar`.
     "edv_ml": Metric("EDV", "ml", None, 1),
     "esv_ml": Metric("ESV", "ml", None, 1),
     "sv_ml": Metric("SV", "ml", None, 1),
@@ -61,9 +61,9 @@ METRICS: dict[str, Metric] = {
     "core_ml": Metric("core scar", "ml", None, 1),
     "grey_ml": Metric("grey zone", "ml", None, 1),
     "myocardium_ml": Metric("myocardium", "ml", None, 1),
-    "scar_percent": Metric("scar, of the myocardium", "%", None, 1),
-    "core_percent": Metric("core scar, of the myocardium", "%", None, 1),
-    # Of two images: `restoration`.
+    "scar_percent": Metric("scar share of the myocardium", "%", None, 1),
+    "core_percent": Metric("core scar share of the myocardium", "%", None, 1),
+    # Comparison of two images: `restoration`.
     "ssim": Metric("SSIM", "", True, 3),
     "psnr_db": Metric("PSNR", "dB", True, 2),
 }

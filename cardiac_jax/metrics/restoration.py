@@ -1,4 +1,4 @@
-"""How close a restored image is to the true one: SSIM (Wang et al. 2004, eq. 13) and PSNR, batched and compiled."""
+"""Similarity of a restored image to its reference: SSIM (Wang et al. 2004, eq. 13) and PSNR, batched, for jit."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SIGMA = 1.5  # of the Gaussian window, pixels
+SIGMA = 1.5  # SD of the Gaussian window, px
 RADIUS = 5  # 11 taps
 K1, K2 = 0.01, 0.03
 
@@ -14,12 +14,12 @@ K1, K2 = 0.01, 0.03
 def ssim(image: jax.Array, truth: jax.Array, data_range: float | jax.Array) -> jax.Array:
     """Mean structural similarity of each example: `[B, *S]`, `[B, *S]` -> `[B]`, 1 if equal; S is 2D or 3D.
 
-    Local statistics by a Gaussian window of 11 taps and sigma 1.5 along every axis of S, weighted by the window
-    (not sample covariances); the mean is taken where the window lies inside the image, 5 voxels off each edge.
+    Local statistics use a Gaussian window of 11 taps and sigma 1.5 along each axis of S. They are weighted by the
+    window (not sample covariances). The mean covers voxels whose window lies inside the image, 5 voxels from each edge.
 
     Args:
       image, truth: intensities of one floating-point type.
-      data_range: largest less smallest possible intensity, a number or `[B]`. At 0 the result is NaN.
+      data_range: largest minus smallest possible intensity, a number or `[B]`. If it is 0 the result is NaN.
 
     Raises:
       ValueError: the shapes differ, or an axis of S is shorter than the window.
@@ -30,7 +30,7 @@ def ssim(image: jax.Array, truth: jax.Array, data_range: float | jax.Array) -> j
         raise ValueError(f"each image of {image.shape} needs {2 * RADIUS + 1} voxels along every axis")
     size = jnp.reshape(jnp.asarray(data_range, image.dtype), (-1,) + (1,) * (image.ndim - 1))
     size = jnp.broadcast_to(size, (image.shape[0],) + (1,) * (image.ndim - 1))
-    # Second moments about a common level near both images: in float32 they lose digits far from it.
+    # Subtract a common level before the second moments: in float32 they lose digits if the mean is large.
     level = jnp.mean(truth, axis=tuple(range(1, truth.ndim)), keepdims=True)
     x, y = image - level, truth - level
     x_mean, y_mean, xx, yy, xy = _blur(jnp.stack([x, y, x * x, y * y, x * y]))
@@ -45,7 +45,7 @@ def ssim(image: jax.Array, truth: jax.Array, data_range: float | jax.Array) -> j
 def psnr(image: jax.Array, truth: jax.Array, data_range: float | jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio of each example in dB: `[B, *S]`, `[B, *S]` -> `[B]`; infinite if equal.
 
-    10 log10(data_range^2 / mean squared error), `data_range` a number or `[B]`.
+    10 log10(data_range^2 / mean squared error); `data_range` is a number or `[B]`.
 
     Raises:
       ValueError: the shapes differ.
@@ -57,9 +57,9 @@ def psnr(image: jax.Array, truth: jax.Array, data_range: float | jax.Array) -> j
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """Gaussian window along every axis of S, where it fits: `[M, B, *S]` -> `[M, B, *(S - 10)]`.
+    """Gaussian blur along each axis of S, without padding: `[M, B, *S]` -> `[M, B, *(S - 10)]`.
 
-    Shifted multiply-adds: exact in the input's precision on every device, where a convolution may not be.
+    Uses shifted multiply-adds: they keep the input's precision on every device, which a convolution may not.
     """
     taps = np.exp(-0.5 * np.square(np.arange(-RADIUS, RADIUS + 1) / SIGMA))
     taps = [float(t) for t in taps / math.fsum(taps)]

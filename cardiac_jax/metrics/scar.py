@@ -1,9 +1,9 @@
-"""Scar on late gadolinium enhancement: thresholds, volumes, transmurality by AHA segment.
+"""Scar on late gadolinium enhancement (LGE): thresholds, volumes, transmurality by AHA segment.
 
-Intensities are those acquired, where nulled myocardium is near 0: half of a maximum means nothing after z-scoring.
-Masks and images are `[*S]` of one shape; what lies outside the myocardium is never scar. Flett et al. 2011 compare
-the thresholds: n = 2 to 6 standard deviations above remote myocardium, and full width at half maximum.
-Where nothing enhances every mask is empty and every share 0.
+Intensities are those acquired, where nulled myocardium is near 0; half of a maximum has no meaning after z-scoring.
+Masks and images are `[*S]` of one shape. Voxels outside the myocardium are never scar. Flett et al. 2011 compare the
+thresholds: n = 2 to 6 standard deviations above remote myocardium, and full width at half maximum.
+If nothing enhances, every mask is empty and every share is 0.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from scipy import ndimage
 from cardiac_jax.metrics.clinical import volume_ml
 from cardiac_jax.metrics.wall import MYO, RAYS, Wall, bullseye_segments, ray_points, segment_map
 
-SEPARATES_SD = 5  # standard deviations above remote from which myocardium enhances where nobody has marked it
-OUTLIER_SD = 3.0  # beyond this above the median, myocardium is not remote
-SD_PER_MAD = 1.4826  # of a normal distribution
-DEPTHS = (np.arange(40) + 0.5) / 40  # across the wall, endocardium to epicardium
+SEPARATES_SD = 5  # SDs above remote myocardium that count as enhancement if no enhancement mask is given
+OUTLIER_SD = 3.0  # myocardium brighter than median + this many SDs is not remote
+SD_PER_MAD = 1.4826  # SD / median absolute deviation of a normal distribution
+DEPTHS = (np.arange(40) + 0.5) / 40  # relative positions across the wall, endocardium to epicardium
 
 
 class Scar(NamedTuple):
-    """Amounts of scar.
+    """Volumes and shares of scar.
 
     Attributes:
-      scar_ml: enhanced myocardium, core and grey zone.
-      core_ml, grey_ml: its two parts.
-      myocardium_ml: of the wall, scar included.
-      scar_percent, core_percent: of the myocardium's volume; NaN without myocardium.
+      scar_ml: enhanced myocardium, the sum of core and grey zone.
+      core_ml, grey_ml: core scar and grey zone.
+      myocardium_ml: myocardium, scar included.
+      scar_percent, core_percent: per cent of the myocardium's volume; NaN without myocardium.
     """
 
     scar_ml: float
@@ -40,12 +40,12 @@ class Scar(NamedTuple):
 
 
 class Transmurality(NamedTuple):
-    """Scar by AHA segment, shares `[17]`, number 1 first; NaN where a segment has no wall or no number.
+    """Scar by AHA segment, fractions `[17]`, segment 1 first; NaN if a segment has no wall or no number.
 
     Attributes:
-      extent: depth of the scar over the thickness of the wall, mean over the rays that meet scar, 0 if none does;
-        NaN in the apex, which rays do not cross.
-      area: scarred share of the segment's myocardium.
+      extent: depth of the scar / thickness of the wall, mean over the rays that meet scar; 0 if no ray does. NaN in
+        the apex, which no ray crosses.
+      area: scarred fraction of the segment's myocardium.
     """
 
     extent: np.ndarray
@@ -53,10 +53,10 @@ class Transmurality(NamedTuple):
 
 
 def remote_myocardium(image: np.ndarray, myocardium: np.ndarray) -> np.ndarray:
-    """The myocardium that does not enhance, found by its intensity alone: bool `[*S]`.
+    """Myocardium without enhancement, found from intensity alone: bool `[*S]`.
 
-    Starting from all of it, what exceeds median + 3 SD (SD from the median absolute deviation) is left out until
-    nothing does. It fails where more than half of the myocardium enhances: then the remote region must be marked.
+    Starts from the full mask and removes voxels above median + 3 SD (SD from the median absolute deviation) until
+    none remain. It fails if more than half of the myocardium enhances; then the remote region must be given.
     """
     remote = myocardium.astype(bool)
     while remote.any():
@@ -76,36 +76,36 @@ def beyond_sd(image: np.ndarray, myocardium: np.ndarray, n: int, remote: np.ndar
     Args:
       image: `[*S]` intensities.
       myocardium: `[*S]` mask, scar included.
-      n: 2 to 6.
+      n: number of standard deviations, 2 to 6.
       remote: `[*S]` mask of normal myocardium; by default `remote_myocardium`.
 
     Raises:
-      ValueError: n is out of range, or the remote region that was given has fewer than two voxels.
+      ValueError: n is out of range, or the given remote region has fewer than two voxels.
     """
     if not 2 <= n <= 6:
-        raise ValueError(f"n = {n} standard deviations: 2 to 6 are in use")
+        raise ValueError(f"n = {n} standard deviations is outside the range 2 to 6")
     inside = myocardium.astype(bool)
     if not inside.any():
         return inside
     if remote is None:
         remote = remote_myocardium(image, inside)
     elif np.count_nonzero(remote) < 2:
-        raise ValueError("the remote region has fewer than two voxels: no standard deviation")
+        raise ValueError("the remote region has fewer than two voxels, so it has no standard deviation")
     values = image[remote.astype(bool)].astype(np.float64)
     return inside & (image > values.mean() + n * values.std())
 
 
 def core_scar(image: np.ndarray, myocardium: np.ndarray, enhancement: np.ndarray | None = None) -> np.ndarray:
-    """Dense scar by full width at half maximum (Amado et al. 2004): bool `[*S]`.
+    """Core scar by full width at half maximum (Amado et al. 2004): bool `[*S]`.
 
-    These are the enhanced voxels at least half as bright as the brightest of them; one maximum for the volume.
-    What enhances and is not core is grey zone.
+    Core scar is the enhanced voxels at least half as bright as the brightest enhanced voxel of the volume. The other
+    enhanced voxels are the grey zone.
 
     Args:
       image: `[*S]` intensities.
       myocardium: `[*S]` mask, scar included.
-      enhancement: `[*S]` mask, drawn or predicted; by default what is more than 5 SD brighter than remote myocardium,
-        since half of the maximum of a wall without scar would call noise scar.
+      enhancement: `[*S]` mask, annotated or predicted. By default it is the myocardium more than 5 SD brighter than
+        remote myocardium; without this threshold, noise in a wall without scar would count as scar.
 
     Raises:
       ValueError: the brightest enhanced voxel is not above 0.
@@ -116,17 +116,17 @@ def core_scar(image: np.ndarray, myocardium: np.ndarray, enhancement: np.ndarray
         return enhanced
     peak = float(image[enhanced].max())
     if peak <= 0:
-        raise ValueError(f"the brightest enhanced voxel is {peak:.4g}: half maximum needs intensities as acquired")
+        raise ValueError(f"the brightest enhanced voxel is {peak:.4g}, but half maximum needs intensities as acquired")
     return enhanced & (image >= peak / 2)
 
 
 def clean_enhancement(
     enhancement: np.ndarray, spacing_mm: Sequence[float], components: int = 5, min_area_mm2: float = 10.0
 ) -> np.ndarray:
-    """ACSNet's clean-up of a predicted enhancement, slice by slice: `[Z, H, W]` -> bool `[Z, H, W]`.
+    """Predicted enhancement after ACSNet's clean-up, slice by slice: `[Z, H, W]` -> bool `[Z, H, W]`.
 
-    One erosion by the 3 x 3 ellipse (a cross), then at most `components` pieces, the largest, each larger than
-    `min_area_mm2`. The paper gives no smallest area.
+    Erodes once with the 3 x 3 ellipse (a cross), then keeps at most the `components` largest connected components,
+    each larger than `min_area_mm2`. The paper gives no smallest area.
     """
     cleaned = np.zeros(enhancement.shape, bool)
     for z, plane in enumerate(enhancement.astype(bool)):
@@ -139,7 +139,7 @@ def clean_enhancement(
 
 
 def quantify(core: np.ndarray, enhancement: np.ndarray, myocardium: np.ndarray, spacing_mm: Sequence[float]) -> Scar:
-    """Volumes and shares of scar from three masks `[*S]`; core counts as enhancement."""
+    """Volumes (ml) and shares (%) of scar from three masks `[*S]`; core counts as enhancement."""
     inside = myocardium.astype(bool)
     core = core.astype(bool) & inside
     scar = (enhancement.astype(bool) & inside) | core
@@ -149,13 +149,13 @@ def quantify(core: np.ndarray, enhancement: np.ndarray, myocardium: np.ndarray, 
 
 
 def transmurality(scar: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float], wall: Wall) -> Transmurality:
-    """How far scar reaches through the wall, by AHA segment.
+    """Transmural extent and area of scar by AHA segment, `[17]` each.
 
     Args:
-      scar: `[Z, H, W]` mask in the canonical frame; what lies outside the myocardium of `label` does not count.
+      scar: `[Z, H, W]` mask in the canonical frame; voxels outside the myocardium of `label` are ignored.
       label: `[Z, H, W]` canonical classes.
       spacing_mm: voxel size along Z, H, W.
-      wall: `wall_thickness` of the same label.
+      wall: `wall_thickness` of the same label map.
     """
     muscular = label == MYO
     scar = scar.astype(bool) & muscular

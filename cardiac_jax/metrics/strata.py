@@ -1,7 +1,7 @@
-"""Results by place in the heart and by size of the heart, as ACSNet reports them (Tables 1 and 2, Fig. 2).
+"""Results by slice location and by heart size, as in ACSNet (Tables 1 and 2, Fig. 2).
 
-Both cut an ordered list into thirds: a case's slices from apex to base, the cases from the smallest volume to the
-largest. The middle of a member decides: of four the thirds hold 1, 2, 1, of five 2, 1, 2, of one 0, 1, 0.
+Both split an ordered list into thirds: the slices of a case from apex to base, or the cases by ascending volume. The
+midpoint of an element decides its third: four elements split into 1, 2, 1, five into 2, 1, 2, one into 0, 1, 0.
 """
 
 import math
@@ -19,7 +19,7 @@ TERTILES = ("lower", "middle", "upper")
 
 
 def thirds(n: int) -> np.ndarray:
-    """Which third, 0, 1 or 2, each of n members of a list lies in: int `[n]`."""
+    """Third (0, 1 or 2) of each of n ordered elements: int `[n]`."""
     return (6 * np.arange(n) + 3) // (2 * max(n, 1))
 
 
@@ -31,52 +31,52 @@ def slice_rows(
     ignore: int = IGNORE,
     within: np.ndarray | None = None,
 ) -> list[Row]:
-    """Measures every slice of one case by itself, in 2D, and says which third of its structure it lies in.
+    """Rows of 2D metrics for each slice of one case, with the slice's third of the structure.
 
     Args:
-      pred, truth: `[Z, H, W]` label maps, apex first (`orientation.to_canonical` makes them so).
+      pred, truth: `[Z, H, W]` label maps, apex first (as returned by `orientation.to_canonical`).
       spacing_mm: voxel size along Z, H, W (`Orientation.of`).
       classes: names by label value, background (not measured) first.
-      within: bool `[Z]`, the slices whose thirds are taken, as those of the heart for a scar; by default those that
-        hold the structure in the truth.
+      within: bool `[Z]`, slices to split into thirds, e.g. those of the heart for a scar; by default the slices with
+        the structure in the gold standard.
 
     Returns:
-      One row per structure and slice that holds the structure, apex first: the columns of `evaluate_case` less
-      `surface_slices`, and `location`, `slice`. Boundaries are those of the slice's outlines. A slice outside of those
-      whose thirds are taken has no place and gives no row; by default that is one where only the prediction has the
-      structure. A slice that was annotated in part has no distances.
+      One row per structure and slice with that structure, apex first: the columns of `evaluate_case` without
+      `surface_slices`, plus `location` and `slice`. Boundaries are 2D outlines. A slice outside `within` has no
+      location and no row; by default these are slices with the structure only in the prediction. A partially
+      annotated slice has no distances.
 
     Raises:
-      ValueError: as `evaluate_case`.
+      ValueError: the maps are not `[Z, H, W]` of one shape, or as `evaluate_case`.
     """
     if pred.shape != truth.shape or truth.ndim != 3:
-        raise ValueError(f"prediction {pred.shape} and truth {truth.shape} are not stacks of one shape")
+        raise ValueError(f"prediction {pred.shape} and truth {truth.shape} are not [Z, H, W] of one shape")
     voxel_ml = math.prod(float(s) for s in spacing_mm) * ML_PER_MM3
     found: dict[str, list[Row]] = {name: [] for name in classes[1:]}
     for z, (p, t) in enumerate(zip(pred, truth, strict=True)):
-        whole = np.asarray(not (t == ignore).any())
-        for row in evaluate_structures(p, t, whole, spacing_mm[1:], voxel_ml, classes, ignore):
+        annotated = np.asarray(not (t == ignore).any())
+        for row in evaluate_structures(p, t, annotated, spacing_mm[1:], voxel_ml, classes, ignore):
             if row["status"] != "absent":
                 found[str(row["structure"])].append({**row, "slice": z})
-    placed: list[Row] = []
+    located: list[Row] = []
     for rows in found.values():
-        own = [int(row["slice"]) for row in rows if row["status"] != "spurious"]
-        among = own if within is None else np.flatnonzero(within).tolist()
-        third = dict(zip(among, thirds(len(among)), strict=True))
-        placed += [{**row, "location": LOCATIONS[third[int(row["slice"])]]} for row in rows if row["slice"] in third]
-    return placed
+        in_truth = [int(row["slice"]) for row in rows if row["status"] != "spurious"]
+        slices = in_truth if within is None else np.flatnonzero(within).tolist()
+        third = dict(zip(slices, thirds(len(slices)), strict=True))
+        located += [{**row, "location": LOCATIONS[third[int(row["slice"])]]} for row in rows if row["slice"] in third]
+    return located
 
 
 def tertiles(rows: Rows, structure: str) -> dict[str, str]:
-    """case -> "lower", "middle" or "upper" third by the true volume of one structure; of equal ones by name."""
+    """case -> "lower", "middle" or "upper" third by the gold-standard volume of one structure; ties sort by name."""
     volumes = by_case(rows, "volume_truth_ml", structure)
     order = sorted(volumes, key=lambda case: (volumes[case], case))
     return {case: TERTILES[third] for case, third in zip(order, thirds(len(order)), strict=True)}
 
 
 def union(labels: np.ndarray, values: Sequence[int], ignore: int = IGNORE) -> np.ndarray:
-    """Several structures as one, such as blood pool and myocardium: 1 where `labels` is among `values`, else 0.
+    """Mask uint8 `[*S]` of several structures, e.g. blood pool and myocardium: 1 if a label is in `values`, else 0.
 
-    Voxels nobody annotated stay `ignore`.
+    Voxels that are not annotated stay `ignore`.
     """
     return np.where(labels == ignore, ignore, np.isin(labels, values)).astype(np.uint8)

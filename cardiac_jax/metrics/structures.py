@@ -1,6 +1,6 @@
-"""Structures that are several classes together, and core scar: what ACSNet's tables are about (Abramson et al. 2020).
+"""Structures of ACSNet's tables (Abramson et al. 2020): unions of classes, and core scar.
 
-Classes are known by name, whatever their case. The wall is Myo with whatever is drawn in it (oedema, scar).
+Class names are recognised in upper or lower case. The wall is Myo plus the classes inside it (oedema, scar).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ WHOLE_LV, MYOCARDIUM, ENHANCEMENT, CORE = "whole LV", "myocardium", "enhancement
 
 
 class Part(NamedTuple):
-    """One structure in both maps `[*S]`: 1, else 0; 255 where nobody annotated."""
+    """Masks `[*S]` of one structure in the prediction and the gold standard: 1 or 0; 255 if not annotated."""
 
     name: str
     pred: np.ndarray
@@ -27,10 +27,10 @@ class Part(NamedTuple):
 
 
 def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Structure -> its label values, of a heart with a class for the blood pool; of any other nothing.
+    """Structure -> its label values; empty if the classes lack Myo or LV.
 
-    "whole LV" is blood pool and wall, the LV of the paper. Where something is drawn in the wall: "myocardium" is all
-    of it, "oedema" itself, "enhancement" the scar.
+    "whole LV" is blood pool and wall, the LV of the paper. If the wall has classes inside it, "myocardium" is the
+    complete wall, "oedema" is oedema and "enhancement" is the scar.
     """
     known, muscle = roles(classes), wall_labels(classes)
     if not muscle or "lv" not in known:
@@ -43,9 +43,12 @@ def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def core(labels: np.ndarray, image: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
-    """Core scar of a label map by full width at half maximum of its own enhancement: bool `[*S]`.
+    """Core scar of a label map `[*S]`, by full width at half maximum within its scar class: bool `[*S]`.
 
-    None where no enhanced voxel is brighter than 0: such intensities are not as acquired.
+    None if no scar voxel is brighter than 0, because such intensities are not as acquired.
+
+    Raises:
+      KeyError: `classes` has no scar.
     """
     marked = labels == roles(classes)["scar"]
     if marked.any() and image[marked].max() <= 0:
@@ -54,9 +57,9 @@ def core(labels: np.ndarray, image: np.ndarray, classes: Sequence[str]) -> np.nd
 
 
 def parts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[str], image: np.ndarray | None = None) -> list[Part]:
-    """The structures of `made_of`, and with an LGE `image` `[*S]`, intensities as acquired, core scar.
+    """Masks of the structures of `made_of`; with an LGE `image` `[*S]` (intensities as acquired) also core scar.
 
-    What lies where nobody annotated takes no part in the maximum of either map.
+    Voxels that are not annotated are excluded from the maximum of both maps.
     """
     made = made_of(classes)
     found = [Part(name, union(pred, values), union(truth, values)) for name, values in made.items()]
@@ -70,7 +73,7 @@ def parts(pred: np.ndarray, truth: np.ndarray, classes: Sequence[str], image: np
 
 
 def part_slice_rows(given: Sequence[Part], spacing_mm: Sequence[float]) -> list[Row]:
-    """`slice_rows` of every part `[Z, H, W]`, by thirds of the slices that hold the whole LV in the truth."""
+    """`slice_rows` of every part `[Z, H, W]`, by thirds of the slices with whole LV in the gold standard."""
     heart = [(part.truth == 1).any(axis=(1, 2)) for part in given if part.name == WHOLE_LV]
     return [
         row
@@ -82,18 +85,19 @@ def part_slice_rows(given: Sequence[Part], spacing_mm: Sequence[float]) -> list[
 def volume_rows(
     pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str], given: Sequence[Part] = ()
 ) -> list[Row]:
-    """Volumes with nearest-neighbour interpolation between slices, as the paper takes them for its Table 2.
+    """Rows of volumes with nearest-neighbour interpolation between slices, as in Table 2 of the paper.
 
     Args:
-      pred, truth: `[Z, H, W]` label maps; only slices annotated throughout take part.
+      pred, truth: `[Z, H, W]` label maps; only fully annotated slices are used.
+      spacing_mm: voxel size along Z, H, W.
       given: parts of the same maps.
 
     Returns:
-      Rows of `structure`, `volume_pred_ml`, `volume_truth_ml`, for the classes (of a heart without those drawn in its
-      wall, which are parts) and for the parts; none where no slice is annotated throughout.
+      Rows with `structure`, `volume_pred_ml`, `volume_truth_ml`, for each class and part. If `made_of` has structures,
+      classes inside the wall are omitted, because they are parts. Empty if no slice is fully annotated.
     """
-    whole = ~(truth == IGNORE).any(axis=(1, 2))
-    if not whole.any():
+    annotated = ~(truth == IGNORE).any(axis=(1, 2))
+    if not annotated.any():
         return []
     inside = IN_WALL if made_of(classes) else ()
     own = [
@@ -104,7 +108,7 @@ def volume_rows(
     rows: list[Row] = []
     for part in (*own, *given):
         pred_ml, truth_ml = (
-            interpolated_volume_ml(labels == 1, spacing_mm, slice_axis=0, annotated=whole)
+            interpolated_volume_ml(labels == 1, spacing_mm, slice_axis=0, annotated=annotated)
             for labels in (part.pred, part.truth)
         )
         rows.append({"structure": part.name, "volume_pred_ml": pred_ml, "volume_truth_ml": truth_ml})

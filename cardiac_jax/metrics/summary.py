@@ -1,6 +1,6 @@
-"""Rows of many cases brought down to mean and standard deviation, with what was missed or excluded counted.
+"""Mean and standard deviation over the rows of many cases, with counts of missed and excluded values.
 
-A row is what `evaluate.evaluate_case` returns, with `case` added.
+A row is one of `evaluate.evaluate_case`, with `case` added.
 """
 
 import math
@@ -14,14 +14,14 @@ Rows = Sequence[Row]
 
 
 class Summary(NamedTuple):
-    """One metric of one structure over cases.
+    """Summary of one metric of one structure over cases.
 
     Attributes:
-      mean: over the n finite values; NaN if there is none.
-      sd: sample standard deviation (n - 1) of the same; NaN if n < 2.
-      n: finite values.
-      misses: infinite values: the structure was in one of the two maps only.
-      excluded: NaN values: there was nothing to measure.
+      mean: mean of the n finite values; NaN if there is none.
+      sd: sample standard deviation (n - 1) of the finite values; NaN if n < 2.
+      n: number of finite values.
+      misses: number of infinite values: only one of the two maps has the structure.
+      excluded: number of NaN values: there was nothing to measure.
     """
 
     mean: float
@@ -32,7 +32,7 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Iterable[float]) -> Summary:
-    """Mean and SD over the finite values; infinite and NaN ones are counted."""
+    """Mean and SD of the finite values, and counts of infinite and NaN values."""
     values = [float(v) for v in values]
     finite = [v for v in values if math.isfinite(v)]
     n = len(finite)
@@ -45,7 +45,7 @@ def by_case(rows: Rows, metric: str, structure: str) -> dict[str, float]:
     """case -> value of one metric of one structure, in the order of the rows.
 
     Raises:
-      InputError: a case comes twice.
+      InputError: a case occurs twice.
     """
     values: dict[str, float] = {}
     for row in rows:
@@ -58,7 +58,11 @@ def by_case(rows: Rows, metric: str, structure: str) -> dict[str, float]:
 
 
 def mean_by_case(rows: Rows, metric: str, structures: Sequence[str]) -> dict[str, float]:
-    """case -> mean of one metric over the structures that the case has; NaN if it has none of them."""
+    """case -> mean of one metric over the structures with a value; NaN if there is none.
+
+    Raises:
+      InputError: a case occurs twice.
+    """
     columns = [by_case(rows, metric, structure) for structure in structures]
     means = {}
     for case in dict.fromkeys(case for column in columns for case in column):
@@ -68,10 +72,10 @@ def mean_by_case(rows: Rows, metric: str, structures: Sequence[str]) -> dict[str
 
 
 def without(rows: Rows, cases: Collection[str]) -> list[Row]:
-    """The rows of all other cases.
+    """Rows without the given cases.
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist.
     """
     known = {str(row["case"]) for row in rows}
     for case in cases:
@@ -81,5 +85,5 @@ def without(rows: Rows, cases: Collection[str]) -> list[Row]:
 
 
 def summarise_all(rows: Rows, structures: Sequence[str], metrics: Sequence[str]) -> Mapping[str, dict[str, Summary]]:
-    """metric -> structure -> Summary."""
+    """Summaries as metric -> structure -> Summary; raises as `by_case`."""
     return {m: {s: summarise(by_case(rows, m, s).values()) for s in structures} for m in metrics}

@@ -1,19 +1,20 @@
 """Distances between the boundaries of two masks, in mm.
 
-The boundary of a mask is the mask less its erosion by the face-connected neighbourhood (6 neighbours in 3D,
-4 in 2D); outside the image is background, so a mask that touches the image's edge has boundary there.
-Distances run between voxel centres.
+The boundary of a mask is the mask minus its erosion by the face-connected neighbourhood (6 neighbours in 3D, 4 in
+2D). Voxels outside the image are background, so a mask that touches the edge of the image has a boundary there.
+Distances are measured between voxel centres.
 
-One mask empty: every distance is infinite, so a miss stays visible. Both empty: NaN, nothing to measure.
+If one mask is empty, every distance is infinite, so a miss stays visible. If both are empty, the result is NaN.
 
-Against other libraries, each relation held by tests/test_metrics_peers_relations.py:
-  MONAI: HD and the symmetric ASD are these, in float32, infinite and NaN as here. Its HD95 rounds the rank of the
-    percentile to float32, which between two distances far apart moves it by some 1e-5, and is NaN where one mask
-    is empty.
-  SimpleITK's `HausdorffDistance` counts all voxels of the images it is given: of two masks it is another number (of
-    a block inside a ring, from its centre), of the two boundaries it is HD. Its average is the mean of the two
-    directed means; ASD here pools the distances of both directions, so that the longer boundary weighs more.
-  scikit-image knows no spacing: given the two boundaries, its Hausdorff distance is HD in voxels.
+Comparison with other libraries, tested in tests/metrics/test_peers_relations.py:
+  MONAI: HD and symmetric ASD are the same, in float32, including infinite and NaN values. HD95 differs: MONAI rounds
+    the rank of the percentile to float32, which changes HD95 by about 1e-5 between two distances far apart, and
+    returns NaN if one mask is empty.
+  SimpleITK: `HausdorffDistance` uses all voxels of its input images. It equals HD if the inputs are the two boundaries,
+    but differs if they are the two masks (e.g. for a block inside a ring it measures from the block's centre). Its
+    average is the mean of the two directed means; ASD here pools the distances of both directions, so the longer
+    boundary has more weight.
+  scikit-image: the Hausdorff distance ignores the spacing. Of the two boundaries it equals HD in voxels.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-MOST_STEPS = 120  # voxels looked at around a boundary voxel before a tree takes over
-FARTHEST = 7  # voxels along one axis
+MOST_STEPS = 120  # voxels searched around a boundary voxel before a k-d tree is used
+FARTHEST = 7  # largest search distance in voxels along one axis
 
 
 class SurfaceDistances(NamedTuple):
-    """Distance of every boundary voxel of one mask to the nearest of the other, mm.
+    """Distances in mm from each boundary voxel of one mask to the nearest boundary voxel of the other.
 
     Attributes:
-      pred_to_truth: `[N]`, one for each boundary voxel of the prediction.
-      truth_to_pred: `[M]`, one for each boundary voxel of the truth.
+      pred_to_truth: `[N]`, one per boundary voxel of the prediction.
+      truth_to_pred: `[M]`, one per boundary voxel of the gold standard.
     """
 
     pred_to_truth: np.ndarray
@@ -40,7 +41,7 @@ class SurfaceDistances(NamedTuple):
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """Mask less its face-connected erosion: bool `[*S]` -> bool `[*S]`."""
+    """Boundary of a mask, the mask minus its face-connected erosion: bool `[*S]` -> bool `[*S]`."""
     padded = np.pad(mask, 1)
     inner = mask.copy()
     for axis in range(mask.ndim):
@@ -52,14 +53,14 @@ def boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
-    """Both directed sets of boundary distances.
+    """Boundary distances in mm, in both directions.
 
     Args:
       pred, truth: `[*S]` masks of one shape.
       spacing_mm: voxel size along each axis of the masks.
 
     Raises:
-      ValueError: the shapes, or the number of axes and spacings, differ.
+      ValueError: the shapes, or the numbers of axes and spacings, differ.
     """
     if pred.shape != truth.shape or len(spacing_mm) != pred.ndim:
         raise ValueError(f"prediction {pred.shape}, truth {truth.shape} and spacing {tuple(spacing_mm)} do not match")
@@ -72,7 +73,7 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[
 
 
 def hausdorff_mm(distances: SurfaceDistances, percentile: float = 100.0) -> float:
-    """HD: the larger of both directed maxima; with `percentile=95` HD95: the larger of both percentiles."""
+    """Hausdorff distance in mm, the larger directed maximum; with `percentile=95` HD95, the larger percentile."""
     if not distances.pred_to_truth.size and not distances.truth_to_pred.size:
         return float("nan")
     if not distances.pred_to_truth.size or not distances.truth_to_pred.size:
@@ -81,13 +82,13 @@ def hausdorff_mm(distances: SurfaceDistances, percentile: float = 100.0) -> floa
 
 
 def average_mm(distances: SurfaceDistances) -> float:
-    """ASD: the sum of both directed sets over the number of boundary voxels (Yue et al. 2019, sec. 3.1)."""
+    """ASD in mm: sum of the distances of both directions / number of boundary voxels (Yue et al. 2019, sec. 3.1)."""
     together = np.concatenate(distances)
     return float(together.mean()) if together.size else float("nan")
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds the mask; an empty one for an empty mask."""
+    """Smallest box around the mask, a slice per axis; an empty box for an empty mask."""
     box: list[slice] = []
     for axis in range(mask.ndim):
         rest = mask[tuple(box)]
@@ -97,12 +98,12 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 class _Shells(NamedTuple):
-    """Steps around a voxel, nearest first, all those of one distance together and none left out between them.
+    """Steps from a voxel to its neighbours, grouped by distance (shells), nearest first, without gaps.
 
     Attributes:
       distance_mm: `[shells]`, ascending from 0.
-      steps: for each shell `[n, axes]` voxels.
-      reach: `[axes]`, the longest step along each axis.
+      steps: per shell `[n, axes]`, in voxels.
+      reach: `[axes]`, the longest step along each axis, in voxels.
     """
 
     distance_mm: tuple[float, ...]
@@ -112,7 +113,7 @@ class _Shells(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _shells(scale: tuple[float, ...]) -> _Shells:
-    """The shells of the first `MOST_STEPS` steps that no step beyond `FARTHEST` could precede."""
+    """Shells that start within the first `MOST_STEPS` steps and are nearer than any step beyond `FARTHEST`."""
     axes = len(scale)
     cube = np.indices((2 * FARTHEST + 1,) * axes).reshape(axes, -1).T - FARTHEST
     length = np.sqrt(((cube * scale) ** 2).sum(axis=1))
@@ -125,10 +126,10 @@ def _shells(scale: tuple[float, ...]) -> _Shells:
 
 
 def _directed(start: np.ndarray, end: np.ndarray, scale: tuple[float, ...]) -> np.ndarray:
-    """Distance of each voxel of `start` to the nearest of `end`; infinite where `end` is empty.
+    """Distance in mm from each voxel of `start` to the nearest voxel of `end`; infinite if `end` is empty.
 
-    Both have a frame of background as wide as the shells reach. In a good segmentation nearly every voxel finds
-    its nearest within a few shells; what is farther is left to a tree.
+    Both masks have a frame of background as wide as the shells' reach. In a good segmentation the nearest voxel lies
+    within a few shells for nearly every voxel; a k-d tree finds the others.
     """
     at, ends = np.flatnonzero(start), end.ravel()
     distances = np.full(len(at), np.inf)
@@ -144,6 +145,7 @@ def _directed(start: np.ndarray, end: np.ndarray, scale: tuple[float, ...]) -> n
         distances[left[hit]] = distance
         left = left[~hit]
     far = np.column_stack(np.unravel_index(at[left], end.shape))
-    tree = KDTree(np.argwhere(end) * scale, leafsize=32, balanced_tree=False)  # built for one query: build it fast
+    # The tree serves one query, so a fast build matters more than a fast search.
+    tree = KDTree(np.argwhere(end) * scale, leafsize=32, balanced_tree=False)
     distances[left] = tree.query(far * scale)[0]
     return distances

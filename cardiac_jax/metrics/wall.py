@@ -1,22 +1,22 @@
 """Thickness of the left ventricular wall, and the 17 segments of the American Heart Association (Cerqueira 2002).
 
-Label maps here are `[Z, H, W]` in the canonical frame (`data/orientation.py`): Z from apex to base, rows towards the
-feet, columns towards left-posterior. It is the frame, not the labels, that tells the anterior from the inferior side.
-Angles run counterclockwise as displayed, from the columns' direction, about the centre of the slice's blood pool.
+Label maps are `[Z, H, W]` in the canonical frame (`data/orientation.py`): Z from apex to base, rows towards the feet,
+columns towards left-posterior. The frame, not the labels, defines the anterior and inferior sides. Angles are about
+the centre of the slice's blood pool, counterclockwise as displayed, with 0 in the direction of increasing columns.
 
-Levels: slices from the first to the last with blood pool fall into apical, mid and basal thirds by their centres;
-myocardium right below the first is the apex, segment 17. Angular origin: the direction half way between the two
-insertions of the right ventricle, mid septum, from which sectors of 60 (apical: 90) degrees are counted. A slice
-without right ventricle takes the direction of the nearest slice that has one. No sector is numbered where no slice
-has one, nor where the right ventricle lies towards the columns' end: labels and frame contradict each other, as in
-a mirror. Slices that are not annotated throughout (255) are not measured, but their blood pool does count for the
-levels.
+Levels: slices from the first to the last with blood pool are split by their centres into apical, mid and basal
+thirds. Slices of myocardium directly below the first are the apex, segment 17.
+Angular origin: mid septum, the direction halfway between the two insertions of the right ventricle. Sectors of 60
+(apical: 90) degrees are counted from it. A slice without right ventricle uses the direction of the nearest slice that
+has one. Sectors have no number if no slice has a right ventricle, or if it lies towards increasing columns: then labels
+and frame contradict each other, as in a mirrored image.
+Slices with unannotated voxels (255) are not measured, but their blood pool counts for the levels.
 
-Thickness is that of the centre-line method (Sheehan et al. 1986): the wall is followed on 360 rays with sub-pixel
-edges, and at every point of its mid line the shortest ways to the endocardial and to the epicardial contour are
-added, so that a wall that a ray crosses obliquely is not measured too thick. A ray that meets no wall, as in the open
-side of a C-shaped basal slice, has no thickness and takes no part in any mean. All of it is measured within the
-slice: where the wall leans, towards the apex, it is cut obliquely and looks thicker than it is.
+Thickness follows the centre-line method (Sheehan et al. 1986). 360 rays find the edges of the wall with sub-pixel
+precision. The thickness at each point of the mid line is the shortest distance to the endocardial contour plus the
+shortest distance to the epicardial contour, so a wall crossed obliquely by a ray is not measured too thick. A ray
+without wall, e.g. in the open side of a C-shaped basal slice, has no thickness and is excluded from all means.
+Thickness is measured in-plane: towards the apex the slice cuts the wall obliquely and it looks thicker than it is.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ from cardiac_jax.data.labels import CLASSES
 RAYS = 360
 RAY_RAD = np.arange(RAYS) * (2 * np.pi / RAYS)
 STEPS_PER_PIXEL = 4
-SMOOTHING_RAYS = 5.0  # SD along a contour: evens out the staircase of pixels
-CONTACT_MM = 3.0  # a right ventricle this near to the wall touches it
-BRIDGED_RAYS = 20  # gaps in the contact that the septum still spans
-FEWEST_CONTACT_RAYS = 30  # a shorter contact shows part of the septum, not its middle
-BASAL, MID, APICAL, APEX = 1, 7, 13, 17  # each level by its first segment
+SMOOTHING_RAYS = 5.0  # SD of the Gaussian along a contour, smooths pixel steps
+CONTACT_MM = 3.0  # a right ventricle within this distance of the wall touches it
+BRIDGED_RAYS = 20  # longest gap in the contact that still counts as septum
+FEWEST_CONTACT_RAYS = 30  # a shorter contact shows only part of the septum, so its middle is unknown
+BASAL, MID, APICAL, APEX = 1, 7, 13, 17  # first segment of each level
 RV, MYO, LV = (CLASSES.index(name) for name in ("RV", "Myo", "LV"))
 
 
 class Segment(NamedTuple):
-    """One segment of the bull's eye: ring `level` from `start_deg` on counterclockwise, 90 is anterior (up)."""
+    """One segment of the bull's eye: in ring `level`, counterclockwise from `start_deg`; 90 is anterior (up)."""
 
     number: int
     name: str
@@ -50,14 +50,14 @@ class Segment(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Where the left ventricle lies in each slice.
+    """Level, centre and septum of the left ventricle in each slice.
 
     Attributes:
-      level: `[Z]`, BASAL, MID, APICAL or APEX; 0 where there is nothing to measure.
-      centre: `[Z, 2]` of the blood pool, rows and columns; NaN in the apex and where level is 0.
-      insertions_rad: `[Z, 2]` directions of the anterior and the inferior insertion of the right ventricle,
-        in [0, 2 pi) and larger; NaN where it does not touch the wall.
-      septum_rad: `[Z]` direction of mid septum, from the nearest slice where there is no insertion; NaN where
+      level: `[Z]`, BASAL, MID, APICAL or APEX; 0 if there is nothing to measure.
+      centre: `[Z, 2]` row and column of the blood pool's centre; NaN in the apex and where level is 0.
+      insertions_rad: `[Z, 2]` directions of the anterior and the inferior insertion of the right ventricle, the first
+        in [0, 2 pi), the second larger; NaN if the right ventricle does not touch the wall.
+      septum_rad: `[Z]` direction of mid septum, taken from the nearest slice if a slice has no insertions; NaN if
         segments cannot be numbered.
     """
 
@@ -68,17 +68,17 @@ class Frame(NamedTuple):
 
 
 class Wall(NamedTuple):
-    """Wall thickness in mm; NaN where there is nothing to measure.
+    """Wall thickness in mm; NaN if there is nothing to measure.
 
     Attributes:
-      segment_mm: `[17]` mean over the rays of each AHA segment, number 1 first. Where sectors cannot be numbered,
-        as without right ventricle, all but the apex are NaN. That of the apex runs along the long axis: slices of
-        wall below the cavity x their spacing, no finer than that.
-      slice_mm: `[Z]` mean over the rays of each slice, whether segments could be numbered or not.
-      ray_mm: `[Z, RAYS]`.
-      ray_segment: `[Z, RAYS]` number of the segment each ray lies in, 0 for none.
-      endo_mm, epi_mm: `[Z, RAYS]` distance of both edges of the wall from the slice's centre along the ray.
-      frame: what the rays start from.
+      segment_mm: `[17]` mean over the rays of each AHA segment, segment 1 first. If sectors cannot be numbered, e.g.
+        without right ventricle, all but the apex are NaN. The apex is measured along the long axis: number of wall
+        slices below the cavity x slice spacing, with no finer resolution.
+      slice_mm: `[Z]` mean over the rays of each slice, also if segments cannot be numbered.
+      ray_mm: `[Z, RAYS]` thickness on each ray.
+      ray_segment: `[Z, RAYS]` segment number of each ray, 0 for none.
+      endo_mm, epi_mm: `[Z, RAYS]` distances of both edges of the wall from the slice's centre, along the ray.
+      frame: levels, centres and septum of the slices.
     """
 
     segment_mm: np.ndarray
@@ -91,7 +91,7 @@ class Wall(NamedTuple):
 
 
 def bullseye_segments() -> tuple[Segment, ...]:
-    """The 17 segments in order of their numbers, with their place in a bull's-eye plot."""
+    """The 17 segments in numerical order, with their position in a bull's-eye plot."""
     walls = ("anterior", "anteroseptal", "inferoseptal", "inferior", "inferolateral", "anterolateral")
     rings = [("basal", wall, 60.0 * i + 60, 60.0) for i, wall in enumerate(walls)]
     rings += [("mid", wall, 60.0 * i + 60, 60.0) for i, wall in enumerate(walls)]
@@ -105,7 +105,7 @@ def bullseye_segments() -> tuple[Segment, ...]:
 
 
 def segment_numbers(level: int, angle_rad: np.ndarray, septum_rad: float) -> np.ndarray:
-    """AHA number of directions `[*S]` in a slice of one level; 0 where mid septum (NaN) is not known."""
+    """AHA segment numbers of directions `[*S]` in a slice of one level; 0 if mid septum is unknown (NaN)."""
     if level == APEX:
         return np.full(np.shape(angle_rad), APEX)
     if not level or np.isnan(septum_rad):
@@ -117,17 +117,17 @@ def segment_numbers(level: int, angle_rad: np.ndarray, septum_rad: float) -> np.
 
 
 def wall_thickness(label: np.ndarray, spacing_mm: Sequence[float]) -> Wall:
-    """Wall thickness by ray, slice and AHA segment.
+    """Wall thickness in mm by ray, slice and AHA segment.
 
     Args:
       label: `[Z, H, W]` canonical classes in the canonical frame.
       spacing_mm: voxel size along Z, H, W.
 
     Raises:
-      ValueError: label and spacing are not three-dimensional.
+      ValueError: the label map or the spacing does not have three axes.
     """
     if label.ndim != 3 or len(spacing_mm) != 3:
-        raise ValueError(f"label {label.shape} and spacing {tuple(spacing_mm)} are not those of a volume")
+        raise ValueError(f"label {label.shape} and spacing {tuple(spacing_mm)} do not describe a volume")
     level = _levels(label)
     centre, insertions = np.full((len(label), 2), np.nan), np.full((len(label), 2), np.nan)
     endo, epi, thickness = (np.full((len(label), RAYS), np.nan) for _ in range(3))
@@ -146,7 +146,7 @@ def wall_thickness(label: np.ndarray, spacing_mm: Sequence[float]) -> Wall:
 
 
 def segment_map(label: np.ndarray, spacing_mm: Sequence[float], frame: Frame) -> np.ndarray:
-    """AHA number of every voxel of myocardium: `[Z, H, W]` -> uint8 `[Z, H, W]`, 0 elsewhere and if unknown."""
+    """AHA segment number of each myocardial voxel: `[Z, H, W]` -> uint8 `[Z, H, W]`, 0 elsewhere or if unknown."""
     numbers = np.zeros(label.shape, np.uint8)
     for z in np.flatnonzero(frame.level):
         at = np.argwhere(label[z] == MYO)
@@ -156,13 +156,13 @@ def segment_map(label: np.ndarray, spacing_mm: Sequence[float], frame: Frame) ->
 
 
 def ray_points(centre: np.ndarray, radius_mm: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Rows and columns `[2, RAYS, N]` of points on the rays, `radius_mm` (`[N]` or `[RAYS, N]`) from `centre`."""
+    """Rows and columns `[2, RAYS, N]` of points on the rays at `radius_mm` (`[N]` or `[RAYS, N]`) from `centre`."""
     rows = centre[0] - np.sin(RAY_RAD)[:, None] * radius_mm / spacing_mm[0]
     return np.stack([rows, centre[1] + np.cos(RAY_RAD)[:, None] * radius_mm / spacing_mm[1]])
 
 
 def _levels(label: np.ndarray) -> np.ndarray:
-    """`[Z]` level of each slice, 0 where nothing can be measured."""
+    """`[Z]` level of each slice, 0 if nothing can be measured."""
     pool, wall, unknown = ((label == value).any(axis=(1, 2)) for value in (LV, MYO, IGNORE))
     if not pool.any():
         return np.zeros(len(label), int)
@@ -176,17 +176,17 @@ def _levels(label: np.ndarray) -> np.ndarray:
 
 
 def _centre(pool: np.ndarray) -> np.ndarray:
-    """`[2]` centre of the largest piece of a slice's blood pool."""
+    """`[2]` centre of the largest connected component of a slice's blood pool."""
     pieces = np.zeros(pool.shape, np.int32)
     ndimage.label(pool, output=pieces)
     return np.argwhere(pieces == np.bincount(pieces[pool]).argmax()).mean(axis=0)
 
 
 def _cast(label: np.ndarray, centre: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, ...]:
-    """Both edges of the wall along each ray of a slice, mm, and whether right ventricle touches it: 3 x `[RAYS]`.
+    """Both edges of the wall along each ray in mm, and whether the right ventricle touches the wall: 3 x `[RAYS]`.
 
-    The wall is the longest stretch of myocardium on the ray, which neither a papillary muscle nor a stray voxel is.
-    Its edges are where the bilinearly interpolated myocardium crosses one half.
+    The wall is the longest run of myocardium on the ray, which excludes papillary muscles and stray voxels. Its edges
+    are where the bilinearly interpolated myocardium crosses 0.5.
     """
     endo, epi = np.full(RAYS, np.nan), np.full(RAYS, np.nan)
     wall = label == MYO
@@ -199,7 +199,7 @@ def _cast(label: np.ndarray, centre: np.ndarray, spacing_mm: Sequence[float]) ->
     share = ndimage.map_coordinates(wall.astype(np.float64), points, order=1, mode="grid-constant")
     change = np.diff(np.pad(share >= 0.5, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     (ray, start), stop = np.nonzero(change == 1), np.nonzero(change == -1)[1]
-    order = np.argsort(stop - start, kind="stable")  # of values assigned to one ray, the last one stays
+    order = np.argsort(stop - start, kind="stable")  # longest run last: the last assignment to a ray wins
     ray, start, stop = ray[order], start[order], stop[order]
     before = np.where(start > 0, share[ray, start - 1], 0.0)
     rise = (share[ray, start] - 0.5) / (share[ray, start] - before)
@@ -212,12 +212,12 @@ def _cast(label: np.ndarray, centre: np.ndarray, spacing_mm: Sequence[float]) ->
 
 
 def _insertions(contact: np.ndarray) -> np.ndarray:
-    """`[2]` directions between which the right ventricle touches the wall, counterclockwise; NaN if it does not."""
+    """`[2]` directions where contact with the right ventricle starts and ends, counterclockwise; NaN if no contact."""
     at = np.flatnonzero(contact)
     if not at.size:
         return np.full(2, np.nan)
     gaps = np.diff(at, append=at[0] + RAYS)
-    if gaps.max() <= BRIDGED_RAYS:  # all around: nowhere inserted
+    if gaps.max() <= BRIDGED_RAYS:  # contact all around, so there is no insertion
         return np.full(2, np.nan)
     at = np.roll(at, -(gaps.argmax() + 1))
     at = np.where(at < at[0], at + RAYS, at)
@@ -228,7 +228,7 @@ def _insertions(contact: np.ndarray) -> np.ndarray:
 
 
 def _septum(insertions_rad: np.ndarray) -> np.ndarray:
-    """`[Z]` direction of mid septum; NaN if no slice has it, or if it lies where only a mirror would put it."""
+    """`[Z]` direction of mid septum; NaN if no slice has it, or if it points to increasing columns (mirrored)."""
     middle = insertions_rad.mean(axis=1)
     known = np.flatnonzero(~np.isnan(middle))
     if not known.size or np.cos(middle[known]).mean() > 0:
@@ -238,7 +238,7 @@ def _septum(insertions_rad: np.ndarray) -> np.ndarray:
 
 
 def _centre_line_mm(endo: np.ndarray, epi: np.ndarray) -> np.ndarray:
-    """`[RAYS]` thickness square to the mid line of the wall, both edges smoothed; NaN where there is none."""
+    """`[RAYS]` thickness perpendicular to the mid line of the wall, with both edges smoothed; NaN without wall."""
     thickness = np.full(RAYS, np.nan)
     met = ~np.isnan(endo)
     weight = ndimage.gaussian_filter1d(met.astype(np.float64), SMOOTHING_RAYS, mode="wrap")[met]

@@ -116,7 +116,7 @@ def test_nothing_correlates_with_a_constant():
     "of", [agreement.pearson, agreement.concordance, lambda p, t: agreement.bland_altman(p, t, "ml")]
 )
 def test_fewer_than_two_cases_are_refused(of, n: int):
-    with pytest.raises(InputError, match=f"needs 2 cases or more, there are {n}"):
+    with pytest.raises(InputError, match=f"needs at least 2 cases, got {n}"):
         of(np.ones(n), np.ones(n))
 
 
