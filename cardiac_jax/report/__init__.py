@@ -1,1 +1,1 @@
-"""One page that shows how methods did: tables, statistics, pictures, and where every number comes from."""
+"""HTML report of one or more methods: tables, statistics, figures and provenance."""

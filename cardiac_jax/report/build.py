@@ -1,10 +1,10 @@
-"""From folders of evaluations to `report.html` and the same numbers as CSV and JSON.
+"""Writes `report.html` from evaluations, and the same numbers as CSV and JSON.
 
-<out>/report.html           everything, in one file
-<out>/tables/<name>.csv     every table as printed
-<out>/tables/<name>.md      the same with its footnotes
+<out>/report.html           the complete report in one file
+<out>/tables/<name>.csv     each table as printed
+<out>/tables/<name>.md      each table with its notes
 <out>/numbers.json          means, SDs, counts and paired tests in full precision
-<out>/cases.csv, .json      every case, structure and method
+<out>/cases.csv, .json      a row per method, case and structure
 """
 
 import csv
@@ -40,12 +40,14 @@ def build(
     """Writes the report and returns the path of its page.
 
     Args:
-      reference: the method that every other is tested against.
-      own: the system's own, taken where no reference is named and it is among the entries; else the first.
-      leave_out: cases without which the main table is printed a second time.
+      reference: the method that all others are tested against.
+      own: the default reference, if it is among the entries; otherwise the first entry is the default.
+      published: values of the paper.
+      leave_out: cases to exclude from a second copy of the main table.
+      title: title of the page; by default the methods and the data set.
 
     Raises:
-      InputError: no such method or case, or a file that an evaluation names is gone.
+      InputError: a method or case does not exist, or a file of an evaluation is missing.
     """
     names = [entry.results.name for entry in entries]
     reference = reference or (own if own in names else names[0])
@@ -62,7 +64,7 @@ def build(
     about = entries[0].results.about["data"]
     count = len({row["case"] for entry in entries for row in entry.results.rows})
     title = title or f"{', '.join(names) if len(names) < 4 else f'{len(names)} methods'} on {about['dataset']}"
-    subtitle = f"{count} cases; {', '.join(structures)}; measured in 3D on each case's own grid"
+    subtitle = f"{count} cases; {', '.join(structures)}; measured in 3D on the grid of each case"
     page = render(title, subtitle, made)
     for section in made:
         for table in section.tables:
@@ -87,8 +89,8 @@ def _write_table(path: Path, table: Table) -> None:
 
 def _write_numbers(path: Path, entries: Sequence[Entry], compared: Sequence[paired_tests.Comparison]) -> None:
     summary, paired = sections.numbers(entries), [one._asdict() for one in compared]
-    held = {"summary": [records.plain(n) for n in summary], "paired": [records.plain(p) for p in paired]}
-    text = json.dumps(held, indent=1, allow_nan=False)
+    content = {"summary": [records.plain(n) for n in summary], "paired": [records.plain(p) for p in paired]}
+    text = json.dumps(content, indent=1, allow_nan=False)
     atomic_write(path, lambda to: to.write_text(text + "\n", encoding="utf-8"))
 
 

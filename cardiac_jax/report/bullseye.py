@@ -1,4 +1,4 @@
-"""The bull's eye of the 17 segments: one number per segment, seen from the apex (Cerqueira et al. 2002)."""
+"""Bull's-eye plot of the 17 AHA segments: one number per segment, seen from the apex (Cerqueira et al. 2002)."""
 
 import math
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ COLOURS = "viridis"
 
 
 def wall_figure(thickness: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Wall thickness in mm: gold standard, prediction, and mean absolute error.
+    """Figure of wall thickness in mm: gold standard, prediction and mean absolute error.
 
     Args:
-      thickness: segment number -> predictions and truths `[n]`, mm, paired by case.
+      thickness: segment number -> predictions and gold-standard values `[n]` in mm, paired by case.
     """
     panels = {
         "gold standard": {k: float(truth.mean()) for k, (_, truth) in thickness.items()},
@@ -37,8 +37,8 @@ def wall_figure(thickness: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Figur
         _draw(ax, values, scale)
         ax.set_title(f"{name} (mm)", fontsize=10)
         figure.colorbar(ScalarMappable(scale, COLOURS), ax=ax, shrink=0.75, label="mm")
-    many = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
-    figure.suptitle(f"n = {many} cases a segment", fontsize=9)
+    n = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
+    figure.suptitle(f"n = {n} cases per segment", fontsize=9)
     return figure
 
 
@@ -54,8 +54,8 @@ def _draw(ax, values: Mapping[int, float], scale: Normalize) -> None:
         radius = 0.0 if segment.level == "apex" else (low + high) / 2
         text = f"{value:.1f}" if math.isfinite(value) else "-"
         dark = math.isfinite(value) and scale(value) < 0.55
-        place = (radius * math.cos(middle), radius * math.sin(middle))
-        ax.text(*place, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        position = (radius * math.cos(middle), radius * math.sin(middle))
+        ax.text(*position, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     for text, x, y in (("anterior", 0, 4.35), ("inferior", 0, -4.35)):
         ax.text(x, y, text, ha="center", va="center", fontsize=7)
     for text, x, turn in (("septal", -4.35, 90), ("lateral", 4.35, -90)):

@@ -1,4 +1,4 @@
-"""Charts of numbers: box plots of methods (Fig. 3 of Yue et al. 2019), training curves, agreement, histograms."""
+"""Charts: box plots of methods (Fig. 3 of Yue et al. 2019), training curves, agreement, histograms."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from cardiac_jax.metrics.agreement import bland_altman, concordance, pearson
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, without
 
-# Okabe and Ito, black last.
+# Palette of Okabe and Ito, black last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 VALIDATION = "validation Dice"
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -28,12 +28,12 @@ def box_plots(
     metric: str = "dice",
     leave_out: Sequence[str] = (),
 ) -> Figure:
-    """Structures side by side, one box per method: median, quartiles, whiskers to 1.5 IQR, every case a dot.
+    """Figure with one box per structure and method: median, quartiles, whiskers to 1.5 IQR, a dot per case.
 
-    Below each box stands n, the number of values drawn, and how many more were infinite (missed).
+    The text below each box gives n, the number of plotted values, and the number of infinite values (missed).
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist.
     """
     methods = list(rows_by_method)
     figure = Figure(figsize=(1.5 + 0.55 * len(methods) * len(structures), 4.6), layout="constrained")
@@ -45,7 +45,7 @@ def box_plots(
             values, missed = _finite(measured, metric)
             at = s * (len(methods) + 1) + m
             _box(ax, at, values, COLOURS[m % len(COLOURS)])
-            said = f"n={len(values)}" + (f"\n{missed} missed" if missed else "")
+            text = f"n={len(values)}" + (f"\n{missed} missed" if missed else "")
             below = {
                 "ha": "center",
                 "va": "top",
@@ -53,7 +53,7 @@ def box_plots(
                 "xytext": (0, -3),
                 "textcoords": "offset points",
             }
-            ax.annotate(said, (at, 0), xycoords=("data", "axes fraction"), **below)
+            ax.annotate(text, (at, 0), xycoords=("data", "axes fraction"), **below)
     centres = [s * (len(methods) + 1) + (len(methods) - 1) / 2 for s in range(len(structures))]
     ax.set_xticks(centres, structures)
     ax.tick_params("x", length=0, pad=22)
@@ -69,14 +69,14 @@ def box_plots(
 
 
 def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
-    """Differences against means, a panel per measure: bias and limits of agreement, the 95% interval of each a band.
+    """Bland-Altman figure, one panel per measure: bias and limits of agreement, each with its 95% interval as a band.
 
     Args:
-      panels: what was measured, such as "LV volume" -> predictions and truths `[n]`, paired by case.
-      unit: of all of them.
+      panels: measure, e.g. "LV volume" -> predictions and gold-standard values `[n]`, paired by case.
+      unit: unit of all measures.
 
     Raises:
-      InputError: fewer than two cases.
+      InputError: a panel has fewer than two cases.
     """
     figure, axes = grid(panels)
     for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
@@ -93,8 +93,8 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
             f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" for e in (found.bias, found.lower, found.upper)
         )
         ax.set_title(f"{name} (n = {found.n} cases)\nbias {bias}\nlimits {lower}, {upper}", fontsize=8)
-        ax.set_xlabel(f"mean of prediction and truth ({unit})")
-        ax.set_ylabel(f"prediction - truth ({unit})")
+        ax.set_xlabel(f"mean of prediction and gold standard ({unit})")
+        ax.set_ylabel(f"prediction - gold standard ({unit})")
     handles = [
         Line2D([], [], color=COLOURS[7], label="bias"),
         Line2D([], [], color=COLOURS[3], linestyle="dashed", label="bias -+ 1.96 SD"),
@@ -106,9 +106,9 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
 
 
 def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
-    """Prediction against truth on equal axes, a panel per measure: the line of identity, Pearson's r, Lin's CCC.
+    """Figure of prediction against gold standard, one panel per measure, with Pearson's r and Lin's CCC.
 
-    Args, Raises: as `bland_altman_plots`.
+    The axes have equal scales and show the line of identity. Args and Raises as in `bland_altman_plots`.
     """
     figure, axes = grid(panels)
     for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
@@ -116,10 +116,10 @@ def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
         ends = [min(pred.min(), truth.min()), max(pred.max(), truth.max())]
         ax.plot(ends, ends, color="0.5", linestyle="dashed", linewidth=1.0)
         ax.scatter(truth, pred, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
-        said = [f"{METRICS[key].label} {METRICS[key].with_interval(*estimate)}" for key, estimate in found.items()]
-        ax.set_title("\n".join([f"{name} (n = {len(pred)} cases)", *said]), fontsize=8)
+        texts = [f"{METRICS[key].label} {METRICS[key].with_interval(*estimate)}" for key, estimate in found.items()]
+        ax.set_title("\n".join([f"{name} (n = {len(pred)} cases)", *texts]), fontsize=8)
         ax.set_aspect("equal", adjustable="datalim")
-        ax.set_xlabel(f"truth ({unit})")
+        ax.set_xlabel(f"gold standard ({unit})")
         ax.set_ylabel(f"prediction ({unit})")
     identity = Line2D([], [], color="0.5", linestyle="dashed", label="identity")
     figure.legend(handles=[identity], loc="outside lower center", frameon=False, fontsize=8)
@@ -127,12 +127,12 @@ def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
 
 
 def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20, of: str = "cases") -> Figure:
-    """One panel per group under common bins, the mean a line (ACSNet's Fig. 2: Dice per slice by location).
+    """Histograms with common bins, one panel per group, with a line at the mean (Fig. 2 of ACSNet).
 
     Args:
-      values: group -> values; infinite ones are counted as missed, NaN left out.
-      metric: what they are, a name of `METRICS`.
-      of: what one value stands for.
+      values: group -> values; infinite values are counted as missed, NaN is ignored.
+      metric: name of the metric in `METRICS`.
+      of: what one value represents, e.g. "cases" or "slices".
 
     Raises:
       ValueError: no value is finite.
@@ -140,18 +140,18 @@ def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20
     held = {group: _finite(measured, metric) for group, measured in values.items()}
     drawn = [v for finite, _ in held.values() for v in finite]
     if not drawn:
-        raise ValueError("no finite value to draw")
+        raise ValueError("no finite value to plot")
     edges = np.histogram_bin_edges(drawn, bins)
     figure = Figure(figsize=(5.6, 1.1 + 1.9 * len(held)), layout="constrained")
     axes = figure.subplots(len(held), 1, squeeze=False, sharex=True)[:, 0]
     for i, (ax, (group, (finite, missed))) in enumerate(zip(axes, held.items(), strict=True)):
         ax.hist(finite, edges, color=COLOURS[i % len(COLOURS)], edgecolor="white", linewidth=0.4)
-        said = f"{group} (n = {len(finite)} {of}" + (f", {missed} missed)" if missed else ")")
+        title = f"{group} (n = {len(finite)} {of}" + (f", {missed} missed)" if missed else ")")
         if finite:
             mean = sum(finite) / len(finite)
             ax.axvline(mean, color="black", linewidth=1.4)
-            said += f", mean {mean:.{METRICS[metric].digits}f}"
-        ax.set_title(said, fontsize=9)
+            title += f", mean {mean:.{METRICS[metric].digits}f}"
+        ax.set_title(title, fontsize=9)
         ax.set_ylabel(of)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[-1].set_xlabel(_with_unit(metric))
@@ -159,16 +159,16 @@ def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
-    """A run's log: one panel of loss terms per stage, and one of validation Dice where there was any.
+    """Training curves of one run: one panel of loss terms per stage, and one of validation Dice if it was logged.
 
-    A term that is logged both raw and weighted is drawn weighted, as its share of the total.
+    A term logged both raw and weighted is plotted weighted, as its contribution to the total.
 
     Args:
-      lines: the objects of the log, each with `step`; `stage` and `split` where the run has several. Of two
-        lines for one step the later counts.
+      lines: records of the log, each with `step`, and `stage` and `split` if the run has several. If a step has two
+        records, the later one is used.
 
     Raises:
-      ValueError: no line holds a number to draw.
+      ValueError: no record has a number to plot.
     """
     panels: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
@@ -176,7 +176,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
         panels.setdefault(kind, []).append(line)
     panels = {kind: held for kind, held in panels.items() if any(_drawn(line) for line in held)}
     if not panels:
-        raise ValueError("the log holds no number to draw")
+        raise ValueError("the log has no numbers to plot")
     panels = dict(sorted(panels.items(), key=lambda item: item[0] == VALIDATION))
     figure = Figure(figsize=(5.2 * len(panels), 4.0), layout="constrained")
     for ax, (kind, held) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
@@ -185,7 +185,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
-    """A figure with one axis per panel, three to a row."""
+    """Figure with one axes object per panel, three per row, and the list of axes."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.9 * columns, 3.7 * rows + 0.4), layout="constrained")
@@ -196,7 +196,7 @@ def grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
 
 
 def _finite(values: Iterable[float], metric: str) -> tuple[list[float], int]:
-    """The finite values as they are printed, and how many are infinite."""
+    """The finite values, scaled as printed, and the number of infinite values."""
     values = list(values)
     return [METRICS[metric].scale * v for v in values if math.isfinite(v)], sum(map(math.isinf, values))
 
@@ -230,18 +230,18 @@ def _curves(ax: Axes, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
         for name, value in _drawn(line).items():
             series.setdefault(name, {})[line["step"]] = value
     validation = kind == VALIDATION
-    whole = "dice" if validation else "loss"
+    total = "dice" if validation else "loss"
     drawn = sorted(
-        (name for name in series if f"{name}_weighted" not in series), key=lambda name: (name != whole, name)
+        (name for name in series if f"{name}_weighted" not in series), key=lambda name: (name != total, name)
     )
-    parts = [name for name in drawn if name != whole]
+    parts = [name for name in drawn if name != total]
     for name in drawn:
         steps, values = zip(*sorted(series[name].items()), strict=True)
-        colour = "black" if name == whole else COLOURS[parts.index(name) % (len(COLOURS) - 1)]
+        colour = "black" if name == total else COLOURS[parts.index(name) % (len(COLOURS) - 1)]
         label = name.replace("_weighted", " (weighted)")
         if validation:
-            label = name.removeprefix("dice/") if name != whole else "mean"
-        marker, width = "." if len(steps) < 30 else "", 1.8 if name == whole else 1.1
+            label = name.removeprefix("dice/") if name != total else "mean"
+        marker, width = "." if len(steps) < 30 else "", 1.8 if name == total else 1.1
         ax.plot(steps, values, color=colour, linewidth=width, marker=marker, label=label)
     records = len({line["step"] for line in lines})
     ax.set_title(f"{kind} (n = {records} records)", fontsize=10)
@@ -257,7 +257,7 @@ def _curves(ax: Axes, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _drawn(line: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of one line that belong in a panel."""
+    """The finite numbers of one log record to plot."""
     numbers = {k: v for k, v in line.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     wanted = {k: float(v) for k, v in numbers.items() if k not in NOT_A_LOSS and math.isfinite(v)}
     if line.get("split") == "val":

@@ -1,4 +1,4 @@
-"""Charts of a cohort as ACSNet has them (Abramson et al. 2020): errors of volumes (Fig. 3), sizes of a mixture (5)."""
+"""Cohort charts of ACSNet (Abramson et al. 2020): volume errors (Fig. 3), number of mixture components (Fig. 5)."""
 
 from collections.abc import Mapping
 
@@ -14,14 +14,15 @@ from cardiac_jax.report.charts import COLOURS, Pairs, grid
 
 
 def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
-    """Errors as shares of the true value, a point per case at that value, their mean a line (Fig. 3 B, C).
+    """Figure of relative errors against the gold-standard value, a point per case and a line at the mean (Fig. 3 B, C).
 
     Args:
-      panels: what was measured -> predictions and truths `[n]`, paired by case; of truth 0 there is no such error.
-      unit: of all of them.
+      panels: measure -> predictions and gold-standard values `[n]`, paired by case. Cases without a gold-standard
+        value above 0 have no relative error.
+      unit: unit of all measures.
 
     Raises:
-      ValueError: a panel has no case to draw.
+      ValueError: a panel has no case to plot.
     """
     metric = METRICS["normalised_mae"]
     figure, axes = grid(panels)
@@ -29,44 +30,44 @@ def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
         errors = metric.scale * relative_errors(pred, truth)
         drawn = np.isfinite(errors)
         if not drawn.any():
-            raise ValueError(f"{name}: no truth is above 0")
+            raise ValueError(f"{name}: no gold-standard value is above 0")
         mean = float(errors[drawn].mean())
         style = {"s": 18, "color": COLOURS[0], "edgecolor": "white", "linewidth": 0.4, "zorder": 3, "clip_on": False}
         ax.scatter(truth[drawn], errors[drawn], **style)
         ax.axhline(mean, color="black", linewidth=1.4)
-        excluded = f", {np.count_nonzero(~drawn)} of truth 0 left out" if not drawn.all() else ""
+        excluded = f", {np.count_nonzero(~drawn)} with gold standard 0 excluded" if not drawn.all() else ""
         ax.set_title(f"{name} (n = {np.count_nonzero(drawn)} cases{excluded})\n{metric.label} {mean:.1f}%", fontsize=8)
         ax.set_ylim(0, max(1.08 * float(errors[drawn].max()), 1.0))
-        ax.set_xlabel(f"truth ({unit})")
-        ax.set_ylabel("|prediction - truth| / truth (%)")
+        ax.set_xlabel(f"gold standard ({unit})")
+        ax.set_ylabel("|prediction - gold standard| / gold standard (%)")
     line = Line2D([], [], color="black", label=f"mean: {metric.label}")
     figure.legend(handles=[line], loc="outside lower center", frameon=False, fontsize=8)
     return figure
 
 
 def curves_figure(held: Mapping[str, tuple[Curves, int]]) -> Figure:
-    """Likelihood and adjusted Akaike criterion against the number of components (Fig. 5).
+    """Figure of likelihood and adjusted AIC against the number of mixture components (Fig. 5).
 
-    A dot is a fold, the line their mean, its bars one standard error; the size in use is drawn blue.
+    Each dot is a fold. The line is the mean over folds with bars of one standard error. The number in use is blue.
 
     Args:
-      held: a column each: title ("" is none) -> curves, and the size in use.
+      held: title of a column ("" for none) -> curves, and the number of components in use.
     """
     figure = Figure(figsize=(3.4 + 3.0 * len(held), 5.6), layout="constrained")
     panels = figure.subplots(2, len(held), sharex="col", squeeze=False)
     for column, (title, (curves, taken)) in zip(panels.T, held.items(), strict=True):
         top, bottom = column
         _curve(top, curves, curves.nll, taken)
-        said = f"{curves.nll.shape[1]}-fold cross-validation; {taken} components in use"
-        top.set_title(f"{title}\n{said}" if title else said, fontsize=10)
+        text = f"{curves.nll.shape[1]}-fold cross-validation; {taken} components in use"
+        top.set_title(f"{title}\n{text}" if title else text, fontsize=10)
         _curve(bottom, curves, curves.aic, taken)
         bottom.set_xlabel("components")
         bottom.set_xticks(curves.sizes)
     panels[0, 0].set_ylabel("negative log-likelihood\nper held-out code (nats)")
     panels[1, 0].set_ylabel("adjusted AIC of the\nfitted codes (no unit)")
     handles = [
-        Line2D([], [], color="0.3", marker="o", label="mean of the folds ± standard error"),
-        Line2D([], [], color="0.6", marker=".", linestyle="none", label="a fold"),
+        Line2D([], [], color="0.3", marker="o", label="mean over folds ± standard error"),
+        Line2D([], [], color="0.6", marker=".", linestyle="none", label="one fold"),
         Line2D([], [], color=COLOURS[0], marker="o", linestyle="none", label="in use"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -74,7 +75,7 @@ def curves_figure(held: Mapping[str, tuple[Curves, int]]) -> Figure:
 
 
 def _curve(ax: Axes, curves: Curves, values: np.ndarray, taken: int) -> None:
-    """One panel: `values [K, F]`."""
+    """Draws one panel of `values [K, F]`, K sizes by F folds."""
     sizes, mean = np.asarray(curves.sizes), values.mean(1)
     error = values.std(1, ddof=1) / np.sqrt(values.shape[1]) if values.shape[1] > 1 else np.zeros(len(mean))
     ax.plot(np.repeat(sizes, values.shape[1]), values.ravel(), ".", color="0.6", markersize=4, zorder=1)

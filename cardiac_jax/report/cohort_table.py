@@ -1,4 +1,4 @@
-"""Tables over strata of a cohort and of agreement in volume: ACSNet's Tables 1 and 2, and Bland-Altman's numbers."""
+"""Tables by slice location and heart size (Tables 1 and 2 of ACSNet), and of Bland-Altman agreement."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from cardiac_jax.report.table import Cell, Table, cases_note, counted_note
 TOTAL = "total"
 MAE = METRICS["normalised_mae"]
 Column = tuple[str, Metric, dict[str, tuple[float, float]]]
-"""What is measured, how it is printed, case -> (prediction, truth)."""
+"""Name of the measure, how it is printed, case -> (prediction, gold standard)."""
 
 
 def location_table(
@@ -25,17 +25,17 @@ def location_table(
     leave_out: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Table:
-    """ACSNet's Table 1: structures and measures x apex, middle, base and all slices.
+    """Table 1 of ACSNet: structures and metrics x apex, middle, base and all slices.
 
-    As in the paper the interval is over slices. Those of one patient resemble each other, so it is narrower than
-    one over patients would be, and the table says so.
+    The interval is over slices, as in the paper. Slices of one patient are correlated, so it is narrower than an
+    interval over patients; a note of the table says so.
 
     Args:
-      rows: those of `strata.slice_rows`, with `case`.
-      notes: what else is to be said.
+      rows: rows of `strata.slice_rows`, with `case`.
+      notes: further notes to print.
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist.
     """
     rows = without(rows, leave_out)
     lines, counted = [], []
@@ -52,9 +52,9 @@ def location_table(
             lines.append(tuple(line))
         numbers = [f"{sum(row['location'] == name for row in own)} {name}" for name in LOCATIONS]
         counted.append(f"{structure}: {len(own)} slices ({', '.join(numbers)}).")
-    said = (cases_note(rows, leave_out), *counted, *notes)
-    said = (*said, "Slices of one case are not independent: intervals are narrow.")
-    return Table(title, ("measure", *LOCATIONS, TOTAL), tuple(lines), said)
+    printed = (cases_note(rows, leave_out), *counted, *notes)
+    printed = (*printed, "Slices of one case are not independent, so the intervals are too narrow.")
+    return Table(title, ("measure", *LOCATIONS, TOTAL), tuple(lines), printed)
 
 
 def tertile_table(
@@ -66,16 +66,16 @@ def tertile_table(
     shares: Rows = (),
     notes: Sequence[str] = (),
 ) -> Table:
-    """ACSNet's Table 2: true and predicted volume and the error as a share of the true one, mean (range).
+    """Table 2 of ACSNet: gold-standard volume, predicted volume and relative error, mean (range).
 
     Args:
-      rows: those of `evaluate_case` or `structures.volume_rows`, with `case`.
-      by: the structure whose true volume makes the thirds.
-      shares: rows of `measures.measure_case` that are shares, such as scar's of the wall, with `case`: further lines.
-      notes: what else is to be said.
+      rows: rows of `evaluate_case` or `structures.volume_rows`, with `case`.
+      by: the structure whose gold-standard volume defines the thirds.
+      shares: rows of `measures.measure_case` that are shares, e.g. of scar in the wall, with `case`; each adds lines.
+      notes: further notes to print.
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist.
     """
     rows = without(rows, leave_out)
     third = tertiles(rows, by)
@@ -93,25 +93,25 @@ def tertile_table(
             lines.append((Cell(f"{name} {heading}"), *(Cell(_with_range(v, metric)) for v in held)))
         excluded = int(np.isnan(relative_errors(groups[-1][:, 0], groups[-1][:, 1])).sum())
         if excluded:
-            counted.append(f"{name}: {excluded} without it in the truth, left out of the relative error.")
+            counted.append(f"{name}: n = {excluded} without it in the gold standard, excluded from the relative error.")
     numbers = ", ".join(f"{sum(t == name for t in third.values())} {name}" for name in TERTILES)
-    said = (cases_note(rows, leave_out), f"Thirds by the true volume of {by}: {numbers}.", *counted, *notes)
+    printed = (cases_note(rows, leave_out), f"Thirds by the true volume of {by}: {numbers}.", *counted, *notes)
     header = ("measure", *TERTILES, TOTAL)
-    return Table(title or f"By thirds of the true {by} volume, mean (range)", header, tuple(lines), said)
+    return Table(title or f"By thirds of the true {by} volume, mean (range)", header, tuple(lines), printed)
 
 
 def agreement_table(
-    pairs: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]], title: str = "Agreement with the truth"
+    pairs: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]], title: str = "Agreement with the gold standard"
 ) -> Table:
-    """Bland-Altman limits, correlations and errors of measures, with 95% intervals.
+    """Table of Bland-Altman limits, correlations and errors of measures, with 95% intervals.
 
     Args:
-      pairs: measure and its unit -> predictions and truths `[n]`, paired by case (`volumes.volume_pairs`).
+      pairs: (measure, unit) -> predictions and gold-standard values `[n]`, paired by case (`agreement.volume_pairs`).
 
     Raises:
-      InputError: fewer than two cases.
+      InputError: a measure has fewer than two cases.
     """
-    lines, notes = [], ["Bias: prediction less truth. Limits: bias ∓ 1.96 SD. Brackets: 95% CI."]
+    lines, notes = [], ["Bias: prediction - gold standard. Limits: bias ∓ 1.96 SD. Brackets: 95% CI."]
     for (name, unit), (pred, truth) in pairs.items():
         error = Metric(name, unit, None, 2)
         found = agreement(pred, truth, unit)
@@ -127,14 +127,14 @@ def agreement_table(
         )
         lines.append(tuple(Cell(text) for text in texts))
         if found.excluded:
-            notes.append(f"{name}: {found.excluded} of truth 0, left out of {METRICS['normalised_mae'].label}.")
+            notes.append(f"{name}: n = {found.excluded} with gold standard 0, excluded from {MAE.label}.")
     correlations = (METRICS[name].heading for name in ("pearson_r", "concordance"))
     header = ("measure", "n", "bias", "lower limit", "upper limit", *correlations, "MAE")
     return Table(title, (*header, METRICS["normalised_mae"].heading), tuple(lines), tuple(notes))
 
 
 def _with_interval(summary: Summary, metric: str) -> str:
-    """Mean ± half its 95% interval, over the finite values."""
+    """Printed mean ± half its 95% interval, over the finite values."""
     if not summary.n:
         return "-"
     half = half_interval(summary.sd, summary.n)
@@ -159,7 +159,7 @@ def _shares(rows: Rows, leave_out: Sequence[str]) -> list[Column]:
 
 
 def _with_range(values: np.ndarray, metric: Metric) -> str:
-    """Mean (smallest to largest), over the finite values."""
+    """Printed mean (smallest to largest), over the finite values."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "-"

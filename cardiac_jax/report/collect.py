@@ -1,4 +1,4 @@
-"""The evaluations under the folders that a user names, and the training logs beside them."""
+"""Finds the evaluations in the given folders, and the training logs of their runs."""
 
 import collections
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ ROWS = "cases.json"
 
 
 class Latent(NamedTuple):
-    """The mixture that a run fitted to its autoencoder's codes: how its size was found, and what was drawn from it.
+    """Mixture model that a run fitted to the codes of its autoencoder.
 
     Attributes:
-      chosen: components by cross-validation.
-      used: components of the mixture in use.
-      accept_rate: share of the draws that passed the anatomical check.
-      limits: of that check.
+      curves: cross-validation curves over the number of components.
+      chosen: number of components selected by cross-validation.
+      used: number of components of the mixture in use.
+      accept_rate: fraction of the samples that passed the anatomical check.
+      limits: limits of that check.
     """
 
     curves: Curves
@@ -33,8 +34,13 @@ class Latent(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One method of a report: what was measured, the lines of its training log (none of another program), and the
-    mixture that its run fitted, if there is one."""
+    """One method of a report.
+
+    Attributes:
+      results: its evaluation.
+      log: records of its training log; empty for label maps of another program.
+      latent: the mixture model of its run, if there is one.
+    """
 
     results: evaluation.Results
     log: Sequence[dict[str, Any]]
@@ -42,11 +48,12 @@ class Entry(NamedTuple):
 
 
 def collect(folders: Sequence[Path], split: str) -> list[Entry]:
-    """The evaluations in `folders`: of each, what `evaluate` wrote there, or in a run's `evaluation_<split>`, or in
-    those of a study's runs. The folds of one method are pooled.
+    """The evaluations in `folders`, one entry per method; the folds of a method are pooled.
+
+    Each folder is an evaluation itself, a run with `evaluation_<split>`, or a study of such runs.
 
     Raises:
-      InputError: a folder holds no evaluation, or two are of different structures.
+      InputError: a folder has no evaluation, two evaluations differ in their structures, or no case is in all of them.
     """
     entries = [_entry(group) for root in folders for group in _evaluations(root, split)]
     twice = [name for name, n in collections.Counter(e.results.name for e in entries).items() if n > 1]
@@ -55,38 +62,36 @@ def collect(folders: Sequence[Path], split: str) -> list[Entry]:
     for entry in entries:
         if entry.results.structures != first.structures:
             problem = (
-                f"measures {', '.join(entry.results.structures)}, {first.folder} {', '.join(first.structures)}; "
-                "a dataset.json or --data.name gives label values their names"
+                f"measures {', '.join(entry.results.structures)}, but {first.folder} measures "
+                f"{', '.join(first.structures)}; name the label values with a dataset.json or --data.name"
             )
             raise InputError(entry.results.folder, problem)
     measured = [{row["case"] for row in entry.results.rows} for entry in entries]
     if not set.intersection(*measured):
-        raise InputError(
-            entries[-1].results.folder, "shares no case with the other evaluations: there is nothing to compare"
-        )
+        raise InputError(entries[-1].results.folder, "has no case in common with the other evaluations")
     return entries
 
 
 def systems_of(entries: Sequence[Entry]) -> list[str]:
-    """The systems behind the entries, each once; none of another program's label maps."""
+    """Sorted names of the entries' systems, without duplicates; label maps of another program have none."""
     named = [entry.results.about.get("config", {}).get("system") for entry in entries]
     return sorted({name for name in named if name})
 
 
 def ordered(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
-    """Entries in the order of `names`; others follow as they come."""
-    place = {name: i for i, name in enumerate(names)}
-    return sorted(entries, key=lambda entry: place.get(entry.results.name, len(place)))
+    """Entries in the order of `names`, followed by the others in their order."""
+    rank = {name: i for i, name in enumerate(names)}
+    return sorted(entries, key=lambda entry: rank.get(entry.results.name, len(rank)))
 
 
 def _evaluations(root: Path, split: str) -> list[list[Path]]:
-    """Folders of the evaluations under `root`, one group per method."""
+    """Folders of the evaluations in `root`, one group per method."""
     if not root.is_dir():
         raise InputError(root, "no such folder")
     inside = evaluation.folder_of(split)
     deeper = [[f"fold*/{inside}"], [f"*/{inside}", f"*/fold*/{inside}"]]
-    places = [[root], [root / inside], *([p for pattern in some for p in root.glob(pattern)] for some in deeper)]
-    for candidates in places:
+    levels = [[root], [root / inside], *([p for pattern in some for p in root.glob(pattern)] for some in deeper)]
+    for candidates in levels:
         found = sorted(path for path in candidates if (path / ROWS).is_file())
         groups: dict[Path, list[Path]] = {}
         for path in found:
@@ -94,7 +99,7 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
             groups.setdefault(run.parent if run.name.startswith("fold") else run, []).append(path)
         if groups:
             return list(groups.values())
-    raise InputError(root, f"holds no {ROWS}, here or in {inside}: run launch.evaluate first")
+    raise InputError(root, f"has no {ROWS}, directly or in {inside}; run launch.evaluate first")
 
 
 def _entry(folders: Sequence[Path]) -> Entry:
@@ -121,16 +126,16 @@ def latent_of(results: evaluation.Results) -> Latent | None:
         counts = int(held["components_by_cv"]), int(held["components"])
         latent = Latent(Curves(sizes, nll, aic), *counts, float(held["accept_rate"]), dict(held["limits"]))
     except (ValueError, KeyError, TypeError, AttributeError):
-        problem = "is no record of a mixture: sizes, nll, aic, components, accept_rate, limits"
+        problem = "is not a mixture record with sizes, nll, aic, components, accept_rate and limits"
         raise InputError(where, problem) from None
     if nll.ndim != 2 or nll.shape != aic.shape or len(nll) != len(sizes):
-        raise InputError(where, f"holds {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")
+        raise InputError(where, f"has {len(sizes)} sizes, but curves of shapes {nll.shape} and {aic.shape}")
     return latent
 
 
 def _renamed(entry: Entry) -> Entry:
-    """Told apart by the folder: two seeds of one method."""
+    """The entry with its folder appended to its name, to distinguish e.g. two seeds of one method."""
     folder = entry.results.folder.resolve()
-    place = folder.parent if folder.name.startswith(evaluation.folder_of("")) else folder
-    place = place.parent if place.name.startswith("fold") else place
-    return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({place.name})"))
+    run = folder.parent if folder.name.startswith(evaluation.folder_of("")) else folder
+    run = run.parent if run.name.startswith("fold") else run
+    return entry._replace(results=entry.results._replace(name=f"{entry.results.name} ({run.name})"))

@@ -1,4 +1,4 @@
-"""The table and the picture that stand beside the rows of one evaluation."""
+"""Writes one evaluation with its table and overlay figure, and loads cases for figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ from cardiac_jax.results.evaluation import Results, write_rows
 
 
 def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
-    """Writes everything but the label maps, and prints the table.
+    """Writes all files of an evaluation except the label maps, and prints the table.
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist, or a file of a case is missing.
     """
     about, classes = results.about, results.about["data"]["classes"]
     title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D per case"
@@ -36,7 +36,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
 
 
 def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
-    """best, median, worst -> (case, its mean Dice over structures and methods), among cases whose image is known."""
+    """best, median, worst -> (case, its mean Dice over structures and methods), among cases with an image."""
     per_method = [mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:]) for one in methods]
     files = methods[0].about["files"]
     shared = [case for case in per_method[0] if files[case]["image"] and all(case in other for other in per_method)]
@@ -45,10 +45,10 @@ def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
 
 
 def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
-    """A case as every method sees it, read back from its files.
+    """View of a case with the predictions of all methods, read from its files.
 
     Raises:
-      InputError: a file is gone or another one.
+      InputError: a file is missing, unreadable, or has unknown label values.
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]

@@ -1,7 +1,7 @@
-"""Overlay pictures: contours of prediction and gold standard on the slices that were segmented.
+"""Overlay figures: contours of prediction and gold standard on image slices.
 
-Everything here is laid out `[Z, H, W]`, apex first. Colours are Okabe and Ito's, told apart with any colour
-vision; the gold standard is dashed and white.
+All arrays are `[Z, H, W]`, apex first. Colours are from the colour-blind safe palette of Okabe and Ito. The gold
+standard is dashed white.
 """
 
 import math
@@ -20,7 +20,7 @@ from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.metrics import overlap
 
 COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73")  # RV, Myo, LV, then oedema, scar
-LEVELS = {"apex": 1 / 6, "middle": 1 / 2, "base": 5 / 6}  # of the annotated slices
+LEVELS = {"apex": 1 / 6, "middle": 1 / 2, "base": 5 / 6}  # relative positions among the annotated slices
 DASHED = (0, (2.5, 1.5))
 HALO: list[AbstractPathEffect] = [
     withStroke(linewidth=2.0, foreground="black", alpha=0.7)
@@ -30,15 +30,15 @@ BAR_MM = 20.0
 
 
 class View(NamedTuple):
-    """One case to look at.
+    """One case to plot.
 
     Attributes:
-      case: its name.
+      case: name of the case.
       image: `[Z, H, W]`, one sequence.
-      truth: `[Z, H, W]` labels, 255 where nobody annotated.
-      preds: method -> `[Z, H, W]` labels.
+      truth: `[Z, H, W]` label map of the gold standard, 255 if not annotated.
+      preds: method -> `[Z, H, W]` label map.
       spacing_mm: voxel size along Z, H, W.
-      note: printed beside the name, such as "best" or the Dice of the volume.
+      note: text printed next to the name, e.g. "best" or the Dice of the volume.
     """
 
     case: str
@@ -50,7 +50,7 @@ class View(NamedTuple):
 
 
 def best_median_worst(dice: Mapping[str, float]) -> dict[str, str]:
-    """Cases by mean Dice: "best", "median" (the lower one of an even number) and "worst", each case once."""
+    """Cases by mean Dice: "best", "median" (the lower one of an even number) and "worst"; no case appears twice."""
     order = sorted((case for case in dice if not math.isnan(dice[case])), key=lambda case: dice[case])
     chosen: dict[str, str] = {}
     if order:
@@ -65,21 +65,21 @@ def best_median_worst(dice: Mapping[str, float]) -> dict[str, str]:
 
 
 def typical_slices(truth: np.ndarray) -> dict[str, int]:
-    """apex, middle, base -> index among the slices with a structure, fully annotated ones if there are any.
+    """apex, middle, base -> slice index, among the slices with a structure; fully annotated slices are preferred.
 
     Raises:
-      ValueError: no slice holds a structure.
+      ValueError: no slice has a structure.
     """
-    held = ((truth != 0) & (truth != IGNORE)).any(axis=(1, 2))
-    whole = held & ~(truth == IGNORE).any(axis=(1, 2))
-    found = np.flatnonzero(whole if whole.any() else held)
+    labelled = ((truth != 0) & (truth != IGNORE)).any(axis=(1, 2))
+    annotated = labelled & ~(truth == IGNORE).any(axis=(1, 2))
+    found = np.flatnonzero(annotated if annotated.any() else labelled)
     if not found.size:
-        raise ValueError("no slice holds a structure")
+        raise ValueError("no slice has a structure")
     return {name: int(found[min(int(at * found.size), found.size - 1)]) for name, at in LEVELS.items()}
 
 
 def case_figure(views: Sequence[View], classes: Sequence[str]) -> Figure:
-    """Cases x (apex, middle, base), one method, gold standard dashed: best, median and worst at a glance."""
+    """Figure of cases x (apex, middle, base) for one method, with the gold standard dashed."""
     figure = Figure(figsize=(9.6, 3.5 * len(views) + 0.7), layout="constrained")
     axes = figure.subplots(len(views), len(LEVELS), squeeze=False)
     for row, view in zip(axes, views, strict=True):
@@ -97,7 +97,7 @@ def case_figure(views: Sequence[View], classes: Sequence[str]) -> Figure:
 
 
 def method_figure(view: View, classes: Sequence[str]) -> Figure:
-    """Fig. 2 of Yue et al. 2019: (apex, middle, base) x (gold standard, each method), one case."""
+    """Figure of (apex, middle, base) x (gold standard, each method) for one case, as Fig. 2 of Yue et al. 2019."""
     columns = {"gold standard": view.truth, **view.preds}
     figure = Figure(figsize=(2.3 * len(columns) + 0.4, 8.2), layout="constrained")
     axes = figure.subplots(len(LEVELS), len(columns), squeeze=False)
@@ -109,7 +109,7 @@ def method_figure(view: View, classes: Sequence[str]) -> Figure:
             ax.set_title(f"{method}\n{scores}" if i == 0 else scores, fontsize=8)
         axes[i, 0].set_ylabel(f"{level}\nslice {z + 1} of {len(view.image)}")
     figure.suptitle(f"{view.case} {view.note}".strip())
-    _legend(figure, classes, "as named above")
+    _legend(figure, classes, "method of the column")
     return figure
 
 
@@ -122,7 +122,7 @@ def _draw(
     classes: Sequence[str],
     with_truth: bool,
 ) -> None:
-    """One slice in mm: image, contours of `labels`, dashed ones of the truth, a scale bar."""
+    """Draws one slice in mm: image, contours of `labels`, dashed contours of the gold standard, scale bar."""
     image, truth, labels = view.image[z][box], view.truth[z][box], labels[z][box]
     dy, dx = view.spacing_mm[1:]
     height, width = image.shape[0] * dy, image.shape[1] * dx
@@ -149,7 +149,7 @@ def _contour(ax: Axes, mask: np.ndarray, dy: float, dx: float, colour: str, styl
 
 
 def _crop(view: View) -> tuple[slice, slice]:
-    """A square about every annotated or predicted structure, with a margin, inside the image."""
+    """In-plane square around all annotated or predicted structures, with a margin, clipped to the image."""
     marked = (view.truth != 0) & (view.truth != IGNORE)
     shown = list(typical_slices(view.truth).values())
     for pred in view.preds.values():
@@ -164,7 +164,7 @@ def _crop(view: View) -> tuple[slice, slice]:
 
 
 def _slice_dice(pred: np.ndarray, truth: np.ndarray, z: int, classes: Sequence[str], gap: str = "  ") -> str:
-    """Dice of this slice; a dash where neither map holds the structure."""
+    """Printed Dice of one slice; a dash if neither map has the structure."""
     dice = overlap.dice_of(overlap.counts(pred[z], truth[z], range(1, len(classes))))
     scores = [f"{name} {'-' if math.isnan(d) else f'{d:.2f}'}" for name, d in zip(classes[1:], dice, strict=True)]
     return f"Dice in slice:{gap}{' '.join(scores)}"
@@ -180,5 +180,5 @@ def _legend(figure: Figure, classes: Sequence[str], solid: str) -> None:
 
 
 def save(figure: Figure, path: Path, dpi: int = 130) -> None:
-    """Writes the figure in the format of the path's suffix, whole or not at all."""
+    """Writes the figure atomically, in the format of the path's suffix."""
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=dpi, format=path.suffix[1:]))

@@ -1,4 +1,4 @@
-"""The part of a report by place in the heart and by its size: ACSNet's Tables 1 and 2, and its Figures 2 and 3."""
+"""Report section by slice location and heart size: Tables 1 and 2 and Figures 2 and 3 of ACSNet."""
 
 import itertools
 import math
@@ -19,24 +19,24 @@ from cardiac_jax.report.page import Picture, Section
 FEWEST_FOR_THIRDS = 6
 ORDER = (WHOLE_LV, "LV", MYOCARDIUM, "Myo", ENHANCEMENT, CORE, "oedema", "RV")
 SHARES = ("scar", CORE)
-INTERPOLATED = "Volumes with nearest-neighbour interpolation between slices; shares of scar by counted voxels."
+INTERPOLATED = "Volumes use nearest-neighbour interpolation between slices; scar shares use voxel counts."
 MEANT = {
     WHOLE_LV: "blood pool and wall, the LV of ACSNet",
-    MYOCARDIUM: "the wall with all that is drawn in it",
-    ENHANCEMENT: "the scar, by thirds of the whole LV, Dice 0 in slices of it where only the prediction has any",
-    CORE: "full width at half maximum of the LGE within the enhancement, of either map by its own maximum",
+    MYOCARDIUM: "the wall including oedema and scar",
+    ENHANCEMENT: "the scar, by thirds of the whole LV; Dice is 0 in LV slices with scar only in the prediction",
+    CORE: "full width at half maximum of the LGE within the enhancement, with the maximum of each map",
 }
 
 
 def locations(entries: Sequence[Entry], options: Options) -> Section:
-    """By apex, middle and base, slice by slice; and by thirds of the heart's size."""
+    """Section with metrics per slice at apex, middle and base, and volumes by thirds of the heart's size."""
     tables, pictures = [], []
     for entry in entries:
         name, slices = entry.results.name, entry.results.measured.slices
         if slices:
             found = structures_in(slices)
-            said = f"{name}: per slice in 2D, mean ± half the 95% CI"
-            tables.append(location_table(slices, found, title=said, notes=_meanings(found)))
+            title = f"{name}: per slice in 2D, mean ± half the 95% CI"
+            tables.append(location_table(slices, found, title=title, notes=_meanings(found)))
         if name == options.reference and slices:
             pictures += _histograms(name, slices)
     for entry in entries:
@@ -45,36 +45,36 @@ def locations(entries: Sequence[Entry], options: Options) -> Section:
         found = structures_in(rows)
         by = WHOLE_LV if WHOLE_LV in found else entry.results.structures[0]
         if len(by_case(rows, "volume_truth_ml", by)) >= FEWEST_FOR_THIRDS:
-            said = f"{name}: by thirds of the true {by} volume, mean (range)"
+            title = f"{name}: by thirds of the true {by} volume, mean (range)"
             shares = [r for r in entry.results.measured.clinical if r["measure"] in SHARES and "%" in str(r["unit"])]
             notes = [*([INTERPOLATED] if interpolated else []), *_meanings(found)]
-            tables.append(tertile_table(rows, found, by, title=said, shares=shares, notes=notes))
+            tables.append(tertile_table(rows, found, by, title=title, shares=shares, notes=notes))
         if name == options.reference:
             pictures += _errors(name, rows, found)
-    text = [f"Plots are those of {options.reference}; --reference chooses another method."] if len(entries) > 1 else []
-    return Section("locations", "By place and size", text if pictures else (), tables, pictures)
+    text = [f"The plots show {options.reference}; --reference selects another method."] if len(entries) > 1 else []
+    return Section("locations", "By slice location and heart size", text if pictures else (), tables, pictures)
 
 
 def structures_in(rows: Rows) -> list[str]:
-    """Structures of the rows as ACSNet's tables order them, those that it does not know last.
+    """Structures of the rows in the order of ACSNet's tables, others last.
 
-    Classes that are a part of another structure's rows are left out: the scar is the enhancement, and where something
-    is drawn in the wall, Myo alone is only what is left of it.
+    Classes covered by another structure are omitted: "scar" equals "enhancement", and "Myo" is incomplete if the rows
+    have "myocardium", which adds oedema and scar.
     """
-    held = dict.fromkeys(str(row["structure"]) for row in rows)
-    part = {"scar"} if ENHANCEMENT in held else set()
-    part |= {"Myo"} if MYOCARDIUM in held else set()
-    kept = [name for name in held if name not in part]
+    names = dict.fromkeys(str(row["structure"]) for row in rows)
+    covered = {"scar"} if ENHANCEMENT in names else set()
+    covered |= {"Myo"} if MYOCARDIUM in names else set()
+    kept = [name for name in names if name not in covered]
     return sorted(kept, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 def _meanings(found: Sequence[str]) -> list[str]:
-    said = "; ".join(f"{name}: {MEANT[name]}" for name in found if name in MEANT)
-    return [f"{said[0].upper()}{said[1:]}."] if said else []
+    text = "; ".join(f"{name}: {MEANT[name]}" for name in found if name in MEANT)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 
 def _histograms(name: str, slices: Rows) -> list[Picture]:
-    """ACSNet's Fig. 2: the LV and its wall."""
+    """Histograms of the LV and its wall, as Fig. 2 of ACSNet."""
     found = structures_in(slices)
     shown = [s for s in (WHOLE_LV, MYOCARDIUM, "Myo") if s in found] or found[:1]
     pictures = []
@@ -82,17 +82,17 @@ def _histograms(name: str, slices: Rows) -> list[Picture]:
         own = [row for row in slices if row["structure"] == structure]
         values = {where: [float(r["dice"]) for r in own if r["location"] == where] for where in reversed(LOCATIONS)}
         if any(map(math.isfinite, itertools.chain.from_iterable(values.values()))):
-            said = f"{name}: histogram of the Dice of {structure} per slice; the line is the mean of the third."
-            pictures.append(Picture(charts.histogram(values, "dice", of="slices"), said, wide=False))
+            caption = f"{name}: histogram of the Dice of {structure} per slice; the line is the mean of each location."
+            pictures.append(Picture(charts.histogram(values, "dice", of="slices"), caption, wide=False))
     return pictures
 
 
 def _errors(name: str, rows: Rows, found: Sequence[str]) -> list[Picture]:
-    """ACSNet's Fig. 3, B and C."""
+    """Plots of relative volume errors, as Fig. 3 B and C of ACSNet."""
     wanted = [s for s in (WHOLE_LV, ENHANCEMENT, CORE) if s in found] or found[:1]
     panels = {f"{structure} volume": volume_pairs(rows, structure) for structure in wanted}
     panels = {title: both for title, both in panels.items() if len(both[1]) >= FEWEST_CASES and np.any(both[1] > 0)}
     if not panels:
         return []
-    said = f"{name}: error of each case's volume as a share of the true one; the line is their mean."
-    return [Picture(cohort_charts.error_plots(panels, "ml"), said, wide=len(panels) > 1)]
+    caption = f"{name}: relative error of each case's volume; the line is the mean."
+    return [Picture(cohort_charts.error_plots(panels, "ml"), caption, wide=len(panels) > 1)]

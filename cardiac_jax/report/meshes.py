@@ -1,4 +1,4 @@
-"""Surfaces of label maps in 3D, gold standard beside predictions (Figs 4 and 6 of Vesal et al. 2020)."""
+"""3D surfaces of label maps, gold standard and predictions (Figs 4 and 6 of Vesal et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,22 +15,22 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.report.figures import COLOURS, View
 
 STEP_MM = 2.0
-"""Edge of the grid that surfaces are taken from: finer than slices are apart, coarser than pixels."""
+"""Spacing of the grid for surface extraction: finer than the slice spacing, coarser than the pixels."""
 LIGHT = LightSource(azdeg=315, altdeg=45)
 OPACITY = {"RV": 0.55, "Myo": 0.35, "oedema": 0.7}
 
 
 def mesh_figure(view: View, classes: Sequence[str]) -> Figure:
-    """One case: the gold standard and each method, seen from one side, all structures, axes in mm.
+    """Figure of one case with a panel for the gold standard and for each method, all structures, axes in mm.
 
-    Slices that nobody annotated in full are left out of every panel.
+    Slices that are not fully annotated are omitted in all panels.
     """
     panels = {"gold standard": view.truth, **view.preds}
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.1 * columns, 3.3 * rows + 0.5), layout="constrained")
-    whole = ~(view.truth == IGNORE).any(axis=(1, 2))
-    drawn = {name: labels[whole] for name, labels in panels.items()}
+    annotated = ~(view.truth == IGNORE).any(axis=(1, 2))
+    drawn = {name: labels[annotated] for name, labels in panels.items()}
     limits = _limits(drawn, view.spacing_mm)
     for i, (name, labels) in enumerate(drawn.items()):
         ax = figure.add_subplot(rows, columns, i + 1, projection="3d")
@@ -56,7 +56,7 @@ def mesh_figure(view: View, classes: Sequence[str]) -> Figure:
 def _surface(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray] | None:
     """`[Z, H, W]` mask -> vertices `[V, 3]` in mm (x along W, y along H, z along Z) and faces `[F, 3]`.
 
-    The signed distance is interpolated between slices, so that 10 mm steps do not show as stairs.
+    The signed distance is interpolated between slices to avoid a staircase surface at 10 mm slice spacing.
     """
     if not mask.any():
         return None
@@ -74,7 +74,7 @@ def _surface(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray,
 
 
 def _depth(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Distance in mm of every voxel of the mask to the nearest one outside it, 0 elsewhere."""
+    """Distance in mm from each voxel of the mask to the nearest voxel outside it, 0 elsewhere."""
     return np.asarray(distance_transform_edt(mask, spacing_mm))
 
 
@@ -89,9 +89,9 @@ def _patch(vertices: np.ndarray, faces: np.ndarray, colour: str, alpha: float) -
 
 
 def _limits(panels: Mapping[str, np.ndarray], spacing_mm: Sequence[float]) -> list[tuple[float, float]]:
-    """Common limits in mm along W, H, Z, so that a missing structure shows."""
+    """Axis limits in mm along W, H, Z, common to all panels so that a missing structure is visible."""
     marked = np.any([(labels != 0) & (labels != IGNORE) for labels in panels.values()], axis=0)
     if not marked.any():
         return [(0.0, n * s) for n, s in zip(marked.shape, spacing_mm, strict=True)][::-1]
-    held = np.nonzero(marked)
-    return [(float((h.min() - 1) * s), float((h.max() + 2) * s)) for h, s in zip(held, spacing_mm, strict=True)][::-1]
+    index = np.nonzero(marked)
+    return [(float((h.min() - 1) * s), float((h.max() + 2) * s)) for h, s in zip(index, spacing_mm, strict=True)][::-1]

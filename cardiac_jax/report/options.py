@@ -1,4 +1,4 @@
-"""What the user asked of a report, and what every part of it needs."""
+"""Options of a report that all sections share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 from cardiac_jax.metrics.paired_tests import Comparison
 
 Published = Mapping[str, Any]
-"""`source`, `differs` (what makes the comparison unfair); of each metric method -> structure or "mean" -> value."""
+"""`source`, `differs` (limits of the comparison), and per metric: method -> structure or "mean" -> value."""
 
 
 class Options(NamedTuple):
-    """What the user asked for, and what every part needs.
+    """Options that every section receives.
 
     Attributes:
-      reference: the method that others are tested against.
-      published: the paper's figures.
-      leave_out: cases.
-      paired: the tests of `reference` against every other method; none of a single one.
+      reference: the method that the others are tested against.
+      published: values of the paper.
+      leave_out: cases to exclude from a second copy of the main table.
+      paired: tests of `reference` against every other method; empty for a single method.
     """
 
     reference: str

@@ -1,4 +1,4 @@
-"""The page itself: one HTML file that needs nothing else, on screen and on paper."""
+"""Renders the report as one self-contained HTML file, for screen and print."""
 
 import base64
 import io
@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from cardiac_jax.report.table import Table
 
 DPI = 110
-"""Of pictures made of pixels: as wide as the page at twice the resolution of a plain screen, no more."""
+"""Resolution of PNG figures: the page width at twice the resolution of a standard screen."""
 
 
 class Picture(NamedTuple):
-    """A figure with what it shows: as PNG where it holds `pixels`, else as drawing (SVG); `wide`: a row of its own."""
+    """A figure and its caption, embedded as PNG if `pixels`, else as SVG; a `wide` figure fills a row."""
 
     figure: Figure
     caption: str
@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the page under its own heading: paragraphs, then tables, then pictures."""
+    """A section of the page: heading, paragraphs, tables, pictures; `id` is its HTML anchor."""
 
     id: str
     title: str
@@ -36,7 +36,7 @@ class Section(NamedTuple):
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The page as HTML: no network, no scripts."""
+    """The page as HTML without external files or scripts; empty sections are omitted."""
     source = resources.files("cardiac_jax.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["embedded"] = embedded
@@ -45,11 +45,11 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 
 
 def embedded(picture: Picture) -> str:
-    """A `data:` address of the figure, the same bytes for the same figure."""
+    """`data:` URL of the figure; equal figures give equal bytes."""
     kind = "png" if picture.pixels else "svg"
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "cardiac_jax", "svg.fonttype": "path"}):
         metadata = {"Software": None} if picture.pixels else {"Date": None, "Creator": None}
-        picture.figure.savefig(held, format=kind, dpi=DPI, metadata=metadata)
+        picture.figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     mime = "image/png" if picture.pixels else "image/svg+xml"
-    return f"data:{mime};base64,{base64.b64encode(held.getvalue()).decode()}"
+    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"

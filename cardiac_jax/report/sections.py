@@ -1,4 +1,4 @@
-"""What a report says: each function makes one section from the entries, and nothing of its looks."""
+"""Sections of the report: each function makes the content of one section from the entries."""
 
 import itertools
 import math
@@ -25,12 +25,12 @@ LISTED = 6
 
 
 def rows_of(entries: Sequence[Entry]) -> dict[str, Rows]:
-    """method -> rows."""
+    """Rows of each method: method -> rows."""
     return {entry.results.name: entry.results.rows for entry in entries}
 
 
 def overview(entries: Sequence[Entry], options: Options) -> Section:
-    """The table of the methods, paired tests, and the paper's figures beside ours, unless patients are simulated."""
+    """Section with the table of methods, paired tests and, except for phantom data, the published values."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures)]
     if options.leave_out:
@@ -40,68 +40,68 @@ def overview(entries: Sequence[Entry], options: Options) -> Section:
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
     if not simulated and any(name in options.published.get("dice", {}) for name in rows):
         given = [metric for metric in METRICS if metric in options.published]
-        tables += [_beside(rows, structures, metric, options.published) for metric in given]
+        tables += [_published_table(rows, structures, metric, options.published) for metric in given]
     return Section("results", "Results", _warnings(entries), tables)
 
 
 def all_measures(entries: Sequence[Entry], options: Options) -> Section:
-    """Every measure, methods x structures."""
+    """Section with a table of methods x structures per metric."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures, name) for name in MEASURES if name != "dice"]
     return Section("measures", "All measures", (), tables)
 
 
 def distributions(entries: Sequence[Entry], options: Options) -> Section:
-    """Box plots and histograms."""
+    """Section of box plots and histograms."""
     rows, structures = rows_of(entries), entries[0].results.structures
-    shown = []
+    pictures = []
     for name in ("dice", "asd_mm", "hd_mm"):
-        what = METRICS[name].heading
-        said = f"{what} by structure and method: median, quartiles, whiskers to 1.5 IQR; a dot is a case."
-        shown.append(Picture(charts.box_plots(rows, structures, name), said))
+        heading = METRICS[name].heading
+        caption = f"{heading} by structure and method: median, quartiles, whiskers to 1.5 IQR; each dot is a case."
+        pictures.append(Picture(charts.box_plots(rows, structures, name), caption))
     for structure in structures:
-        values = {name: list(by_case(held, "dice", structure).values()) for name, held in rows.items()}
+        values = {name: list(by_case(method_rows, "dice", structure).values()) for name, method_rows in rows.items()}
         if any(map(math.isfinite, itertools.chain.from_iterable(values.values()))):
-            said = f"Histogram of the Dice of {structure} over cases; the line is the mean."
-            shown.append(Picture(charts.histogram(values, "dice"), said, wide=False))
-    return Section("distributions", "Distributions", (), (), shown)
+            caption = f"Histogram of the Dice of {structure} over cases; the line is the mean."
+            pictures.append(Picture(charts.histogram(values, "dice"), caption, wide=False))
+    return Section("distributions", "Distributions", (), (), pictures)
 
 
 def clinical(entries: Sequence[Entry], options: Options) -> Section:
-    """Volumes, mass, function and wall thickness: prediction against gold standard."""
+    """Section on volumes, mass, function and wall thickness: prediction against gold standard."""
     tables, pictures = [], []
     for entry in entries:
         name, rows = entry.results.name, entry.results.measured.clinical
         pairs = {key: both for key, both in measures.pairs(rows).items() if len(both[0]) >= FEWEST_CASES}
-        beating = measures.pairs(measures.function_rows(rows))
-        pairs |= {key: both for key, both in beating.items() if len(both[0]) >= FEWEST_CASES}
-        walls = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
-        whole = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
-        if not whole:
+        function = measures.pairs(measures.function_rows(rows))
+        pairs |= {key: both for key, both in function.items() if len(both[0]) >= FEWEST_CASES}
+        segments = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
+        others = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
+        if not others:
             continue
-        tables.append(agreement_table(whole, f"{name}: prediction against gold standard"))
+        tables.append(agreement_table(others, f"{name}: prediction against gold standard"))
         if name != options.reference:
             continue
-        for unit in dict.fromkeys(unit for _, unit in whole):
-            panels = {measure: both for (measure, held), both in whole.items() if held == unit}
-            said = f"{name}: Bland-Altman, difference against mean; bias and 95% limits with their 95% CI ({unit})."
-            pictures.append(Picture(charts.bland_altman_plots(panels, unit), said, wide=len(panels) > 1))
-            said = f"{name}: prediction against gold standard, the line of identity dashed ({unit})."
-            pictures.append(Picture(charts.scatter_plots(panels, unit), said, wide=len(panels) > 1))
-        if walls:
-            said = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey where no case has it."
-            pictures.append(Picture(bullseye.wall_figure(walls), said))
-    text = [f"Plots are those of {options.reference}; --reference chooses another method."] if len(entries) > 1 else []
+        for unit in dict.fromkeys(unit for _, unit in others):
+            panels = {measure: both for (measure, its_unit), both in others.items() if its_unit == unit}
+            caption = f"{name}: Bland-Altman, difference against mean; bias and 95% limits with their 95% CI ({unit})."
+            pictures.append(Picture(charts.bland_altman_plots(panels, unit), caption, wide=len(panels) > 1))
+            caption = f"{name}: prediction against gold standard; dashed: line of identity ({unit})."
+            pictures.append(Picture(charts.scatter_plots(panels, unit), caption, wide=len(panels) > 1))
+        if segments:
+            caption = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey: no case has a value."
+            pictures.append(Picture(bullseye.wall_figure(segments), caption))
+    text = [f"The plots show {options.reference}; --reference selects another method."] if len(entries) > 1 else []
     return Section("clinical", "Clinical measures", text if pictures else (), tables, pictures)
 
 
 def cases(entries: Sequence[Entry], options: Options) -> Section:
-    """Best, median and worst case with contours and surfaces."""
+    """Section with contours and surfaces of the best, median and worst case."""
     methods = [entry.results for entry in entries]
     classes = methods[0].about["data"]["classes"]
     chosen = typical(methods)
     if not chosen:
-        return Section("cases", "Cases", ["No image is known for these label maps: give --images to launch.evaluate."])
+        return Section("cases", "Cases", ["These label maps have no images; pass --images to launch.evaluate."])
     pictures = []
     for which, (case, dice) in chosen.items():
         seen = view(methods, case, f"({which}; mean Dice over methods {dice:.3f})")
@@ -115,7 +115,7 @@ def cases(entries: Sequence[Entry], options: Options) -> Section:
 
 
 def misses(entries: Sequence[Entry], options: Options) -> Section:
-    """Structures that one map holds and the other does not, by name."""
+    """Section listing structures that only the gold standard or only the prediction has."""
     lines = [
         (Cell(entry.results.name), Cell(str(row["case"])), Cell(str(row["structure"])), Cell(str(row["status"])))
         for entry in entries
@@ -123,25 +123,28 @@ def misses(entries: Sequence[Entry], options: Options) -> Section:
         if row["status"] in ("missed", "spurious")
     ]
     notes = (
-        "missed: only the gold standard holds it; spurious: only the prediction does. Distances are infinite there.",
+        "missed: structure only in the gold standard; spurious: only in the prediction. Their distances are infinite.",
     )
-    text = () if lines else ("No structure was missed, and none was found where there is none, by any method.",)
-    held = [Table("Misses", ("method", "case", "structure", "status"), tuple(lines), notes)] if lines else []
-    return Section("misses", "Misses", text, held)
+    text = () if lines else ("No method missed a structure or predicted an absent one.",)
+    tables = [Table("Misses", ("method", "case", "structure", "status"), tuple(lines), notes)] if lines else []
+    return Section("misses", "Misses", text, tables)
 
 
 def training(entries: Sequence[Entry], options: Options) -> Section:
-    """Curves of every run that has a log."""
-    shown = [
+    """Section with the training curves of each run with a log."""
+    pictures = [
         Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation Dice by step.")
         for entry in entries
         if entry.log
     ]
-    return Section("training", "Training", (), (), shown)
+    return Section("training", "Training", (), (), pictures)
 
 
 def provenance(entries: Sequence[Entry], options: Options) -> Section:
-    """Data, split, checkpoint, seed, versions, machine and time of every method; configuration keys that differ."""
+    """Section with data, split, checkpoint, seed, versions, machine and time per method, and configuration keys.
+
+    With several methods, only the configuration keys that differ are listed.
+    """
     lines = []
     for entry in entries:
         about = entry.results.about
@@ -166,11 +169,11 @@ def provenance(entries: Sequence[Entry], options: Options) -> Section:
     header = ("method", "data", "cases", "step", "seed", "training", "per case", "machine")
     tables = [Table("Runs", header, tuple(lines))]
     tables += [made for made in (_versions(entries), _configurations(entries)) if made.rows]
-    return Section("provenance", "Where the numbers come from", (), tables)
+    return Section("provenance", "Provenance", (), tables)
 
 
 def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Mean, SD and counts in full precision: one record per method, structure (or "mean") and measure."""
+    """Records of mean, SD and counts in full precision, one per method, structure (or "mean") and metric."""
     found = []
     for entry in entries:
         rows, structures = entry.results.rows, entry.results.structures
@@ -197,8 +200,8 @@ PARTS = (
 )
 
 
-def _beside(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
-    """Our figures beside the paper's: a pair of columns for every structure that it gives, and for the mean."""
+def _published_table(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
+    """Our values and the paper's: two columns for each published structure and for the mean."""
     named = published[metric]
     columns = [name for name in (*structures, "mean") if any(name in held for held in named.values())]
     lines = []
@@ -212,18 +215,20 @@ def _beside(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, pu
             line += [Cell("-" if theirs is None else METRICS[metric].text(theirs))]
         lines.append(tuple(line))
     header = ("method", *(f"{name}, {whose}" for name in columns for whose in ("ours", "paper")))
-    title = f"{METRICS[metric].heading} beside the published figures"
+    title = f"{METRICS[metric].heading}, ours and published"
     return Table(title, header, tuple(lines), (published["source"], published["differs"]))
 
 
 def _warnings(entries: Sequence[Entry]) -> list[str]:
-    """What a reader must know before comparing."""
-    said = []
+    """Warnings about different cases, missing predictions and checkpoint selection."""
+    warnings = []
     measured = {entry.results.name: {row["case"] for row in entry.results.rows} for entry in entries}
-    every = set.intersection(*measured.values())
-    for name, held in measured.items():
-        if held != every:
-            said.append(f"{name} was measured on {len(held)} cases, of which {len(every)} are common to all methods.")
+    common = set.intersection(*measured.values())
+    for name, own in measured.items():
+        if own != common:
+            warnings.append(
+                f"{name} was measured on {len(own)} cases, of which {len(common)} are common to all methods."
+            )
     absent: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
         absent.setdefault(tuple(entry.results.about.get("missing", ())), []).append(entry.results.name)
@@ -231,14 +236,14 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
         if cases_:
             who = ", ".join(names) if len(names) < len(entries) else "any method"
             listed = ", ".join(cases_[:LISTED]) + (", ..." if len(cases_) > LISTED else "")
-            said.append(f"{len(cases_)} labelled cases have no prediction of {who}: {listed}.")
+            warnings.append(f"{len(cases_)} annotated cases have no prediction from {who}: {listed}.")
     if any(e.results.about["split"] == "val" and e.log for e in entries):
-        said.append("Checkpoints were chosen by their Dice on these validation cases: figures flatter a little.")
-    return said
+        warnings.append("Checkpoints were selected by Dice on these validation cases: values are slightly optimistic.")
+    return warnings
 
 
 def _training_seconds(log: Sequence[Mapping[str, Any]]) -> float:
-    """From the steps between two lines and the speed that the later one states."""
+    """Training time in s, from the steps between two records and the speed in the later one."""
     total, last = 0.0, 0
     for line in log:
         if line.get("steps_per_s"):
@@ -248,18 +253,18 @@ def _training_seconds(log: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _versions(entries: Sequence[Entry]) -> Table:
-    held = {e.results.name: e.results.about.get("checkpoint", {}).get("code", {}) for e in entries}
-    names = list(dict.fromkeys(name for versions in held.values() for name in versions))
+    code = {e.results.name: e.results.about.get("checkpoint", {}).get("code", {}) for e in entries}
+    names = list(dict.fromkeys(name for versions in code.values() for name in versions))
     lines = [
         (Cell(method), *(Cell(versions.get(name, "-")) for name in names))
-        for method, versions in held.items()
+        for method, versions in code.items()
         if versions
     ]
     return Table("Versions", ("method", *names), tuple(lines))
 
 
 def _configurations(entries: Sequence[Entry]) -> Table:
-    """The keys in which the configurations differ; the rest is in each run's `config.json`."""
+    """Table of the configuration keys that differ; each run's `config.json` has all of them."""
     configs = {e.results.name: dict(flat(e.results.about["config"])) for e in entries if "config" in e.results.about}
     keys = list(dict.fromkeys(key for held in configs.values() for key in held))
     differ = (
@@ -268,8 +273,8 @@ def _configurations(entries: Sequence[Entry]) -> Table:
         else keys
     )
     lines = [(Cell(key), *(Cell(_text(held.get(key))) for held in configs.values())) for key in differ]
-    what = "Configuration" if len(configs) < 2 else "Configuration keys that differ"
-    return Table(what, ("key", *configs), tuple(lines))
+    title = "Configuration" if len(configs) < 2 else "Configuration keys that differ"
+    return Table(title, ("key", *configs), tuple(lines))
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Tables of a paper, for the terminal and in Markdown: mean +- SD, the best bold, n and misses below."""
+"""Result tables for terminal and Markdown: mean +- SD, the best in bold, with n and misses in the notes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,14 @@ from cardiac_jax.metrics.summary import Rows, Summary, by_case, mean_by_case, su
 
 
 class Cell(NamedTuple):
+    """Text of one table cell, optionally bold."""
+
     text: str
     bold: bool = False
 
 
 class Table(NamedTuple):
-    """What a table says, free of how it is shown: every row starts with its name, notes stand below."""
+    """Content of a table, independent of its format; each row starts with its name, notes go below the table."""
 
     title: str
     header: tuple[str, ...]
@@ -33,10 +35,10 @@ def structure_table(
     title: str = "Per structure, in 3D per case",
     leave_out: Sequence[str] = (),
 ) -> Table:
-    """Table 1 of Yue et al. 2019: metrics x structures of one method.
+    """Table of metrics x structures of one method, as Table 1 of Yue et al. 2019.
 
     Raises:
-      InputError: a case to leave out is not there.
+      InputError: a case to leave out does not exist.
     """
     rows = without(rows, leave_out)
     lines, counted = [], []
@@ -58,12 +60,12 @@ def method_table(
     title: str = "",
     leave_out: Sequence[str] = (),
 ) -> Table:
-    """Table 2 of Yue et al. 2019: methods x structures and their mean; the best of each column in bold.
+    """Table of methods x structures and their mean, the best of each column in bold, as Table 2 of Yue et al. 2019.
 
-    "Mean" is the mean over the structures of a case, then mean +- SD over cases.
+    "mean" averages over the structures of each case first, and then gives mean +- SD over cases.
 
     Raises:
-      InputError: a case to leave out was not measured by some method.
+      InputError: a case to leave out does not exist for one of the methods.
     """
     kept = {method: without(rows, leave_out) for method, rows in rows_by_method.items()}
     columns, counted = [], []
@@ -81,13 +83,13 @@ def method_table(
     ]
     cases = {method: cases_note(rows, leave_out) for method, rows in kept.items()}
     same = len(set(cases.values())) == 1
-    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {said}" for m, said in cases.items())) + (*counted,)
+    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {note}" for m, note in cases.items())) + (*counted,)
     title = title or f"{METRICS[metric].heading} in 3D per case, mean ± SD"
     return Table(title, ("method", *structures, "mean"), tuple(lines), notes)
 
 
 def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") -> Table:
-    """Paired differences, their bootstrap interval and both p values; bold where p (Holm) < 0.05."""
+    """Table of paired differences with bootstrap interval and both p values; bold if p (Holm) < 0.05."""
     lines = []
     for c in comparisons:
         difference, low, high = (METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high))
@@ -111,14 +113,14 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table with title and notes."""
+    """Markdown text of a table, with title and notes."""
     body = [f"| {' | '.join(f'**{c.text}**' if c.bold else c.text for c in row)} |" for row in table.rows]
     head = [f"| {' | '.join(table.header)} |", "|" + "---|" * len(table.header)]
     return "\n".join([f"**{table.title}**", "", *head, *body, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
 
 def to_rich(table: Table) -> RichTable:
-    """The same for `rich.print`."""
+    """The table as a `rich` table for the terminal."""
     out = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)), caption_justify="left")
     for i, name in enumerate(table.header):
         out.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
@@ -135,21 +137,23 @@ def _mean_sd(summary: Summary, metric: str) -> str:
 
 
 def counted_note(what: str, summary: Summary) -> list[str]:
+    """A note with the numbers of missed and excluded values of `what`; empty if there are none."""
     counts = [(summary.misses, "missed (infinite)"), (summary.excluded, "excluded (nothing to measure)")]
-    said = ", ".join(f"{count} {why}" for count, why in counts if count)
-    return [f"{what}: {said}; mean over the other {summary.n}."] if said else []
+    text = ", ".join(f"{count} {why}" for count, why in counts if count)
+    return [f"{what}: {text}; mean over the other {summary.n}."] if text else []
 
 
 def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
+    """A note with the number of cases and the excluded cases."""
     n = len({row["case"] for row in rows})
     return f"n = {n} cases" + (f", without {', '.join(leave_out)}." if leave_out else ".")
 
 
 def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
-    """Methods whose mean, as printed, is best: a tie on paper is a tie in bold.
+    """Methods with the best printed mean; equal printed means are all best.
 
-    None for a single method, and for a measure of which neither more nor less is better. Of methods with misses, whose
-    means leave them out, only those with the fewest take part.
+    Empty for a single method, and for a metric without a better direction. A mean excludes misses, so only the methods
+    with the fewest misses are compared.
     """
     higher = METRICS[metric].higher_is_better
     fewest = min((s.misses for s in column.values()), default=0)

@@ -101,7 +101,7 @@ def test_invalid_slices_are_counted_for_any_program(made):
     for said in (
         "histogram of the Dice of whole LV per slice",
         "histogram of the Dice of myocardium",
-        "share of the true",
+        "relative error of each case",
     ):
         assert said in page, said
 

@@ -19,10 +19,10 @@ def test_error_plots_have_a_point_per_case_and_their_mean():
     scar, lv = figure.axes
     np.testing.assert_allclose(np.asarray(scar.collections[0].get_offsets()), [[10, 10], [20, 20], [40, 5]])
     assert np.asarray(scar.lines[0].get_ydata())[0] == pytest.approx(35 / 3)
-    assert scar.get_title() == "scar volume (n = 3 cases, 1 of truth 0 left out)\nnorm. MAE 11.7%"
+    assert scar.get_title() == "scar volume (n = 3 cases, 1 with gold standard 0 excluded)\nnorm. MAE 11.7%"
     assert lv.get_title() == "LV volume (n = 2 cases)\nnorm. MAE 15.0%"
-    assert scar.get_xlabel() == "truth (ml)" and scar.get_ylim()[0] == 0
-    with pytest.raises(ValueError, match="no truth"):
+    assert scar.get_xlabel() == "gold standard (ml)" and scar.get_ylim()[0] == 0
+    with pytest.raises(ValueError, match="no gold-standard value"):
         cohort_charts.error_plots({"scar volume": (pred[2:3], truth[2:3])}, "ml")
 
 

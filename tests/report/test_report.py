@@ -83,7 +83,7 @@ def test_a_miss_is_named(made):
             ["far", "patient5", "RV", "missed"],
         ]
     said = (made / "tables" / "misses.md").read_text(encoding="utf-8")
-    assert "| far | patient5 | RV | missed |" in said and "- missed: only the gold standard holds it;" in said
+    assert "| far | patient5 | RV | missed |" in said and "- missed: structure only in the gold standard;" in said
 
 
 def test_an_evaluation_under_other_anatomical_checks_is_refused(evaluations, tmp_path):
@@ -98,7 +98,7 @@ def test_an_evaluation_under_other_anatomical_checks_is_refused(evaluations, tmp
 
 
 def test_the_published_figure_stands_beside_ours(made):
-    with (made / "tables" / "dice-beside-the-published-figures.csv").open(encoding="utf-8") as file:
+    with (made / "tables" / "dice-ours-and-published.csv").open(encoding="utf-8") as file:
         header, near, far = list(csv.reader(file))
     assert near[header.index("LV, paper")] == "0.321" and near[header.index("mean, paper")] == "0.654"
     assert far[header.index("LV, paper")] == "-"
@@ -171,7 +171,7 @@ def test_cases_that_not_all_methods_have_are_said(evaluations, tmp_path):
     evaluate_maps(tmp_path / "few", evaluations / "data", tmp_path / "out", name="mscmr", console=QUIET)
     entries = collect.collect([tmp_path / "out", evaluations / "out" / "far"], "val")
     said = " ".join(sections.overview(entries, sections.Options("far", {}, ())).text)
-    assert "3 labelled cases have no prediction of few: patient5, patient6, patient7" in said
+    assert "3 annotated cases have no prediction from few: patient5, patient6, patient7" in said
     assert "far was measured on 8 cases, of which 5 are common to all methods." in said
 
 
@@ -194,7 +194,7 @@ def test_what_cannot_be_shown_is_refused(evaluations, tmp_path):
             given.mkdir()
             shutil.copy(evaluations / "near" / "patient1.nii.gz", given)
         evaluate_maps(given, evaluations / "data", tmp_path / name, name="mscmr", console=QUIET)
-    with pytest.raises(InputError, match="shares no case"):
+    with pytest.raises(InputError, match="has no case in common"):
         collect.collect([tmp_path / "one", tmp_path / "others"], "val")
     truth = tmp_path / "truth"
     images.save(truth / "a.nii.gz", np.ones((4, 4, 2), np.uint8) * np.array([0, 1], np.uint8))

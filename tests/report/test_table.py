@@ -255,7 +255,7 @@ def test_tertile_table():
     # Grouped by LV, as the paper's; the RV of "a" has no true volume to be a share of.
     assert lines[5][1:] == ["50.0 (50.0 to 50.0)", "0.0 (0.0 to 0.0)", "0.0 (0.0 to 0.0)", "10.0 (0.0 to 50.0)"]
     assert "Thirds by the true volume of LV: 2 lower, 2 middle, 2 upper." in got.notes
-    assert "RV: 1 without it in the truth, left out of the relative error." in got.notes
+    assert "RV: n = 1 without it in the gold standard, excluded from the relative error." in got.notes
 
 
 def test_agreement_table():
@@ -274,10 +274,10 @@ def test_agreement_table():
     # Truths that are all 0 correlate with nothing and are no measure of an error.
     other = [c.text for c in got.rows[1]]
     assert other[0] == "RV mass (g)" and other[5:] == ["-", "-", "20.67", "-"]
-    assert "RV mass: 3 of truth 0, left out of norm. MAE." in got.notes
+    assert "RV mass: n = 3 with gold standard 0, excluded from norm. MAE." in got.notes
     three = cohort_table.agreement_table({("LV volume", "ml"): (pred[:3], truth[:3])}).rows[0]
     assert three[got.header.index("Pearson's r")].text.endswith("[-, -]")
-    with pytest.raises(InputError, match="needs 2 cases or more, there are 1"):
+    with pytest.raises(InputError, match="needs at least 2 cases, got 1"):
         cohort_table.agreement_table({("LV volume", "ml"): (pred[:1], truth[:1])})
 
 
