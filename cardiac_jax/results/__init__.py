@@ -1,1 +1,1 @@
-"""What an evaluation leaves on disk, and how it is read back."""
+"""Files of an evaluation: measuring, writing and reading them."""

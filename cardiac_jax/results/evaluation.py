@@ -1,13 +1,13 @@
-"""What an evaluation leaves in its folder, whoever made the label maps, and how it is read back.
+"""Results of an evaluation, of a checkpoint or of given label maps, and their files.
 
 <out>/cases.csv, .json           a row per case and structure: overlap, distances, volumes
-<out>/slices.csv, .json          a row per structure and slice, by apex, middle and base; unions and core scar too
-<out>/clinical.csv, .json        a row per case and clinical measure, by prediction and gold standard
+<out>/slices.csv, .json          a row per structure and slice with its location; includes unions and core scar
+<out>/clinical.csv, .json        a row per case and clinical measure: prediction and gold standard
 <out>/volumes.csv, .json         a row per case and structure: volume with interpolation between slices
 <out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
-<out>/table.md                   mean +- SD of them
-<out>/overlay.png                best, median and worst case, where the images are known
-<out>/predictions/<case>.nii.gz  label maps, where a checkpoint made them
+<out>/table.md                   mean +- SD over cases
+<out>/overlay.png                best, median and worst case, if there are images
+<out>/predictions/<case>.nii.gz  label maps, if predicted from a checkpoint
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ from cardiac_jax.results import records
 
 
 def folder_of(split: str) -> str:
-    """Where a study puts the evaluation of a run on `split`, inside the run."""
+    """Name of the folder, inside a run, of its evaluation on `split`."""
     return f"evaluation_{split}"
 
 
 class Subject(NamedTuple):
-    """Whose rows these are: the case, its patient, pathology group and phase ("" where there is none)."""
+    """Case, patient, pathology group and phase of a row ("" if there is none)."""
 
     case: str
     patient: str
@@ -43,13 +43,20 @@ class Subject(NamedTuple):
 
 
 def subject(record: Record) -> Subject:
-    """The subject of a data set's record."""
+    """The `Subject` of a record of a data set."""
     return Subject(record.id, record.patient, record.group or "", record.phase or "")
 
 
 class Measured(NamedTuple):
-    """Rows of every kind; `cases` one per structure, `slices` one per structure and slice, `clinical` per measure,
-    `volumes` one per structure, `validity` one of the prediction and one of the gold standard."""
+    """All rows of an evaluation.
+
+    Attributes, with the rows per case:
+      cases: one per structure.
+      slices: one per structure and slice.
+      clinical: one per clinical measure.
+      volumes: one per structure.
+      validity: one for the prediction and one for the gold standard.
+    """
 
     cases: tuple[Row, ...] = ()
     slices: tuple[Row, ...] = ()
@@ -59,16 +66,16 @@ class Measured(NamedTuple):
 
 
 class Results(NamedTuple):
-    """One method measured on one set of cases.
+    """Results of one method on one set of cases.
 
     Attributes:
-      name: of the method, as tables print it.
+      name: name of the method in tables.
       measured: its rows.
-      about: where they come from: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files`
-        (case -> `image`, `truth`, `prediction`), and of a checkpoint `config`, `checkpoint`, `machine`; where masks
-        were projected onto valid ones `projection` (`before`, `after`, `slices`: invalid slices of how many, `limits`,
-        `dice`: structure -> `before`, `after`).
-      folder: where they lie.
+      about: provenance: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files` (case -> `image`,
+        `truth`, `prediction`). With a checkpoint also `config`, `checkpoint`, `machine`. If masks were projected onto
+        valid ones also `projection`: `before` and `after` (invalid slices out of `slices`), `limits`, `dice`
+        (structure -> `before`, `after`).
+      folder: folder of the files.
     """
 
     name: str
@@ -78,12 +85,12 @@ class Results(NamedTuple):
 
     @property
     def rows(self) -> Rows:
-        """One per case and structure."""
+        """Rows with one entry per case and structure."""
         return self.measured.cases
 
     @property
     def structures(self) -> list[str]:
-        """Classes but the background, LV first where there is one, as the papers print them."""
+        """Classes without the background, in the order of the papers: LV, RV, Myo, others."""
         names = list(self.about["data"]["classes"][1:])
         return sorted(names, key=lambda name: ("LV", "RV", "Myo").index(name) if name in ("LV", "RV", "Myo") else 3)
 
@@ -96,11 +103,13 @@ def measured(
     chosen: Dataset,
     image: np.ndarray | None = None,
 ) -> Measured:
-    """`before` and the rows of one case.
+    """`before` with the rows of one case added.
 
     Args:
-      pred, truth: label maps `[Z, H, W]`.
-      image: LGE intensities as acquired `[Z, H, W]`, on which core scar is measured.
+      of: the case.
+      pred, truth: label maps `[Z, H, W]` on one grid.
+      chosen: data set that defines the classes.
+      image: LGE intensities as acquired `[Z, H, W]`, used to find core scar.
     """
     stacks, spacing_mm, classes = (pred.data, truth.data), truth.spacing_mm, chosen.classes
     parts = structures.parts(*stacks, classes, image)
@@ -117,7 +126,7 @@ def measured(
 
 
 def files(image: Path | None, truth: Path, prediction: Path) -> dict[str, str]:
-    """The entry of `about["files"]` for a case; a relative prediction lies in the folder of the results."""
+    """The entry of `about["files"]` for a case; a relative prediction path starts at the folder of the results."""
     return {
         "image": str(image.resolve()) if image else "",
         "truth": str(truth.resolve()),
@@ -126,7 +135,7 @@ def files(image: Path | None, truth: Path, prediction: Path) -> dict[str, str]:
 
 
 def write_rows(out: Path, results: Results) -> None:
-    """Writes the rows of every kind, and with those of the cases what they are about."""
+    """Writes all rows as CSV and JSON; `cases.json` also has `results.about`."""
     for kind, rows in results.measured._asdict().items():
         if rows:
             records.write_csv(out / f"{kind}.csv", rows)
@@ -134,18 +143,20 @@ def write_rows(out: Path, results: Results) -> None:
 
 
 def read_results(folder: Path) -> Results:
-    """What `write_rows` left in `folder`; a kind of rows that was not known when it was written is empty.
+    """Results in `folder`, as written by `write_rows`; kinds of rows without a file are empty.
 
     Raises:
-      InputError: nothing, or not of this kind.
+      InputError: a file is missing, has other content, or was written by an older version.
     """
     about, _ = records.read_json(folder / "cases.json")
     if "files" not in about:
-        raise InputError(folder / "cases.json", "was written by an older version: evaluate again")
+        raise InputError(folder / "cases.json", "was written by an older version; rerun launch.evaluate")
     kinds = [_rows(folder / f"{kind}.json") for kind in Measured._fields]
     measured = Measured(*kinds)
     if any(not set(CHECKS) <= set(row) for row in measured.validity):
-        raise InputError(folder / "validity.json", "was written by an older version, with other checks: evaluate again")
+        raise InputError(
+            folder / "validity.json", "was written by an older version with other checks; rerun launch.evaluate"
+        )
     return Results(about["name"], measured, about, folder)
 
 
@@ -154,23 +165,25 @@ def _rows(path: Path) -> tuple[Row, ...]:
 
 
 def pooled(folds: Sequence[Results]) -> Results:
-    """The folds of one method as one: cases of different folds side by side; a case that several folds measured, as a
-    test set's, once, with the mean over the folds (and the first fold's label map, for pictures).
+    """Results of all folds of one method combined.
+
+    A case in several folds, e.g. a test case, appears once, with the mean over the folds. Figures use its label map
+    from the first fold.
 
     Raises:
-      InputError: folds of different methods or data.
+      InputError: the folds differ in method or data.
     """
     first = folds[0]
     for other in folds[1:]:
         if (other.name, other.about["data"]) != (first.name, first.about["data"]):
-            raise InputError(other.folder, f"is not another fold of what lies in {first.folder}")
+            raise InputError(other.folder, f"differs in method or data from the fold in {first.folder}")
     if len(folds) == 1:
         return first
     kinds = [_mean_of([one.measured[i] for one in folds]) for i in range(len(Measured._fields))]
     found: dict[str, dict[str, str]] = {}
     for one in reversed(folds):
-        for case, held in one.about["files"].items():
-            found[case] = {**held, "prediction": str((one.folder / held["prediction"]).resolve())}
+        for case, entry in one.about["files"].items():
+            found[case] = {**entry, "prediction": str((one.folder / entry["prediction"]).resolve())}
     about = {**first.about, "files": found, "folds": len(folds)}
     about.pop("projection", None)
     if all("projection" in one.about for one in folds):
@@ -179,7 +192,7 @@ def pooled(folds: Sequence[Results]) -> Results:
 
 
 def _pooled_projection(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a projection did in all folds: slices added, Dice their mean."""
+    """Projection summary of all folds: sum of the slice counts, mean Dice."""
     total = {k: sum(one[k] for one in folds) for k, v in folds[0].items() if isinstance(v, int)}
     dice = {
         name: {when: sum(one["dice"][name][when] for one in folds) / len(folds) for when in ("before", "after")}
@@ -190,13 +203,13 @@ def _pooled_projection(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _mean_of(folds: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
-    """Rows of several folds, those about the same thing averaged: infinite if it is infinite in any fold."""
-    held: dict[tuple[str, ...], list[Row]] = {}
+    """Rows of several folds, averaged over rows of the same subject; a value infinite in any fold stays infinite."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for rows in folds:
         for row in rows:
             about = tuple(f"{k}={v}" for k, v in row.items() if (isinstance(v, str) and k != "status") or k == "slice")
-            held.setdefault(about, []).append(row)
-    return tuple(_mean_row(rows) for rows in held.values())
+            groups.setdefault(about, []).append(row)
+    return tuple(_mean_row(rows) for rows in groups.values())
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:

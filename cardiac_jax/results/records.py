@@ -1,4 +1,4 @@
-"""Rows on disk: CSV for spreadsheets, JSON for programs. NaN is an empty cell or null, infinite is "inf"."""
+"""Reads and writes rows as CSV and JSON. NaN is an empty cell or null, infinity is "inf"."""
 
 import csv
 import json
@@ -14,10 +14,10 @@ from cardiac_jax.metrics.summary import Rows
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """One line per row under the keys of the first; floats in full precision.
+    """Writes one line per row, with the keys of the first row as header and floats in full precision.
 
     Raises:
-      ValueError: there is no row, or rows differ in their keys.
+      ValueError: there are no rows, or rows differ in their keys.
     """
     if not rows:
         raise ValueError("no rows to write")
@@ -36,7 +36,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 
 def write_json(path: Path, rows: Rows, about: Mapping[str, Any] | None = None) -> None:
-    """`{"about": {...}, "rows": [...]}`; `about` says where the rows come from (checkpoint, data, split)."""
+    """Writes `{"about": {...}, "rows": [...]}`; `about` is the provenance of the rows (checkpoint, data, split)."""
     text = json.dumps({"about": dict(about or {}), "rows": [plain(row) for row in rows]}, indent=1, allow_nan=False)
 
     def write(temporary: Path) -> None:
@@ -46,19 +46,19 @@ def write_json(path: Path, rows: Rows, about: Mapping[str, Any] | None = None) -
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], list[Row]]:
-    """What `write_json` wrote: (about, rows).
+    """`about` and rows from a file of `write_json`.
 
     Raises:
-      InputError: the file is not there or not of this kind.
+      InputError: the file does not exist or has other content.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        rows = [{k: _value(v) for k, v in row.items()} for row in held["rows"]]
-        return held["about"], rows
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = [{k: _value(v) for k, v in row.items()} for row in content["rows"]]
+        return content["about"], rows
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(path, "not a file of measured rows") from None
+        raise InputError(path, "is not a file of measured rows") from None
 
 
 def _is_nan(value: object) -> bool:
@@ -66,14 +66,14 @@ def _is_nan(value: object) -> bool:
 
 
 def plain(row: Mapping[str, object]) -> dict[str, object]:
-    """A row as JSON can hold it: NaN is null, infinite "inf"."""
+    """A row with JSON values: NaN becomes None, infinity "inf"."""
 
-    def held(value: object) -> object:
+    def json_value(value: object) -> object:
         if isinstance(value, float) and not math.isfinite(value):
             return None if math.isnan(value) else str(value)
         return value
 
-    return {key: held(value) for key, value in row.items()}
+    return {key: json_value(value) for key, value in row.items()}
 
 
 def _value(value: Any) -> Any:

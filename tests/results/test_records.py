@@ -53,7 +53,7 @@ def test_failure_leaves_the_old_file_alone(tmp_path: Path):
 def test_other_files_are_refused_by_name(tmp_path: Path, text: str):
     file = tmp_path / "rows.json"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"rows\.json: not a file of measured rows"):
+    with pytest.raises(InputError, match=r"rows\.json: is not a file of measured rows"):
         records.read_json(file)
 
 
