@@ -1,1 +1,1 @@
-"""Image files: NIfTI, NRRD, MetaImage, DICOM, read and written under one set of checks."""
+"""Readers and writers of image files (NIfTI, NRRD, MetaImage, DICOM) with a common set of checks."""

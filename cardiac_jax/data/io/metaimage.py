@@ -1,4 +1,4 @@
-"""MetaImage (.mha, data in the same file, raw or zlib), read and written without ITK."""
+"""Reader and encoder of MetaImage (.mha with attached data, raw or zlib), without ITK."""
 
 import zlib
 from collections.abc import Mapping
@@ -20,7 +20,11 @@ _GEOMETRY = ("TransformMatrix", "Offset", "ElementSpacing")
 
 
 def read(path: Path) -> Volume:
-    """Reads `[X, Y, Z]`; world coordinates are LPS as ITK writes them; raises InputError."""
+    """Read `[X, Y, Z]` or `[X, Y, Z, T]`; the file's LPS coordinates (as written by ITK) become RAS.
+
+    Raises:
+      InputError: the file is not MetaImage, is damaged, or has detached voxels or several channels.
+    """
     with volume.open_checked(path) as stream:
         fields: dict[str, str] = {}
         while "ElementDataFile" not in fields:
@@ -30,16 +34,16 @@ def read(path: Path) -> Volume:
                 raise InputError(path, "has a header that is not MetaImage")
             fields[key.strip()] = value.strip()
         if fields["ElementDataFile"] != "LOCAL":
-            raise InputError(path, "keeps its voxels in another file, ElementDataFile = LOCAL is expected")
+            raise InputError(path, "stores its voxels in another file, expected ElementDataFile = LOCAL")
         if fields.get("ElementNumberOfChannels", "1") != "1":
-            raise InputError(path, "has several channels per voxel, one is expected")
+            raise InputError(path, "has several channels per voxel, expected one")
         try:
             shape = volume.checked_shape(tuple(int(n) for n in fields["DimSize"].split()), path)
             big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
             dtype = np.dtype((">" if big else "<") + _TYPES[fields["ElementType"]])
             affine = _affine(fields)
         except (KeyError, ValueError) as error:
-            raise InputError(path, f"has an absurd header ({error})") from error
+            raise InputError(path, f"has an invalid header ({error})") from error
         if fields.get("CompressedData", "False") == "True":
             limit = int(np.prod(shape, dtype=object)) * dtype.itemsize + volume.MAX_TRAILING + 1
             try:
@@ -53,7 +57,7 @@ def read(path: Path) -> Volume:
 
 
 def header_for(affine: np.ndarray) -> dict[str, str]:
-    """The geometry fields of a new header for `affine` (RAS millimetres), written in LPS."""
+    """Return the geometry fields (LPS) of a new header for `affine` `[4, 4]` (RAS mm)."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     values = ((lps[:3, :3] / spacing).T.ravel(), lps[:3, 3], spacing)
@@ -61,7 +65,7 @@ def header_for(affine: np.ndarray) -> dict[str, str]:
 
 
 def encode(data: np.ndarray, header: Mapping[str, str]) -> bytes:
-    """File bytes of `data` `[X, Y, Z]`, zlib, with the geometry fields of `header`."""
+    """Return the file bytes of `data` `[X, Y, Z]`, compressed with zlib, with the geometry fields of `header`."""
     body = zlib.compress(np.asarray(data, data.dtype.newbyteorder("<")).tobytes(order="F"))
     name = next(key for key, code in _TYPES.items() if np.dtype(code) == data.dtype)
     fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False"}
@@ -72,7 +76,7 @@ def encode(data: np.ndarray, header: Mapping[str, str]) -> bytes:
 
 
 def _affine(fields: Mapping[str, str]) -> np.ndarray:
-    """RAS affine; files of fewer than three dimensions are extended by unit axes."""
+    """RAS affine; files with fewer than three dimensions get unit axes for the missing ones."""
     rank = len(fields["DimSize"].split())
     n = min(rank, 3)
     numbers = {key: np.array(fields[key].split(), np.float64) for key in _GEOMETRY if key in fields}

@@ -1,4 +1,7 @@
-"""NIfTI-1 and NIfTI-2 in one file, plain or gzip: read under its header's limits, written with a copy."""
+"""Reader and encoder of single-file NIfTI-1 and NIfTI-2, plain or gzip.
+
+The reader never decompresses more than the header declares. The encoder writes a copy of a given header.
+"""
 
 import gzip
 import io
@@ -17,7 +20,11 @@ _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
 
 def read(path: Path) -> Volume:
-    """Reads `[X, Y, Z]` or `[X, Y, Z, T]`, inflating no more than the header declares; raises InputError."""
+    """Read `[X, Y, Z]` or `[X, Y, Z, T]`, scaled by the header's slope and intercept; the affine is in RAS mm.
+
+    Raises:
+      InputError: the file is not a single NIfTI file, is damaged or truncated, or has an invalid header.
+    """
     with volume.open_checked(path) as stream:
         header = _header(volume.take(stream, 348, path), stream, path)
         try:
@@ -27,13 +34,13 @@ def read(path: Path) -> Volume:
             slope, inter = header.get_slope_inter()
             affine = header.get_best_affine()
         except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
-            raise InputError(path, f"has an absurd header ({error})") from error
+            raise InputError(path, f"has an invalid header ({error})") from error
         shape = volume.checked_shape(dims, path)
         if dtype.kind not in "iuf":
-            raise InputError(path, f"holds voxels of type {dtype}, real numbers are expected")
+            raise InputError(path, f"holds voxels of type {dtype}, expected real numbers")
         start = int(header["sizeof_hdr"])
         if not start <= offset <= volume.MAX_HEADER:
-            raise InputError(path, f"has an absurd header: voxels at byte {offset:g}")
+            raise InputError(path, f"has an invalid header: voxels at byte {offset:g}")
         volume.take(stream, int(offset) - start, path)
         data = volume.voxels(stream, shape, dtype, path)
     if (slope, inter) not in ((None, None), (1.0, 0.0)):
@@ -44,7 +51,10 @@ def read(path: Path) -> Volume:
 
 
 def encode(data: np.ndarray, header: nib.Nifti1Header, *, compress: bool) -> bytes:
-    """File bytes of `data` `[X, Y, Z]` under a copy of `header`: its affine, codes, units; no rescaling."""
+    """Return the file bytes of `data` `[X, Y, Z]` with a copy of `header` (affine, codes, units).
+
+    The slope is set to 1 and the intercept to 0.
+    """
     header = header.as_byteswapped("<")
     header.set_data_shape(data.shape)
     header.set_data_dtype(data.dtype)
@@ -58,7 +68,7 @@ def encode(data: np.ndarray, header: nib.Nifti1Header, *, compress: bool) -> byt
 
 
 def header_for(affine: np.ndarray) -> nib.Nifti1Header:
-    """A new header for `affine` in RAS millimetres, as scanner coordinates."""
+    """Return a new header for `affine` `[4, 4]` (RAS mm), with the code of scanner coordinates."""
     header = nib.Nifti1Header()
     header.set_data_shape((1, 1, 1))
     header.set_qform(affine, code=1)
@@ -77,14 +87,14 @@ def _header(head: bytes, stream: BinaryIO | gzip.GzipFile, path: Path) -> nib.Ni
     head += volume.take(stream, size - 348, path)
     magic = head[344:348] if size == 348 else head[4:8]
     if magic[:3] in (b"ni1", b"ni2"):
-        raise InputError(path, "is the header of a .hdr/.img pair, a single .nii file is expected")
+        raise InputError(path, "is the header of a .hdr/.img pair, expected a single .nii file")
     if magic[:3] not in (b"n+1", b"n+2"):
         raise InputError(path, "is not NIfTI (no magic string)")
     order = "little" if sizes[0] == size else "big"
     rank = int.from_bytes(head[40:42] if size == 348 else head[16:24], order, signed=True)
     if not 1 <= rank <= 7:
-        raise InputError(path, f"has an absurd header: {rank} dimensions")
+        raise InputError(path, f"has an invalid header: {rank} dimensions")
     try:
         return _SIZES[size].from_fileobj(io.BytesIO(head), check=False)
     except (HeaderDataError, ValueError) as error:
-        raise InputError(path, f"has an absurd header ({error})") from error
+        raise InputError(path, f"has an invalid header ({error})") from error

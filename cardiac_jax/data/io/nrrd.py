@@ -1,4 +1,7 @@
-"""NRRD with attached data, raw or gzip: the header by pynrrd, the voxels under the header's own limits."""
+"""Reader and encoder of NRRD with attached data, raw or gzip.
+
+pynrrd parses the header. No more voxels are read than the header declares.
+"""
 
 import gzip
 from collections.abc import Mapping
@@ -32,7 +35,11 @@ _TYPES = {"uint8": "uchar", "int16": "short", "uint16": "ushort", "int32": "int"
 
 
 def read(path: Path) -> Volume:
-    """Reads `[X, Y, Z]`; a missing space means LPS, as ITK takes it; raises InputError."""
+    """Read `[X, Y, Z]` or `[X, Y, Z, T]`; the affine is in RAS mm. A missing space field means LPS, as in ITK.
+
+    Raises:
+      InputError: the file is not NRRD, is damaged, has detached voxels, or has an unsupported encoding or space.
+    """
     with volume.open_checked(path) as stream:
         try:
             header = nrrd.read_header(_lines(stream, path))
@@ -42,25 +49,25 @@ def read(path: Path) -> Volume:
         except (nrrd.NRRDError, ValueError, KeyError, OverflowError) as error:
             raise InputError(path, f"has a header that is not NRRD ({error})") from error
         if {"data file", "datafile"} & header.keys():
-            raise InputError(path, "keeps its voxels in another file, attached data is expected")
+            raise InputError(path, "stores its voxels in another file, expected attached data")
         if header["encoding"] in ("gzip", "gz"):
             with gzip.GzipFile(fileobj=stream) as inner:
                 data = volume.voxels(inner, shape, dtype, path)
         elif header["encoding"] == "raw":
             data = volume.voxels(stream, shape, dtype, path)
         else:
-            raise InputError(path, f"has encoding {header['encoding']!r}, raw or gzip is expected")
+            raise InputError(path, f"has encoding {header['encoding']!r}, expected raw or gzip")
     return Volume(data, volume.checked_affine(affine, path), header)
 
 
 def header_for(affine: np.ndarray) -> dict[str, Any]:
-    """The geometry fields of a new header for `affine` (RAS millimetres), written in LPS."""
+    """Return the geometry fields (LPS) of a new header for `affine` `[4, 4]` (RAS mm)."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     return {"space": "left-posterior-superior", "space directions": lps[:3, :3].T, "space origin": lps[:3, 3]}
 
 
 def encode(data: np.ndarray, header: Mapping[str, Any]) -> bytes:
-    """File bytes of `data` `[X, Y, Z]`, gzip, with the geometry fields of `header`."""
+    """Return the file bytes of `data` `[X, Y, Z]`, compressed with gzip, with the geometry fields of `header`."""
     fields = {
         "type": _TYPES[data.dtype.name],
         "dimension": "3",
@@ -78,7 +85,7 @@ def encode(data: np.ndarray, header: Mapping[str, Any]) -> bytes:
 
 
 def _lines(stream: BinaryIO | gzip.GzipFile, path: Path) -> list[str]:
-    """Header lines up to the blank one; leaves `stream` at the first byte of data."""
+    """Header lines up to the blank line; `stream` then stands at the first byte of data."""
     if stream.read(4) != b"NRRD":
         raise InputError(path, "is not NRRD")
     lines, length = ["NRRD"], 0
@@ -88,7 +95,7 @@ def _lines(stream: BinaryIO | gzip.GzipFile, path: Path) -> list[str]:
         if not lines[-1]:
             break
         if length > volume.MAX_HEADER:
-            raise InputError(path, "has an absurd header (it does not end)")
+            raise InputError(path, "has an invalid header (it does not end)")
     return [lines[0] + lines[1], *lines[2:]] if len(lines) > 1 else lines
 
 
@@ -103,7 +110,7 @@ def _affine(header: Mapping[str, Any], path: Path) -> np.ndarray:
         raise InputError(path, "has no space directions, so its voxel size is unknown")
     space = str(header.get("space", "left-posterior-superior")).lower()
     if space not in _TO_RAS:
-        raise InputError(path, f"lies in space {space!r}, one of {', '.join(sorted(_TO_RAS))} is expected")
+        raise InputError(path, f"has space {space!r}, expected one of {', '.join(sorted(_TO_RAS))}")
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(header["space directions"], np.float64)[:3].T
     affine[:3, 3] = header.get("space origin", np.zeros(3))

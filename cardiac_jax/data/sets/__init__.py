@@ -14,9 +14,11 @@ DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module i
 
 
 def dataset(name: str, classes: Sequence[str] = ()) -> Dataset:
-    """The data set called `name`, of whose classes only `classes` are told apart (background aside; none: all are).
+    """Return the data set `name`, with its labels merged into `classes`.
 
-    Of the others, what lies in the wall (oedema, scar) is Myo, the rest background.
+    Args:
+      classes: classes to keep besides the background; empty: all. Of the other classes, those in the wall (oedema,
+        scar) become Myo, and the rest becomes background.
 
     Raises:
       InputError: there is no such data set, or it lacks a class.
@@ -25,10 +27,10 @@ def dataset(name: str, classes: Sequence[str] = ()) -> Dataset:
     if not isinstance(whole, Dataset):
         raise InputError("data.name", f"{name!r} is a {type(whole).__name__}, a Dataset is expected")
     if not classes:
-        return whole
+        return original
     for wanted in classes:
-        if wanted not in whole.classes:
-            raise InputError("data.classes", f"{name} has no class {wanted!r}, only {', '.join(whole.classes)}")
-    kept = tuple(c for k, c in enumerate(whole.classes) if k == 0 or c in classes)
-    labels = {raw: k if k == IGNORE else merged(whole.classes[k], kept) for raw, k in whole.labels.items()}
-    return whole._replace(classes=kept, labels=labels)
+        if wanted not in original.classes:
+            raise InputError("data.classes", f"{name} has no class {wanted!r}, only {', '.join(original.classes)}")
+    kept = tuple(c for k, c in enumerate(original.classes) if k == 0 or c in classes)
+    labels = {raw: k if k == IGNORE else merged(original.classes[k], kept) for raw, k in original.labels.items()}
+    return original._replace(classes=kept, labels=labels)

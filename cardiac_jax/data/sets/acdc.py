@@ -7,17 +7,18 @@ diagnosis: is the problem solved?", IEEE TMI 37 (2018), University Hospital of D
     root/[training|testing/]patient<NNN>/Info.cfg                          ED, ES: frame numbers from 1; Group; ...
                                          patient<NNN>_frame<MM>.nii.gz     those two frames
                                          patient<NNN>_frame<MM>_gt.nii.gz  1 RV, 2 Myo, 3 LV, 0 background
-                                         patient<NNN>_4d.nii.gz            the whole beat: not a case
+                                         patient<NNN>_4d.nii.gz            all frames of the beat: not a case
 
-A case is one phase of one patient, "patient001_ED" and "patient001_ES"; both lie on the same side of every split.
+A case is one phase of one patient, "patient001_ED" or "patient001_ES"; both are on the same side of every split.
 Groups: NOR normal, DCM dilated, HCM hypertrophic, MINF infarct, RV abnormal right ventricle; other values are kept.
 The root may also be one patient's folder or one frame.
 
-Slices run from base to apex. Affines say nothing of the patient (they are axis-aligned, and short-axis slices are
-not), so it was read off the annotation: in 39 of 40 patients, eight of each group, the cavity of the left ventricle is
-larger over the first third of its slices at end-diastole than over the last; in the other one (patient047, a dilated
-apex) the right ventricle is, from 1128 pixels in the first slice to none in the last two. Pixels are stored as they are
-shown, columns to the patient's left and rows downwards, whatever the affine says.
+Slices run from base to apex. The affines do not give the patient's orientation: they are axis-aligned, and short-axis
+slices are not. The slice order was therefore derived from the annotation of 40 patients, eight per group, at
+end-diastole. In 39 of them the left ventricular cavity is larger over the first third of its slices than over the last.
+In the other one (patient047, a dilated apex) this holds for the right ventricle, with 1128 pixels in the first slice
+and none in the last two. Pixels are stored as they are displayed, columns to the patient's left and rows downwards,
+regardless of the affine.
 """
 
 import re
@@ -35,7 +36,11 @@ _SPLITS = {"training": "train", "testing": "test"}
 
 
 def find(root: Path) -> list[Record]:
-    """Records sorted by id, two per patient; raises InputError on the first patient that cannot be read."""
+    """Return the records sorted by id, two per patient.
+
+    Raises:
+      InputError: there is no patient, or a patient cannot be read (the first one is named).
+    """
     records, problems = survey(root)
     for problem in problems:
         raise problem
@@ -43,7 +48,11 @@ def find(root: Path) -> list[Record]:
 
 
 def survey(root: Path) -> tuple[list[Record], list[InputError]]:
-    """Records sorted by id, and what is wrong with the `Info.cfg` of others; raises InputError if nothing is there."""
+    """Return the records sorted by id, and one error for each patient with an unusable `Info.cfg`.
+
+    Raises:
+      InputError: there is no patient, or `root` is a file that is not one of a patient's two frames.
+    """
     root = root if root.name else root.absolute()
     if root.is_file():
         return [_single(root)], []
@@ -67,7 +76,11 @@ def survey(root: Path) -> tuple[list[Record], list[InputError]]:
 
 
 def read_info(path: Path) -> dict[str, str]:
-    """The `key: value` lines of an `Info.cfg`; raises InputError if it cannot be read or is something else."""
+    """Return the `key: value` lines of an `Info.cfg`.
+
+    Raises:
+      InputError: the file cannot be read or has other lines.
+    """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
@@ -102,9 +115,9 @@ def _records(folder: Path) -> list[Record]:
 
 def _frame(path: Path, info: dict[str, str], phase: str) -> int:
     if phase not in info:
-        raise InputError(path, f"lacks the key {phase}, the number of that frame")
+        raise InputError(path, f"lacks the key {phase}, a frame number")
     if not info[phase].isdecimal():
-        raise InputError(path, f"gives {phase} as {info[phase]!r}, a frame number is expected")
+        raise InputError(path, f"gives {phase} as {info[phase]!r}, expected a frame number")
     return int(info[phase])
 
 
@@ -114,11 +127,11 @@ def _single(path: Path) -> Record:
     for record in _records(path.absolute().parent):
         if record.images["cine"] == path.absolute():
             return record
-    raise InputError(path, f"is neither of the frames that {INFO} calls {' and '.join(PHASES)}")
+    raise InputError(path, f"is neither of the frames {' and '.join(PHASES)} of {INFO}")
 
 
 def _either(folder: Path, stem: str) -> Path:
-    """The file of that name, compressed unless only the other is there."""
+    """The uncompressed file of that name if it exists, else the compressed one."""
     plain = folder / f"{stem}.nii"
     return plain if plain.exists() else folder / f"{stem}.nii.gz"
 

@@ -1,10 +1,10 @@
-"""Any folder of images, one image file, or one DICOM series: cases to predict, without labels.
+"""Any folder of images, one image file, or one DICOM series: cases for prediction, without labels.
 
     root/<id>[_<sequence>].{nii,nii.gz,nrrd,mha}     sequence: LGE or DE, bSSFP or C0, T2, cine
-    root/<series>/*.dcm                              a folder per DICOM series, or the root itself
+    root/<series>/*.dcm                              one folder per DICOM series, or the root itself
 
-Files of one id under several sequences are one case; a file that names no sequence is a case of the sequence
-"image", which stands for whatever a single-sequence model asks for. Hidden files and labels are passed over.
+Files with the same id and different sequences are one case. A file name without a sequence gives a case with the
+sequence "image", which a single-sequence model takes as its own sequence. Hidden files and labels are skipped.
 """
 
 import re
@@ -23,7 +23,11 @@ _LABEL = re.compile(r"_(manual|gt|gd|seg|label)$", re.IGNORECASE)
 
 
 def find(root: Path) -> list[Record]:
-    """Records sorted by id; raises InputError if nothing can be read or two files claim one place."""
+    """Return the records sorted by id.
+
+    Raises:
+      InputError: there is no image, or two files have the same id and sequence.
+    """
     if root.is_file():
         return [Record(_stem(root), _stem(root), {_name(root)[1]: root}, None)]
     if not root.is_dir():
@@ -37,9 +41,9 @@ def find(root: Path) -> list[Record]:
         if not series and (not path.is_file() or volume.suffix(path) is None or _LABEL.search(_stem(path))):
             continue
         case, sequence = _name(path)
-        taken = cases.setdefault(case, {}).setdefault(sequence, path)
-        if taken != path:
-            raise InputError(path, f"stands for the same case and sequence as {taken.name}")
+        first = cases.setdefault(case, {}).setdefault(sequence, path)
+        if first != path:
+            raise InputError(path, f"has the same case and sequence as {first.name}")
     if not cases:
         raise InputError(root, f"holds no image ({', '.join(volume.SUFFIXES)} or DICOM)")
     return [Record(case, case, cases[case], None) for case in sorted(cases)]

@@ -6,12 +6,12 @@ Utah (https://www.cardiacatlas.org/atriaseg2018-challenge/). Licence: by registr
 redistributed.
 
     root/[Training Set|Testing Set/]<id>/lgemri.nrrd    88 axial slices, 0.625 mm in all directions
-                                         laendo.nrrd    255 cavity of the left atrium with its vein stumps, 0 background
+                                         laendo.nrrd    255 cavity of the left atrium with vein stumps, 0 background
                                          lawall.nrrd    the wall, not used
 
-255 is the atrium here, not a voxel that nobody annotated: every voxel is annotated.
-A case is one scan. Which scans are of one patient, before and after ablation, is not published, so each counts as a
-patient of its own. Axes of the files are the patient's (left, posterior, superior): the affine is to be believed.
+Here 255 is the atrium, not IGNORE: every voxel is annotated.
+A case is one scan. It is not published which scans (before and after ablation) belong to one patient, so each scan
+counts as one patient. The file axes are the patient's (left, posterior, superior), so the affine gives the orientation.
 The root may also be one scan's folder or its `lgemri.nrrd`.
 """
 
@@ -26,7 +26,11 @@ _SPLITS = {"Training Set": "train", "Testing Set": "test"}
 
 
 def find(root: Path) -> list[Record]:
-    """Records sorted by id, one per scan; raises InputError where there is none."""
+    """Return the records sorted by id, one per scan.
+
+    Raises:
+      InputError: there is no scan, or `root` is a file with another name.
+    """
     root = root if root.name else root.absolute()
     if root.is_file():
         if root.name != IMAGE:

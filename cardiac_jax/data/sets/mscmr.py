@@ -3,12 +3,12 @@
 Provenance: X. Zhuang, "Multivariate mixture model for myocardial segmentation combining multi-source images",
 IEEE TPAMI 41 (2019), and the MICCAI 2019 challenge (https://zmiclab.github.io/zxh/0/mscmrseg19/).
 Licence: by registration with the organisers, for research, not to be redistributed.
-Some releases annotate most LGE slices by scribbles, with 255 where nobody drew.
+Some releases annotate most LGE slices by scribbles, with 255 in voxels that are not annotated.
 
-    root/[train|val|test/]patient<N>_LGE.nii.gz          also _C0 (bSSFP) and _T2, on grids of their own
+    root/[train|val|test/]patient<N>_LGE.nii.gz          also _C0 (bSSFP) and _T2, each on its own grid
                           patient<N>_LGE_manual.nii.gz   200 Myo, 500 LV, 600 RV, 0 background, 255 ignore
 
-A case is one patient; its label is that of the first sequence present, in the order LGE, C0, T2.
+A case is one patient; its label is that of the first available sequence, in the order LGE, C0, T2.
 The root may also be one image file.
 """
 
@@ -26,7 +26,11 @@ _SPLITS = ("train", "val", "test")
 
 
 def find(root: Path) -> list[Record]:
-    """Records sorted by id, one per patient and folder; raises InputError where there is none."""
+    """Return the records sorted by id, one per patient and folder.
+
+    Raises:
+      InputError: there is no image, or `root` is a file with another name.
+    """
     if root.is_file():
         match = _FILE.match(root.name)
         if match is None or match["manual"]:
@@ -51,15 +55,15 @@ def _records(files: list[Path], split: str | None) -> list[Record]:
     labels: dict[str, dict[str, Path]] = {}
     for path in files:
         if match := _FILE.match(path.name):
-            into = labels if match["manual"] else images
-            into.setdefault(match["patient"], {})[_SEQUENCES[match["sequence"]]] = path
+            target = labels if match["manual"] else images
+            target.setdefault(match["patient"], {})[_SEQUENCES[match["sequence"]]] = path
     records = []
     for patient in sorted(images.keys() | labels.keys()):
-        mine, drawn = images.get(patient, {}), labels.get(patient, {})
-        if not mine:  # an annotation without its image: name the file that is missing
-            mine = {s: p.with_name(p.name.replace("_manual", "")) for s, p in drawn.items()}
-        ordered = {s: mine[s] for s in _SEQUENCES.values() if s in mine}
-        records.append(Record(patient, patient, ordered, drawn.get(next(iter(ordered))), split=split))
+        available, annotated = images.get(patient, {}), labels.get(patient, {})
+        if not available:  # an annotation without an image: record the missing file, so that reading names it
+            available = {s: p.with_name(p.name.replace("_manual", "")) for s, p in annotated.items()}
+        ordered = {s: available[s] for s in _SEQUENCES.values() if s in available}
+        records.append(Record(patient, patient, ordered, annotated.get(next(iter(ordered))), split=split))
     return records
 
 

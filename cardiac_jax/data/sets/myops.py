@@ -4,16 +4,16 @@ Provenance: X. Zhuang and L. Li, the MICCAI 2020 challenge (https://zmiclab.gith
 "MyoPS: a benchmark of myocardial pathology segmentation combining three-sequence cardiac magnetic resonance images",
 Medical Image Analysis 87 (2023). Licence: by registration with the organisers, for research, not to be redistributed.
 
-Cases 101 to 125 are patients of MS-CMRSeg (`mscmr`) under other numbers: never train on one of the two sets and
-validate or test on the other, and never mix them in one training.
+Cases 101 to 125 are patients of MS-CMRSeg (`mscmr`) with other numbers: never train on one of the two
+sets and validate or test on the other, and never use both in one training.
 
     root/train25/myops_training_<1NN>_{C0,DE,T2}.nii.gz     C0 is bSSFP, DE is LGE; 2 to 6 slices, 12 to 23 mm apart
          train25_gd/ or
          train25_myops_gd/myops_training_<1NN>_gd.nii.gz    200 Myo (normal), 500 LV, 600 RV, 1220 oedema, 2221 scar
          test20/myops_test_<2NN>_{C0,DE,T2}.nii.gz          without annotation
 
-A case is one patient. The root may also be a folder of images (its annotation beside it or in the same folder), or one
-image file.
+A case is one patient. The root may also be a folder of images, with its annotation in the same folder or a sibling
+folder, or one image file.
 """
 
 import re
@@ -31,7 +31,11 @@ _GOLD_FOLDERS = ("_myops_gd", "_gd")
 
 
 def find(root: Path) -> list[Record]:
-    """Records sorted by id, one per patient; raises InputError where there is none or one is there twice."""
+    """Return the records sorted by id, one per patient.
+
+    Raises:
+      InputError: there is no image, or `root` is a file with another name.
+    """
     root = root if root.name else root.absolute()
     if root.is_file():
         match = _FILE.match(root.name)
@@ -48,8 +52,8 @@ def find(root: Path) -> list[Record]:
 
 
 def _records(folder: Path) -> list[Record]:
-    beside = [folder, *(folder.with_name(folder.name + end) for end in _GOLD_FOLDERS)]
-    golds = {m["id"]: (p, m["side"]) for place in beside if place.is_dir() for p, m in _matches(_GOLD, place)}
+    gold_folders = [folder, *(folder.with_name(folder.name + end) for end in _GOLD_FOLDERS)]
+    golds = {m["id"]: (p, m["side"]) for g in gold_folders if g.is_dir() for p, m in _matches(_GOLD, g)}
     images: dict[str, dict[str, Path]] = {}
     sides = {case: side for case, (_, side) in golds.items()}
     for path, match in _matches(_FILE, folder):
@@ -57,11 +61,11 @@ def _records(folder: Path) -> list[Record]:
         sides[match["id"]] = match["side"]
     records = []
     for case in sorted(sides):
-        mine = images.get(case, {})
-        # A missing sequence keeps its place, so that reading names the file.
-        placed = {s: mine.get(s, folder / f"{case}_{code}.nii.gz") for code, s in _SEQUENCES.items()}
+        available = images.get(case, {})
+        # A missing sequence still gets a path, so that reading names the missing file.
+        paths = {s: available.get(s, folder / f"{case}_{code}.nii.gz") for code, s in _SEQUENCES.items()}
         gold = golds[case][0] if case in golds else None
-        records.append(Record(case, case, placed, gold, split=_SPLITS[sides[case]]))
+        records.append(Record(case, case, paths, gold, split=_SPLITS[sides[case]]))
     return records
 
 

@@ -108,7 +108,7 @@ def test_dicom_series(tmp_path):
         expected[:3, 3] = (-5, -6, 10)
         np.testing.assert_allclose(case.affine, expected, atol=1e-6)
     _series(tmp_path / "gap", [10, 18, 26, 50], "1.2.3.5")
-    with pytest.raises(InputError, match=r"gap: misses or repeats slices: distances 8\.00 to 24\.00 mm"):
+    with pytest.raises(InputError, match=r"gap: has missing or repeated slices: distances 8\.00 to 24\.00 mm"):
         dicom.read(tmp_path / "gap")
     _series(tmp_path / "one", [10, 18, 26, 34], "1.2.3.6")
     with pytest.raises(InputError, match="one: holds 2 DICOM series"):

@@ -1,12 +1,12 @@
-"""The phantom as a data set: patients simulated by `cardiac_jax.phantom`, written as files of published layouts.
+"""The phantom as a data set: patients simulated by `cardiac_jax.phantom`, in the file layouts of published data sets.
 
-Provenance: computed by this package from a seed; no patient's data went into it. Licence: the package's own.
+Provenance: computed by this package from a seed, without patient data. Licence: that of the package.
 
     root/{train,val,test}/patient<N>_LGE.nii.gz   patient<N>_LGE_manual.nii.gz   as MS-CMRSeg: 200 Myo, 500 LV, 600 RV
     root/cases.csv                                group, ejection fraction, volumes and scar of every patient
 
-`write` also takes the layouts of `acdc` (with the whole beat), `lasc` (`atrium`, `axial`) and `myops`: those folders
-are read as the data sets of these names.
+`write` also supports the layouts of `acdc` (with all frames of the beat), `lasc` (simulated by `phantom.atrium` and
+`phantom.axial`) and `myops`: read those folders with the data sets of the same names.
 """
 
 import csv
@@ -23,7 +23,11 @@ __all__ = ["DATASET", "find", "write"]
 
 
 def find(root: Path) -> list[Record]:
-    """Records of the "mscmr" layout, with groups from `cases.csv` where there is one; raises InputError."""
+    """Return the records of a folder in the "mscmr" layout, with groups from `cases.csv` if it exists.
+
+    Raises:
+      InputError: there is no image.
+    """
     records = mscmr.find(root)
     table = root / "cases.csv"
     if not table.is_file():

@@ -1,4 +1,4 @@
-"""The files of one simulated patient in the layout of each published data set."""
+"""Layouts of the published data sets: the files of one simulated patient."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ _MYOPS = {"bSSFP": "C0", "LGE": "DE", "T2": "T2"}
 
 
 class Wanted(NamedTuple):
-    """One patient to be written.
+    """One patient to be simulated and written.
 
     Attributes:
-      group: pathology group, None where there is none.
-      folder: of his split, where the layout has such folders.
-      frames: of a beat.
-      options: of the simulation: spacing, size, slices and the like.
+      group: pathology group, or None.
+      folder: folder of the patient's split, if the layout has such folders.
+      frames: number of frames of a beat.
+      options: options of the simulation, e.g. spacing, size and slices.
     """
 
     seed: int
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
 
 
 class File(NamedTuple):
-    """A text, or an image `[X, Y, Z]` or `[X, Y, Z, T]` with its affine."""
+    """One file: a text, or an image `[X, Y, Z]` or `[X, Y, Z, T]` with its affine `[4, 4]` (RAS mm)."""
 
     name: str
     content: np.ndarray | str
@@ -43,14 +43,23 @@ class File(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Files of one patient, and his row of the table of cases."""
+    """The files of one simulated patient, and the patient's row of `cases.csv`."""
 
     files: list[File]
     row: tuple
 
 
 class Layout(NamedTuple):
-    """How to draw a patient, the sequences it can hold (all of them by default), options by default, the table."""
+    """One layout.
+
+    Attributes:
+      draw: simulates a patient and returns its files.
+      sequences: sequences that the layout can hold.
+      usual: sequences written by default.
+      options: default options of the simulation.
+      columns: columns of `cases.csv`.
+      groups: default pathology groups; None: all, balanced.
+    """
 
     draw: Callable[[Wanted], Drawn]
     sequences: tuple[str, ...]
@@ -83,7 +92,7 @@ def _acdc(wanted: Wanted) -> Drawn:
     name, files = f"patient{wanted.case + 1:03d}", []
     beat = cine(wanted.seed, wanted.case, wanted.frames, wanted.group, base_first=True, **wanted.options)
     x, y, z = beat[0].stack.spacing_mm
-    affine = np.diag([-x, -y, z, 1.0])  # as published, it says nothing of the patient
+    affine = np.diag([-x, -y, z, 1.0])  # as in ACDC, without the patient's orientation
     numbers = {"ED": 1, "ES": 1 + end_systole(wanted.frames)}
     for number in numbers.values():
         exam, stem = beat[number - 1], f"{name}/{name}_frame{number:02d}"

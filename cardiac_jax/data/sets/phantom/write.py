@@ -1,4 +1,4 @@
-"""Write simulated patients as real image files in the layouts of the published data sets.
+"""Writer of simulated patients as image files in the layouts of the published data sets.
 
     mscmr   {train,val,test}/patientN_{LGE,C0,T2}.nii.gz, ..._manual.nii.gz              200 Myo, 500 LV, 600 RV
     myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/..._gd.nii.gz also 1220 oedema, 2221 scar
@@ -6,8 +6,8 @@
     lasc    patientNNN/lgemri.nrrd, laendo.nrrd                                          255 LA
     hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz                      1 RV, 2 Myo, 3 LV
 
-`cases.csv` beside them holds what only a simulation knows: group, ejection fractions, volumes and scar of each patient
-(lasc: group, whether the veins were ablated, volume and enhancement of the atrium).
+`cases.csv` holds the simulated truth of each patient: group, ejection fractions, volumes and scar (lasc: group, whether
+the veins were ablated, volume and enhancement of the atrium).
 """
 
 import csv
@@ -21,14 +21,17 @@ from cardiac_jax.data.sets.phantom.layouts import LAYOUTS, File, Layout, Wanted
 from cardiac_jax.errors import InputError
 from cardiac_jax.phantom.patient import GROUPS, group_of
 
-SHARES = (0.65, 0.1, 0.25)  # of patients in train, val and test
-FRAMES = 10  # of a beat
+SHARES = (0.65, 0.1, 0.25)  # shares of patients in train, val and test
+FRAMES = 10  # frames of a beat
 
 
 def split_of(case: int, patients: int, shares: Sequence[float] = SHARES) -> str:
-    """Folder of a case: runs of train, val and test; every five consecutive cases hold each group once."""
-    place = (case + 0.5) / patients * sum(shares)
-    return "train" if place < shares[0] else "val" if place < shares[0] + shares[1] else "test"
+    """Return the split of a case: "train", "val" or "test", each a run of consecutive cases.
+
+    Every five consecutive cases contain each group once.
+    """
+    position = (case + 0.5) / patients * sum(shares)
+    return "train" if position < shares[0] else "val" if position < shares[0] + shares[1] else "test"
 
 
 def write(
@@ -47,21 +50,21 @@ def write(
     frames: int = FRAMES,
     on_patient: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Simulate cases 0 .. patients - 1 and write them below `root`; returns the files written, `cases.csv` last.
+    """Simulate cases 0 .. patients - 1, write them below `root` and return the files written, `cases.csv` last.
 
     Args:
-      layout: "mscmr", "myops", "acdc", "lasc" or "hr"; see the module.
-      sequences: those to write; by default LGE (mscmr, lasc), all three (myops), cine (acdc, hr: one only).
+      layout: "mscmr", "myops", "acdc", "lasc" or "hr"; see the module docstring.
+      sequences: sequences to write; by default LGE (mscmr, lasc), all three (myops), cine (acdc, hr: one only).
       groups: pathology groups to cycle through; by default all five, balanced (myops: infarct).
-      shares: of patients in train, val and test (mscmr).
-      spacing_mm, size, slices: as for `simulate` and `axial.scan`, whose defaults hold for mscmr, acdc and lasc; "hr"
-        is 120 x 120 x 12 at 1.25 x 1.25 x 10 mm, "myops" 288 x 288 x 5 at 0.75 x 0.75 x 13 mm by default.
+      shares: shares of patients in train, val and test (mscmr).
+      spacing_mm, size, slices: as for `simulate` and `axial.scan`, whose defaults apply to mscmr, acdc and lasc. The
+        default of "hr" is 120 x 120 x 12 at 1.25 x 1.25 x 10 mm, of "myops" 288 x 288 x 5 at 0.75 x 0.75 x 13 mm.
       misalign_mm: as for `simulate` (not lasc).
-      frames: of the whole beat (acdc).
-      on_patient: called with the number of patients done, for a progress bar.
+      frames: number of frames of the beat (acdc).
+      on_patient: called with the number of patients written, for a progress bar.
 
     Raises:
-      InputError: unknown layout, sequence or group; fewer than one patient or four frames; nothing is written then.
+      InputError: unknown layout, sequence or group; fewer than one patient or four frames. Nothing is written then.
     """
     if layout not in LAYOUTS:
         raise InputError(layout, f"not a layout of the phantom; known: {', '.join(LAYOUTS)}")
