@@ -1,10 +1,10 @@
 """Random augmentation on the device, inside the compiled training step.
 
-Rotation, scaling, shear, translation, mirroring and elastic deformation are composed into *one* resampling;
-blur, gamma, bias field, contrast, brightness and noise follow. Each transform draws from the example's key
-folded with its own number: switching one off leaves the draws of the others as they were, and an example's
-result depends on its key alone, not on its batch or device. Transforms with probability 0 are left out of
-the compiled program, so the configuration is static: closed over, or `jit(..., static_argnames="config")`.
+Rotation, scaling, shear, translation, mirroring and elastic deformation are composed into *one* resampling.
+Blur, gamma, bias field, contrast, brightness and noise follow. Each transform uses the example's key folded with the
+transform's number. Switching one transform off does not change the random numbers of the others, and the result for an
+example depends only on its key, not on its batch or device. Transforms with probability 0 are not part of the compiled
+program, so the configuration must be static: closed over, or `jit(..., static_argnames="config")`.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from cardiac_jax.ops.warp import resample, resample_labels
 
 
 class Augment(NamedTuple):
-    """What may happen to an example: for each transform its probability (`*_p`) and its range.
+    """Probability (`*_p`) and range of each transform.
 
-    Lengths are in in-plane pixels, intensities in the image's own unit (SD, for a z-scored image).
-    The defaults suit short-axis LGE; intensity transforms are drawn per channel, i.e. per sequence.
+    Lengths are in in-plane pixels, intensities in the unit of the image (SD, for a z-scored image). The defaults suit
+    short-axis LGE. Intensity transforms have separate random parameters for each channel, i.e. for each sequence.
     """
 
     rotation_p: float = 0.5
-    rotation_deg: float = 20.0  # uniform in +-
+    rotation_deg: float = 20.0  # uniform in +- this
     scale_p: float = 0.5
-    scale: float = 0.15  # each axis exp(uniform +-)
+    scale: float = 0.15  # factor exp(u) per axis, u uniform in +- this
     shear_p: float = 0.3
-    shear: float = 0.1  # uniform in +-
+    shear: float = 0.1  # uniform in +- this
     translation_p: float = 0.5
-    translation_px: float = 10.0  # uniform in +-, per axis
-    flip_p: float = 0.0  # each in-plane axis by itself; changes the side of the RV
-    quarter_turn_p: float = 0.0  # 90, 180 or 270 degrees in plane, exact on square images
+    translation_px: float = 10.0  # per axis, uniform in +- this
+    flip_p: float = 0.0  # per in-plane axis; changes the side of the RV
+    quarter_turn_p: float = 0.0  # in-plane rotation by 90, 180 or 270 degrees, exact on square images
     elastic_p: float = 0.5
     elastic_points: int = 13  # control points per axis
     elastic_px: float = 3.0  # SD ("normal") or half-width ("uniform") of a control point's displacement
     elastic_noise: str = "normal"
     elastic_basis: str = "cubic"  # "cubic" B-spline or "linear"
-    depth_px: float = 0.0  # 0: in plane, slices together; else in 3D, with slices this many pixels apart
-    outside_image: str = "edge"  # "edge" value, or the channel's minimum ("min")
-    outside_label: int = 0  # or 255: not annotated
+    depth_px: float = 0.0  # 0: in-plane, the same for all slices; else in 3D, with slices this many pixels apart
+    outside_image: str = "edge"  # fill value: nearest edge pixel ("edge") or the channel's minimum ("min")
+    outside_label: int = 0  # fill value: background (0) or not annotated (255)
 
     blur_p: float = 0.2
     blur_px: float = 1.0  # SD, uniform in [0, this]
     gamma_p: float = 0.3
-    gamma: float = 0.4  # exponent exp(uniform +-) on the range of the image, mean and SD kept
+    gamma: float = 0.4  # exponent exp(u), u uniform in +- this, on the image's range; mean and SD are preserved
     bias_p: float = 0.3
-    bias: float = 0.4  # coil shading: log amplitude at the control points, uniform in +-
+    bias: float = 0.4  # coil shading: log amplitude at the control points, uniform in +- this
     bias_points: int = 5
     contrast_p: float = 0.3
-    contrast: float = 0.25  # factor exp(uniform +-) about the mean
+    contrast: float = 0.25  # factor exp(u) about the mean, u uniform in +- this
     brightness_p: float = 0.3
-    brightness: float = 0.3  # uniform in +-
+    brightness: float = 0.3  # uniform in +- this
     noise_p: float = 0.3
     noise: float = 0.15  # SD, uniform in [0, this]
 
@@ -68,7 +68,7 @@ class Augment(NamedTuple):
 PROBABILITIES = tuple(name for name in Augment._fields if name.endswith("_p"))
 IDENTITY = Augment()._replace(**dict.fromkeys(PROBABILITIES, 0.0))
 
-# The coarse-grid warp of the MyoPS system: 8 x 8 displacements in [-5, 5] px, bilinear; one in two turned.
+# Coarse-grid warp of the MyoPS system: 8 x 8 displacements in [-5, 5] px, bilinear; quarter turns in one of two.
 MYOPS = IDENTITY._replace(
     elastic_p=1.0,
     elastic_points=8,
@@ -80,7 +80,7 @@ MYOPS = IDENTITY._replace(
 
 
 class _Id(IntEnum):
-    """The number folded into the key. Append only: a new order would change every draw."""
+    """The number folded into the key. Only append: another order would change all random numbers."""
 
     ROTATION = 0
     SCALE = auto()
@@ -100,10 +100,14 @@ class _Id(IntEnum):
 def augment(
     image: jax.Array, label: jax.Array | None, key: jax.Array, config: Augment
 ) -> tuple[jax.Array, jax.Array | None]:
-    """One example: `image` [*S, C] and `label` [*S] (int, or None), S = (H, W) or (Z, H, W); same shapes out.
+    """Augment one example: `image` [*S, C] and `label` [*S] (int, or None), S = (H, W) or (Z, H, W).
 
-    The slices of a stack share one in-plane deformation unless `config.depth_px` > 0. Pure, for jit and vmap.
-    Raises InputError on a bad configuration.
+    Returns arrays of the same shapes. The slices of a volume share one in-plane deformation unless `config.depth_px`
+    > 0. Pure, for jit and vmap.
+
+    Raises:
+      InputError: the configuration is invalid.
+      ValueError: the shapes do not fit.
     """
     if image.ndim not in (3, 4) or (label is not None and label.shape != image.shape[:-1]):
         raise ValueError(f"image {image.shape} and label {None if label is None else label.shape} do not fit")
@@ -120,12 +124,12 @@ def augment(
 def augment_batch(
     image: jax.Array, label: jax.Array | None, keys: jax.Array, config: Augment
 ) -> tuple[jax.Array, jax.Array | None]:
-    """`augment` on each example of `image` [B, *S, C], `label` [B, *S], with its own key: `keys` [B]."""
+    """Apply `augment` to each example of `image` [B, *S, C] and `label` [B, *S] with its key in `keys` [B]."""
     return jax.vmap(lambda x, y, k: augment(x, y, k, config))(image, label, keys)
 
 
 def augmentation(config: Augment) -> Pass:
-    """Warps image and label together, each example by its own key; everything else stays."""
+    """Return a pass that augments `image` and `label` together, each example with its own key."""
 
     def both(keys: Array, image: Array, label: Array) -> tuple[Array, Array]:
         image, warped = augment_batch(image, label.astype(jnp.int32), keys, config)
@@ -138,9 +142,10 @@ def augmentation(config: Augment) -> Pass:
 def slice_motion(
     image: jax.Array, key: jax.Array, *, shift_mm: float = 4.0, rotation_deg: float = 5.0, spacing_mm: float
 ) -> jax.Array:
-    """Breath-hold misalignment: each slice of `image` [Z, H, W, C] shifted and turned in plane by itself.
+    """Return `image` [Z, H, W, C] with simulated breath-hold misalignment: each slice shifted and rotated in-plane.
 
-    Uniform in +-`shift_mm` per axis and +-`rotation_deg` (ACNN's motion augmentation, on the input only).
+    Shifts are uniform in +-`shift_mm` per axis, rotations in +-`rotation_deg` (ACNN's motion augmentation, applied to
+    the input only). `spacing_mm` is the in-plane pixel size.
     """
 
     def move(x: jax.Array, z: jax.Array) -> jax.Array:
@@ -152,9 +157,10 @@ def slice_motion(
 
 
 def white_noise(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Nearly normal noise, mean 0, SD 1, within +-3.5: the sum of the four bytes of a hash of (seed, index).
+    """Return approximately normal noise of `shape`, mean 0, SD 1, within +-3.5.
 
-    `seed` [2] uint32. A tenth of the time of `jax.random.normal` on a CPU; for pictures, not for statistics.
+    It is the sum of the four bytes of a hash of (seed, index), with `seed` [2] uint32. It takes a tenth of the time of
+    `jax.random.normal` on a CPU. Use it for image noise, not for statistics.
     """
     x = jnp.zeros(shape, jnp.uint32)
     for axis, length in enumerate(shape):
@@ -167,7 +173,7 @@ def white_noise(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | None:
-    """Source coordinates [n, *size[-n:]] of every output voxel, or None if nothing ever moves."""
+    """Source coordinates [n, *size[-n:]] of every output voxel, or None if no spatial transform is on."""
     moves = (c.rotation_p, c.scale_p, c.shear_p, c.translation_p, c.flip_p, c.quarter_turn_p, c.elastic_p)
     if not any(moves):
         return None
@@ -197,13 +203,13 @@ def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | N
             field = 2**0.5 * jax.lax.erf_inv(field)
         amplitude = jnp.where(on, c.elastic_px, 0.0) / voxel_px
         control = (field.reshape(n, -1) * amplitude[:, None]).reshape(grid)
-    # Rigid in pixels, not in voxels: a slice is `depth_px` away from the next.
+    # Rotations are rigid in pixels, not in voxels: neighbouring slices are `depth_px` apart.
     matrix = matrix * voxel_px[None, :] / voxel_px[:, None]
     return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis)
 
 
 def _intensity(x: jax.Array, bits: jax.Array, c: Augment) -> jax.Array:
-    """Blur, gamma, bias field, contrast, brightness, noise on `x` [*S, C]; parameters per channel."""
+    """`x` [*S, C] with blur, gamma, bias field, contrast, brightness and noise; parameters per channel."""
     channels, dtype = x.shape[-1], x.dtype
     x = x.astype(jnp.float32)
 
@@ -227,7 +233,7 @@ def _intensity(x: jax.Array, bits: jax.Array, c: Augment) -> jax.Array:
         grid = (channels, c.bias_points, c.bias_points)
         on, u = _on(bits, _Id.BIAS, c.bias_p, prod(grid))
         control = jnp.exp((2.0 * u - 1.0) * c.bias).reshape(grid)
-        field = upsample(control, x.shape[-3:-1])  # positive, as the basis is
+        field = upsample(control, x.shape[-3:-1])  # positive, because the basis is
         field = jnp.moveaxis(field, 0, -1).reshape((1,) * (x.ndim - 3) + (*x.shape[-3:-1], channels))
         x = jnp.where(on, low + (x - low) * field, x)
     if c.contrast_p:
@@ -256,9 +262,10 @@ def _blur(x: jax.Array, sigma_px: jax.Array) -> jax.Array:
 
 
 def _draw(key: jax.Array, shape: tuple[int, ...], c: Augment) -> jax.Array:
-    """Random bits [transforms, width], row i from the key folded with i; the first number switches it on.
+    """Random bits [transforms, width], row i from the key folded with i; its first number switches transform i on.
 
-    One flat draw for all: on a CPU, compiling a second one costs more than drawing a hundred times too much.
+    All rows come from one call with the largest width: on a CPU, compiling a second call costs more than generating a
+    hundred times too many bits.
     """
     channels = shape[-1]
     width = 1 + max(3, channels + 2, prod(_control_grid(shape[:-1], c)), channels * c.bias_points**2)
@@ -271,7 +278,7 @@ def _dimensions(size: tuple[int, ...], c: Augment) -> int:
 
 
 def _control_grid(size: tuple[int, ...], c: Augment) -> tuple[int, ...]:
-    """(n, *G): the configured control points, but no more than voxels along a short axis (at least 4)."""
+    """(n, *G): the configured control points per axis, but at most max(axis length, 4)."""
     n = _dimensions(size, c)
     return (n, *[min(c.elastic_points, max(s, 4)) for s in size[-n:]])
 
@@ -293,7 +300,7 @@ def _signed(bits: jax.Array, which: _Id, probability: float, limit: float, count
 
 
 def _reduce(f, x: jax.Array) -> jax.Array:
-    """`f` over all axes of `x` [*S, C] but the channels, kept for broadcasting."""
+    """`f` over all axes of `x` [*S, C] except the channels, with reduced axes kept for broadcasting."""
     return f(x, axis=tuple(range(x.ndim - 1)), keepdims=True)
 
 

@@ -1,9 +1,9 @@
-"""Label maps that any program wrote, beside the gold standard: which file belongs to which, and what values mean.
+"""Predicted label maps of any program, paired with the gold standard, and the names of their label values.
 
 pred/<case>.nii.gz       or .nii, .nrrd, .mha
-truth/<case>.nii.gz      of the same name; or the folder of a registered data set, whose cases name the predictions
-images/<case>.nii.gz     of the same name, or <case>_0000 as nnU-Net has it; optional, for pictures only
-dataset.json             nnU-Net's, in `truth` or above it: names of the label values
+truth/<case>.nii.gz      gold standard of the same name; or the folder of a known data set, whose case ids are the names
+images/<case>.nii.gz     image of the same name, or <case>_0000 as in nnU-Net; optional, for figures only
+dataset.json             names of the label values, as in nnU-Net; in `truth` or `pred`, or the folder above
 """
 
 import json
@@ -25,7 +25,7 @@ MOST_LABELS = 64
 
 
 class Pair(NamedTuple):
-    """One case: its id, both label maps, the image if one is known, and of a data set the record."""
+    """One case: its id, both label maps, its image (or None), and its record if `truth` is a data set's folder."""
 
     id: str
     pred: Path
@@ -35,11 +35,12 @@ class Pair(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Predictions beside truths.
+    """Predictions paired with the gold standard.
 
     Attributes:
-      dataset: its classes and label values.
-      missing: labelled cases without a prediction, sorted.
+      dataset: gives the classes and label values.
+      pairs: sorted by id.
+      missing: ids of annotated cases without a prediction, sorted.
     """
 
     dataset: Dataset
@@ -50,15 +51,16 @@ class Maps(NamedTuple):
 def find(
     pred: Path, truth: Path, images: Path | None = None, chosen: Dataset | None = None, split: str = "all"
 ) -> Maps:
-    """Pairs by name, sorted.
+    """Return the pairs of predictions and gold standards with the same name.
 
     Args:
-      chosen: the data set whose folder `truth` is; None: a folder of label maps.
-      split: of a data set whose publisher's folders fix it: train, val, test or all.
+      pred, truth, images: folders, see the module docstring.
+      chosen: the data set if `truth` is a data set's folder; None if it is a folder of label maps.
+      split: "train", "val", "test" or "all"; for data sets whose publisher's folders define a split.
 
     Raises:
-      InputError: a folder holds no label map, a prediction has no truth, no image has the name of a case, or no label
-        value of the predictions is one of the truths.
+      InputError: a folder has no label map, a prediction has no gold standard, no image has the name of a case, or the
+        predictions and the gold standard have no label value in common.
     """
     predictions = files(pred)
     records: dict[str, Record] = {}
@@ -66,16 +68,16 @@ def find(
         truths = files(truth)
         pictures = {case.removesuffix(CHANNEL): path for case, path in files(images).items()} if images else {}
         if images and not pictures.keys() & predictions.keys():
-            raise InputError(images, f"holds no image of the name of a case, such as {min(predictions)}")
+            raise InputError(images, f"holds no image with the name of a case, such as {min(predictions)}")
     else:
         labelled = [r for r in chosen.find(truth) if r.label is not None and split in ("all", r.split)]
         records = {record.id: record for record in labelled}
         truths = {record.id: record.label for record in labelled if record.label is not None}
         pictures = {record.id: next(iter(record.images.values())) for record in labelled}
-    strangers = sorted(predictions.keys() - truths.keys())
-    if strangers:
-        hint = "" if chosen else " (of a data set's own folder: name it, --data.name=...)"
-        raise InputError(predictions[strangers[0]], f"has no gold standard of the same name in {truth}{hint}")
+    unmatched = sorted(predictions.keys() - truths.keys())
+    if unmatched:
+        hint = "" if chosen else " (if it is a data set's folder, add --data.name=...)"
+        raise InputError(predictions[unmatched[0]], f"has no gold standard of the same name in {truth}{hint}")
     chosen = chosen or _described(pred, truth, predictions, truths)
     cases = sorted(predictions)
     pairs = [Pair(case, predictions[case], truths[case], pictures.get(case), records.get(case)) for case in cases]
@@ -86,7 +88,7 @@ def load(pair: Pair, chosen: Dataset) -> tuple[Stack, Stack]:
     """(prediction, gold standard) as classes `[Z, H, W]` on one grid.
 
     Raises:
-      InputError: a file cannot be read, lies on another grid, or holds an unknown value.
+      InputError: a file cannot be read, has another grid, or has an unknown label value.
     """
     truth, pred = formats.read(pair.truth), formats.read(pair.pred)
     same_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
@@ -98,9 +100,13 @@ def load(pair: Pair, chosen: Dataset) -> tuple[Stack, Stack]:
 
 
 def files(root: Path) -> dict[str, Path]:
-    """case -> file; raises InputError where there is none."""
+    """Return the label maps of a folder as {case: file}.
+
+    Raises:
+      InputError: there is no such folder, or it has no label map.
+    """
     if not root.is_dir():
-        raise InputError(root, "is a file, its folder is wanted" if root.is_file() else "no such folder")
+        raise InputError(root, "is a file, expected its folder" if root.is_file() else "no such folder")
     found = [path for path in sorted(root.iterdir()) if volume.suffix(path) and not path.name.startswith(".")]
     if not found:
         raise InputError(root, f"holds no label map ({', '.join(volume.SUFFIXES)})")
@@ -108,23 +114,27 @@ def files(root: Path) -> dict[str, Path]:
 
 
 def _described(pred: Path, truth: Path, predictions: dict[str, Path], truths: dict[str, Path]) -> Dataset:
-    """Classes from a `dataset.json`, else one for every value that any of the maps holds."""
-    places = (truth, truth.parent, pred, pred.parent)
-    described = next((folder / DESCRIPTION for folder in places if (folder / DESCRIPTION).is_file()), None)
+    """Classes from a `dataset.json`; without one, one class for each value in any of the maps."""
+    folders = (truth, truth.parent, pred, pred.parent)
+    described = next((folder / DESCRIPTION for folder in folders if (folder / DESCRIPTION).is_file()), None)
     if described is not None:
         named = _read_names(described)
     else:
         predicted, true = _values(list(predictions.values())), _values([truths[case] for case in predictions])
         if predicted and true and not predicted & true:
             shown = " against ".join(", ".join(map(str, sorted(values))) for values in (predicted, true))
-            raise InputError(pred, f"no label value in common with {truth}: {shown}; recode one of them")
+            raise InputError(pred, f"has no label value in common with {truth}: {shown}; recode one of them")
         named = {0: "background"} | {value: f"label {value}" for value in sorted(predicted | true)}
     labels = {value: k for k, value in enumerate(named)} | ({} if IGNORE in named else {IGNORE: IGNORE})
     return Dataset(str(truth), tuple(named.values()), labels, ("image",), _nothing, "affine")
 
 
 def _values(paths: list[Path]) -> set[int]:
-    """Every label value of the maps but background and 255; raises InputError where there are too many for labels."""
+    """All label values of the maps except background and 255.
+
+    Raises:
+      InputError: a file has more than `MOST_LABELS` values.
+    """
     found: set[int] = set()
     for path in paths:
         held = np.unique(formats.read(path).data)
@@ -135,14 +145,14 @@ def _values(paths: list[Path]) -> set[int]:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """value -> name, background first, of nnU-Net's `{"labels": {name: value}}`; its `ignore` label stays 255."""
+    """{value: name}, background first, from nnU-Net's `{"labels": {name: value}}`; its label `ignore` is left out."""
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(path, 'holds no "labels": {name: value}') from None
     if 0 not in named:
-        raise InputError(path, "names no label 0, the background")
+        raise InputError(path, "has no label 0, the background")
     return dict(sorted(named.items()))
 
 

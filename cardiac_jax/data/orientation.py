@@ -1,7 +1,7 @@
-"""Which way a short-axis stack lies in the patient, from the affine alone.
+"""Canonical orientation `[Z apex -> base, H, W]` of a short-axis volume, computed from the affine alone.
 
-Axes are only permuted and flipped, never rotated, so the way back is exact.
-Directions are in RAS: right, anterior, superior positive.
+Axes are only permuted and flipped, never rotated, so the inverse is exact.
+Directions are in RAS: right, anterior and superior are positive.
 """
 
 from itertools import permutations, product
@@ -12,37 +12,44 @@ import numpy as np
 APEX_TO_BASE = np.array([1.0, -1.0, 1.0]) / np.sqrt(3.0)  # base: right, posterior, superior
 ROWS = np.array([0.0, 0.0, -1.0])  # rows run towards the feet
 COLUMNS = np.array([-1.0, -1.0, 0.0]) / np.sqrt(2.0)  # columns run towards left-posterior
-CLEARLY_LARGER = 1.2  # ratio of the largest to the second spacing from which the largest marks the slice axis
+CLEARLY_LARGER = 1.2  # the largest spacing marks the slice axis if its ratio to the second largest is above this
 SLICE_ORDERS = ("affine", "base_first", "apex_first")
 
 
 class Orientation(NamedTuple):
-    """`np.flip(array.transpose(axes), where flips)` brings `[X, Y, Z]` to `[Z apex -> base, H, W]`."""
+    """Axis order and flips from `[X, Y, Z]` to `[Z apex -> base, H, W]`.
+
+    `np.flip(array.transpose(axes), <axes with flips>)` is the canonical array.
+    """
 
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
     def of(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-        """Voxel size along Z, H, W of a file's along X, Y, Z."""
+        """Return the voxel size along Z, H, W from that along X, Y, Z."""
         z, h, w = self.axes
         return spacing_mm[z], spacing_mm[h], spacing_mm[w]
 
 
 def slice_axis(spacing_mm: tuple[float, float, float]) -> int:
-    """The axis of largest spacing if clearly so, else the last."""
+    """Return the axis of the largest spacing if it is `CLEARLY_LARGER` times the second largest, else the last axis."""
     order = np.argsort(spacing_mm)
     return int(order[2]) if spacing_mm[order[2]] > CLEARLY_LARGER * spacing_mm[order[1]] else 2
 
 
 def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
-    """Axis order and flips of the canonical short-axis frame.
+    """Return the axis order and flips of the canonical short-axis frame.
 
     Args:
-      affine: `[4, 4]` voxel index -> RAS millimetres.
-      slice_order: "affine": the sign of the slice axis follows `APEX_TO_BASE`, and in plane it is that of the 8
-        permutations and flips which is best aligned with `ROWS` and `COLUMNS`; on a tie the one below.
-        "base_first" or "apex_first": the affine lost its orientation and the file's own order is known. In plane
-        nothing is flipped, the first file axis runs along columns, as pixels are stored in NIfTI and DICOM.
+      affine: `[4, 4]` voxel index -> RAS mm.
+      slice_order: "affine": the slice axis points along `APEX_TO_BASE`. Of the 8 in-plane permutations and flips, the
+        one best aligned with `ROWS` and `COLUMNS` is chosen; on a tie, the one that "base_first" would choose.
+        "base_first" or "apex_first": the affine lacks the orientation, but the slice order of the file is known.
+        In-plane axes are not flipped, and the first file axis runs along columns, as pixels are stored in NIfTI and
+        DICOM.
+
+    Raises:
+      ValueError: `slice_order` is unknown.
     """
     if slice_order not in SLICE_ORDERS:
         raise ValueError(f"slice_order {slice_order!r} is none of {SLICE_ORDERS}")
@@ -60,19 +67,19 @@ def orientation(affine: np.ndarray, slice_order: str) -> Orientation:
         rows = direction[:, h] @ ROWS * (-1 if flip_h else 1)
         return round(float(rows + direction[:, w] @ COLUMNS * (-1 if flip_w else 1)), 6)
 
-    # max keeps the first of equals
+    # on a tie, max keeps the first choice
     h, w, flip_h, flip_w = max(choices, key=alignment) if slice_order == "affine" else choices[0]
     return Orientation((z, h, w), (flip_z, flip_h, flip_w))
 
 
 def to_canonical(array: np.ndarray, frame: Orientation) -> np.ndarray:
-    """`[X, Y, Z, ...]` -> `[Z, H, W, ...]`, a view."""
+    """Return a view `[Z, H, W, ...]` of `array` `[X, Y, Z, ...]` in the canonical frame."""
     rest = tuple(range(3, array.ndim))
     return np.flip(array.transpose(*frame.axes, *rest), tuple(i for i in range(3) if frame.flips[i]))
 
 
 def from_canonical(array: np.ndarray, frame: Orientation) -> np.ndarray:
-    """The inverse: `[Z, H, W, ...]` -> `[X, Y, Z, ...]`, a view."""
+    """Return a view `[X, Y, Z, ...]` of `array` `[Z, H, W, ...]`; the inverse of `to_canonical`."""
     rest = tuple(range(3, array.ndim))
     flipped = np.flip(array, tuple(i for i in range(3) if frame.flips[i]))
     return flipped.transpose(*(int(i) for i in np.argsort(frame.axes)), *rest)

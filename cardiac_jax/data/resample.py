@@ -1,19 +1,19 @@
-"""Separable in-plane resampling as sparse matrices: one row of weights per output pixel."""
+"""Separable in-plane resampling by sparse matrices with one row of weights per output pixel."""
 
 import numpy as np
 from scipy import sparse
 
 
 def matrix(positions: np.ndarray, size: int, scale: float, *, cubic: bool) -> sparse.csr_array:
-    """Interpolation weights `[len(positions), size]`, rows summing to 1, or to 0 outside the image.
+    """Return interpolation weights `[len(positions), size]`; rows sum to 1, or to 0 outside the image.
+
+    A position on a pixel centre at scale 1 copies the pixel exactly. Weights beyond an edge go to the edge pixel.
 
     Args:
-      positions: where to sample, in input pixels (0 is the centre of the first).
-      size: input pixels.
-      scale: output pixel over input pixel; above 1 the kernel widens with it, which suppresses aliasing.
-      cubic: Keys' kernel with a = -1/2 (IEEE TASSP 29, 1981, eq. 15) instead of the triangle.
-
-    A position on a pixel centre at scale 1 copies the pixel exactly. Weights beyond an edge fall on the edge.
+      positions: sampling positions in input pixels (0 is the centre of the first pixel).
+      size: number of input pixels.
+      scale: output pixel size / input pixel size; above 1 the kernel is widened by this factor against aliasing.
+      cubic: use Keys' kernel with a = -1/2 (IEEE TASSP 29, 1981, eq. 15) instead of the triangle.
     """
     width = max(scale, 1.0)
     reach = int(np.ceil((2 if cubic else 1) * width))
@@ -29,7 +29,7 @@ def matrix(positions: np.ndarray, size: int, scale: float, *, cubic: bool) -> sp
 
 
 def planes(array: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:
-    """Applies `rows` `[H', H]` and `columns` `[W', W]` to float32 `[Z, H, W, C]` -> `[Z, H', W', C]`."""
+    """Apply `rows` `[H', H]` and `columns` `[W', W]` to float32 `[Z, H, W, C]`; returns `[Z, H', W', C]`."""
     z, h, w, c = array.shape
     tall = (rows @ array.transpose(1, 0, 2, 3).reshape(h, -1)).reshape(-1, z, w, c)
     wide = (columns @ tall.transpose(2, 1, 0, 3).reshape(w, -1)).reshape(-1, z, tall.shape[0], c)

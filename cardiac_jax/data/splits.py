@@ -1,6 +1,6 @@
-"""Splits by patient, stratified by group, from (seed, fold) alone; or listed in a file.
+"""Splits by patient, stratified by group: computed from (seed, fold), or listed in a file.
 
-The test part is set aside before the folds are dealt: it is the same for every fold, and no fold validates on it.
+The test set is selected before the folds are assigned. It is the same for every fold, and no fold validates on it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ FOLDS = 5
 
 
 class Split(NamedTuple):
-    """Patients of each side, sorted."""
+    """Patients of the training, validation and test set, each sorted."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -28,19 +28,20 @@ class Split(NamedTuple):
 
 
 def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = FOLDS, test_share: float = 0.0) -> Split:
-    """The split of `records`.
+    """Return the split of `records`.
 
-    Patients in the publisher's "test" folder are always the test set. `fold` None takes the publisher's
-    "train" and "val" folders as they are; a number deals all other patients into `folds` parts of nearly
-    equal size and group make-up and validates on part `fold`. The deal is ordered by a hash of
-    (seed, patient), so it depends neither on a library's version nor on the order of files.
+    Patients in the publisher's "test" folder always form the test set. If `fold` is None, the publisher's "train" and
+    "val" folders define the rest. If `fold` is a number, all other patients are divided into `folds` parts of nearly
+    equal size and group composition, and part `fold` is the validation set. Patients are ordered by a hash of
+    (seed, patient), so the split depends neither on library versions nor on the order of files.
 
     Args:
       fold: 0 to `folds` - 1, or None.
-      test_share: of the patients, and of each group to within one patient, set aside as the test set before the
-        deal, from the seed alone; only where the publisher names none and `fold` is a number.
+      test_share: share of the patients, and of each group to within one patient, in the test set. It is selected from
+        the seed alone, and only if the publisher defines no test set and `fold` is a number.
 
-    Raises InputError if a patient is on two sides, `fold` or `test_share` is out of range, or a side is empty.
+    Raises:
+      InputError: a patient is in two sets, `fold` or `test_share` is out of range, or a set is empty.
     """
     for problem in shared_patients(records):
         raise problem
@@ -48,28 +49,28 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
     if fold is None:
         for record in records:
             if record.split is None:
-                raise InputError("data.fold", "is needed: the folders of this data set fix no split")
+                raise InputError("data.fold", "is required: the folders of this data set define no split")
             sides[record.split].add(record.patient)
         if not sides["val"]:
-            raise InputError("data.fold", "is needed: the folders of this data set name no validation patients")
+            raise InputError("data.fold", "is required: the folders of this data set define no validation patients")
     else:
         if not 0 <= fold < folds:
             raise InputError("data.fold", f"{fold} is not one of 0 to {folds - 1}")
         if not 0 <= test_share < 1:
-            raise InputError("data.test_share", f"{test_share} is not a share, 0 to below 1")
+            raise InputError("data.test_share", f"{test_share} is not a share, at least 0 and below 1")
         groups: dict[str, set[str]] = defaultdict(set)
         for record in records:
             if record.split == "test":
                 sides["test"].add(record.patient)
             else:
                 groups[record.group or ""].add(record.patient)
-        dealt = [p for name in sorted(groups) for p in sorted(groups[name], key=lambda p: _rank(seed, p))]
+        ordered = [p for name in sorted(groups) for p in sorted(groups[name], key=lambda p: _rank(seed, p))]
         if not sides["test"]:
-            sides["test"] = set(_evenly(dealt, test_share))
+            sides["test"] = set(_evenly(ordered, test_share))
             if test_share and not sides["test"]:
-                raise InputError("data.test_share", f"{test_share} leaves no patient in test (of {len(dealt)})")
-        for place, patient in enumerate(p for p in dealt if p not in sides["test"]):
-            sides["val" if place % folds == fold else "train"].add(patient)
+                raise InputError("data.test_share", f"{test_share} leaves no patient in test (of {len(ordered)})")
+        for index, patient in enumerate(p for p in ordered if p not in sides["test"]):
+            sides["val" if index % folds == fold else "train"].add(patient)
     for side in ("train", "val"):
         if not sides[side]:
             raise InputError("data.fold", f"leaves no patient in {side} (of {len({r.patient for r in records})})")
@@ -77,9 +78,13 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
 
 
 def read(path: Path, records: Sequence[Record], fold: int) -> Split:
-    """A listed split: `[{"train": [ids], "val": [ids], "test": [ids]}, ...]`, ids of cases or of patients.
+    """Return split `fold` of a file `[{"train": [ids], "val": [ids], "test": [ids]}, ...]`.
 
-    Patients that are not listed are left out. Raises InputError on anything else.
+    Ids are those of cases or of patients. Patients that are not listed are not used.
+
+    Raises:
+      InputError: the file has another form, lacks the fold, lists an unknown id, lists a patient in two sets, or leaves
+        the training or validation set empty.
     """
     content = _json(path)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
@@ -95,7 +100,7 @@ def read(path: Path, records: Sequence[Record], fold: int) -> Split:
             raise InputError(path, f"split {fold}: {side} is not a list of ids")
         unknown = [n for n in names if n not in known]
         if unknown:
-            raise InputError(path, f"split {fold}: {side} lists {unknown[0]!r}, which the data set lacks")
+            raise InputError(path, f"split {fold}: {side} lists {unknown[0]!r}, which is not in the data set")
         if not names and side != "test":
             raise InputError(path, f"split {fold}: {side} is empty")
         sides.append(tuple(sorted({known[n] for n in names})))
@@ -103,23 +108,27 @@ def read(path: Path, records: Sequence[Record], fold: int) -> Split:
 
 
 def keep(workdir: Path, chosen: Split) -> None:
-    """Writes the split to the work directory, or raises InputError if a former run wrote another one."""
+    """Write the split to the work directory, unless it is already there.
+
+    Raises:
+      InputError: the work directory has another split, written by a previous run.
+    """
     path = workdir / FILE
     if path.exists():
         content = _json(path)
         fields = content if isinstance(content, dict) else {}
-        former = _disjoint(Split(*(tuple(fields.get(side, ())) for side in Split._fields)), path)
-        if former != chosen:
-            moved = set(former.train) ^ set(chosen.train) | set(former.val) ^ set(chosen.val)
-            moved |= set(former.test) ^ set(chosen.test)
-            raise InputError(path, f"is another split than this run's: {len(moved)} patients differ")
+        previous = _disjoint(Split(*(tuple(fields.get(side, ())) for side in Split._fields)), path)
+        if previous != chosen:
+            differing = set(previous.train) ^ set(chosen.train) | set(previous.val) ^ set(chosen.val)
+            differing |= set(previous.test) ^ set(chosen.test)
+            raise InputError(path, f"differs from the split of this run in {len(differing)} patients")
         return
     text = json.dumps({side: list(getattr(chosen, side)) for side in Split._fields}, indent=1)
     atomic_write(path, lambda temporary: _put(temporary, text + "\n"))
 
 
 def shared_patients(records: Sequence[Record]) -> list[InputError]:
-    """A problem for each patient in two of the publisher's folders and each id that occurs twice."""
+    """Return one error for each patient in two of the publisher's folders and each id that occurs twice."""
     problems = []
     seen: dict[str, Record] = {}
     ids: dict[str, Record] = {}
@@ -137,7 +146,7 @@ def shared_patients(records: Sequence[Record]) -> list[InputError]:
 
 
 def _evenly(patients: Sequence[str], share: float) -> list[str]:
-    """A share of a sequence, evenly spaced: of any run of n, n * share to within one."""
+    """Evenly spaced elements of a sequence: any run of n elements contributes n * share to within one."""
     return [p for i, p in enumerate(patients) if int((i + 1) * share + 0.5) > int(i * share + 0.5)]
 
 

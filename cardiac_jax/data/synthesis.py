@@ -1,10 +1,11 @@
-"""LGE-like stacks from cine: enhancement painted into an annotated myocardium. Host side, NumPy.
+"""LGE-like volumes from cine: simulated enhancement in an annotated myocardium. Host side, NumPy.
 
-ACSNet (Abramson, Popescu et al. 2020), Fig. 4, steps 2 to 5: a region of the myocardium is sampled, eroded at random,
-blurred and laid bright over the image; speckle follows, and the histogram of a random LGE stack. Step 1, CLAHE, is left
-to the pipeline (`data.clahe`). The paper samples a region without saying how: here a sector of the ring, transmural or
-subendocardial, which drifts over neighbouring slices, as an infarct does. It also counts on the dark myocardium of
-cine, which lies at brighter ranks than that of LGE: here the myocardium is darkened first, as inversion nulls it.
+Source: ACSNet (Abramson, Popescu et al. 2020), Fig. 4, steps 2 to 5. A region of the myocardium is sampled, eroded at
+random, blurred and added to the image as bright signal. Speckle noise and matching to the histogram of a random LGE
+volume follow. The pipeline applies step 1, CLAHE (`data.clahe`). The paper does not say how the region is sampled.
+Here it is a sector of the ring, transmural or subendocardial, that drifts over neighbouring slices like an infarct. The
+paper also relies on the dark myocardium of cine, whose intensity ranks are higher than those of LGE. Here the
+myocardium is darkened first, as by the inversion pulse that nulls it.
 """
 
 import zlib
@@ -21,44 +22,44 @@ from cardiac_jax.data.labels import CLASSES
 
 MYO, LV = CLASSES.index("Myo"), CLASSES.index("LV")
 
-WITHOUT = 0.25  # share of cases that stay without enhancement
-TRANSMURAL = 0.5  # share of enhancements that reach through the wall; the others are subendocardial
-DEPTH = (0.35, 0.65)  # of a subendocardial one: share of the wall, from the cavity
-HALF_WIDTH_DEG = (30.0, 90.0)  # half the angle of the sector about the cavity's centre, at its widest slice
-TAPER = 0.4  # share of its width that the sector loses towards both ends of its run of slices
-LENGTH_MM = (30.0, 100.0)  # of that run, along z; one slice at least
-DRIFT_DEG_PER_MM = 0.8  # SD of the sector's turn from slice to slice
-EROSION_MM = 3.0  # deepest erosion of the border; nothing is taken off towards the cavity
-FRAY_MM = 4.0  # SD of the Gaussian that smooths the erosion's depth
-EDGE_MM = (0.7, 1.3)  # SD of the blur in the slice
-NULL_SCALE = (0.35, 0.65)  # brightness of the nulled myocardium, of what it was above the darkest voxel
-BRIGHT = (0.05, 0.4)  # enhancement above blood, of the contrast between blood and myocardium
-NO_BLOOD = 95.0  # percentile of the image that stands for blood where none is annotated
-SPECKLE = (0.03, 0.10)  # SD of the noise, of the signal
-GRAIN_MM = 1.0  # SD of the Gaussian that smooths the noise in the slice, as interpolation does
+WITHOUT = 0.25  # share of cases without enhancement
+TRANSMURAL = 0.5  # share of transmural enhancements; the others are subendocardial
+DEPTH = (0.35, 0.65)  # depth of a subendocardial enhancement: share of the wall, measured from the cavity
+HALF_WIDTH_DEG = (30.0, 90.0)  # half the sector's angle about the cavity's centre, in its widest slice
+TAPER = 0.4  # share of the sector's width that is lost towards both ends of its run of slices
+LENGTH_MM = (30.0, 100.0)  # length of the run of slices along z; at least one slice
+DRIFT_DEG_PER_MM = 0.8  # SD of the sector's rotation from slice to slice
+EROSION_MM = 3.0  # largest erosion of the border; the side of the cavity is not eroded
+FRAY_MM = 4.0  # SD of the Gaussian that smooths the depth of the erosion
+EDGE_MM = (0.7, 1.3)  # SD of the in-plane blur
+NULL_SCALE = (0.35, 0.65)  # factor on the myocardium's brightness (above the darkest voxel) that simulates nulling
+BRIGHT = (0.05, 0.4)  # enhancement above blood, as a share of the contrast between blood and myocardium
+NO_BLOOD = 95.0  # percentile of the image used as blood if none is annotated
+SPECKLE = (0.03, 0.10)  # SD of the noise, as a share of the signal
+GRAIN_MM = 1.0  # SD of the Gaussian that smooths the noise in-plane, as interpolation does
 
 
 def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: int | None) -> Case:
-    """A cine case made to look like LGE.
+    """Return an LGE-like version of a cine case.
 
-    The same `seed` and `case.id` give the same result, whatever was made before.
+    The result depends only on the arguments: the same `seed` and `case.id` give the same random numbers.
 
     Args:
-      case: carries an image "cine" `[X, Y, Z]`.
-      references: LGE stacks of the training set, `[X', Y', Z']` of any shape; one is chosen at random.
-      scar: class of enhanced myocardium; None leaves the label as it is, for data sets without one.
+      case: has an image "cine" `[X, Y, Z]`.
+      references: LGE volumes of the training set, `[X', Y', Z']` of any shape; one is chosen at random.
+      scar: class of enhanced myocardium; None (for data sets without such a class) keeps the label unchanged.
 
     Returns:
-      Case `<id>_lge_like` with the one image "LGE", float32 `[X, Y, Z]`. Without any annotated myocardium there is
-      nothing to enhance; noise and histogram are an LGE stack's all the same.
+      Case `<id>_lge_like` with the single image "LGE", float32 `[X, Y, Z]`. Without annotated myocardium the image is
+      not enhanced, but it still gets the noise and the histogram of an LGE volume.
 
     Raises:
-      ValueError: no reference, or no image "cine".
+      ValueError: there is no reference, or the case has no image "cine".
     """
     if "cine" not in case.images:
         raise ValueError(f"case {case.id} has {', '.join(case.images) or 'no image'}, not cine")
     if not len(references):
-        raise ValueError("no LGE stack to match the histogram to")
+        raise ValueError("no LGE volume to match the histogram to")
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(case.id.encode())]))
     reference = references[int(rng.integers(len(references)))]
     enhanced = rng.random() >= WITHOUT
@@ -76,7 +77,7 @@ def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: i
             region = _erode(_region(label, case.spacing_mm, rng), blood, case.spacing_mm, rng)
         soft, cover = (gaussian_filter(mask.astype(np.float64), edge_px) for mask in (wall, region))
         image *= 1 - (1 - dark) * (soft - cover)
-        cover[wall] /= soft[wall]  # the edges of the wall are blurred in the image already
+        cover[wall] /= soft[wall]  # the wall's edges are already blurred in the image
         image += cover * (level + rng.uniform(*BRIGHT) * (level - dark * muscle) - image)
         if scar is not None:
             label[region] = scar
@@ -86,7 +87,7 @@ def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: i
 
 
 def _region(label: np.ndarray, spacing_mm: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """A sector of the wall over a run of slices: `[X, Y, Z]` bool, never empty."""
+    """A sector of the wall over a run of slices, bool `[X, Y, Z]`; never empty."""
     held = np.flatnonzero((label == MYO).any(axis=(0, 1)))
     count = min(len(held), max(1, round(rng.uniform(*LENGTH_MM) / spacing_mm[2])))
     start = int(rng.integers(len(held) - count + 1))
@@ -97,23 +98,26 @@ def _region(label: np.ndarray, spacing_mm: tuple[float, ...], rng: np.random.Gen
     )
     inside = share <= (depth if (share <= depth).any() else 1.0)
     seeds = np.argwhere(inside)
-    seed = tuple(seeds[rng.integers(len(seeds))])  # the sector's direction in the slice where this voxel lies
+    seed = tuple(seeds[rng.integers(len(seeds))])  # gives the sector's direction in the slice of this voxel
     turn_deg = np.cumsum(rng.normal(0, DRIFT_DEG_PER_MM * spacing_mm[2], count))
     centre_deg = angle_deg[seed] + turn_deg - turn_deg[seed[2]]
-    off = (2 * np.arange(count) + 1) / count - 1  # from the middle of the run, -1 to 1
-    apart = np.abs((angle_deg - centre_deg + 180) % 360 - 180)
+    off = (2 * np.arange(count) + 1) / count - 1  # position relative to the middle of the run, -1 to 1
+    angle_off_deg = np.abs((angle_deg - centre_deg + 180) % 360 - 180)
     region = np.zeros(label.shape, bool)
-    region[..., run] = inside & (apart <= rng.uniform(*HALF_WIDTH_DEG) * (1 - TAPER * off**2))
+    region[..., run] = inside & (angle_off_deg <= rng.uniform(*HALF_WIDTH_DEG) * (1 - TAPER * off**2))
     return region
 
 
 def _wall(label: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Of one slice `[X, Y]`: share of the wall that lies towards the cavity, infinite off the wall, and angle."""
+    """Depth in the wall (0 at the cavity, 1 at the epicardium, infinite off the wall) and angle (deg) of each pixel.
+
+    The slice is `[X, Y]`.
+    """
     wall, cavity = label == MYO, label == LV
-    place_mm = np.indices(label.shape) * np.reshape(spacing_mm[:2], (2, 1, 1))
-    centre_mm = place_mm[:, cavity if cavity.any() else wall].mean(axis=1).reshape(2, 1, 1)
-    out_mm = place_mm - centre_mm
-    if not cavity.any():  # the apex: depth counts from the middle
+    position_mm = np.indices(label.shape) * np.reshape(spacing_mm[:2], (2, 1, 1))
+    centre_mm = position_mm[:, cavity if cavity.any() else wall].mean(axis=1).reshape(2, 1, 1)
+    out_mm = position_mm - centre_mm
+    if not cavity.any():  # the apex: depth is measured from the centre
         cavity = np.hypot(*out_mm) == np.hypot(*out_mm).min()
     inner_mm = np.asarray(distance_transform_edt(~cavity, spacing_mm[:2]))
     outer_mm = _within(wall | cavity, spacing_mm)
@@ -125,7 +129,7 @@ def _wall(label: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[np.ndarray,
 def _erode(
     region: np.ndarray, blood: np.ndarray, spacing_mm: tuple[float, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """The region less a border of randomly varying depth in each slice; as it was where nothing would be left."""
+    """`region` eroded in each slice by a randomly varying depth; unchanged if no pixel would be left."""
     noise = gaussian_filter(rng.standard_normal(region.shape), FRAY_MM / np.array(spacing_mm), mode="wrap")
     depth_mm = EROSION_MM * ndtr(noise / noise.std())
     eroded = np.zeros(region.shape, bool)
@@ -136,5 +140,5 @@ def _erode(
 
 
 def _within(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Distance of each pixel of `[X, Y]` to the nearest one off the mask, mm; beyond the image all is off it."""
+    """Distance (mm) of each pixel of `[X, Y]` to the nearest pixel off the mask; outside the image is off the mask."""
     return np.asarray(distance_transform_edt(np.pad(mask, 1), spacing_mm[:2]))[1:-1, 1:-1]

@@ -103,7 +103,7 @@ def test_the_publishers_test_set_stands_in_for_the_share():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(InputError, match=r"^data\.test_share: .* is not a share, 0 to below 1$"):
+    with pytest.raises(InputError, match=r"^data\.test_share: .* is not a share, at least 0 and below 1$"):
         splits.split(records(), 0, 0, 5, share)
 
 
@@ -120,9 +120,9 @@ def test_publishers_split(tmp_path):
     assert chosen == splits.Split(("p00", "p01", "p04", "p05"), ("p02", "p06"), ("p03", "p07"))
     dealt = splits.split(cases, 0, 1, 3)
     assert dealt.test == ("p03", "p07") and len(dealt.val) == 2 and len(dealt.train) == 4
-    with pytest.raises(InputError, match="fix no split"):
+    with pytest.raises(InputError, match="define no split"):
         splits.split(records(), 0, None)
-    with pytest.raises(InputError, match="name no validation patients"):
+    with pytest.raises(InputError, match="define no validation patients"):
         splits.split(records(sides=("train", "test")), 0, None)
     with pytest.raises(InputError, match="not one of 0 to 4"):
         splits.split(records(), 0, 5)
@@ -145,7 +145,7 @@ def test_listed_splits(tmp_path):
     for content, words in {
         '[{"train": ["p00_ED"], "val": ["p00_ES"]}]': "patient p00 both in train and in val",
         '[{"train": ["p00"], "val": ["p01"], "test": ["p01"]}]': "both in val and in test",
-        '[{"train": ["p00"], "val": ["p99"]}]': "val lists 'p99', which the data set lacks",
+        '[{"train": ["p00"], "val": ["p99"]}]': "val lists 'p99', which is not in the data set",
         '[{"train": ["p00"], "val": []}]': "val is empty",
         '[{"train": "p00", "val": ["p01"]}]': "train is not a list of ids",
         '{"train": ["p00"]}': "not a list of splits",
@@ -167,7 +167,7 @@ def test_the_work_directory_keeps_its_split(tmp_path):
     assert {side: tuple(ids) for side, ids in json.loads(written).items()} == chosen._asdict()
     splits.keep(tmp_path / "run", chosen)
     assert (tmp_path / "run" / splits.FILE).read_text(encoding="utf-8") == written
-    with pytest.raises(InputError, match=r"another split than this run's: \d+ patients differ"):
+    with pytest.raises(InputError, match=r"differs from the split of this run in \d+ patients"):
         splits.keep(tmp_path / "run", splits.split(records(), 3, 2))
     overlapping = json.dumps({"train": ["p00", "p01"], "val": ["p01"], "test": []})
     (tmp_path / "run" / splits.FILE).write_text(overlapping, encoding="utf-8")

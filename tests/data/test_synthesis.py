@@ -200,7 +200,7 @@ def test_stacks_out_of_the_ordinary(what):
 
 
 def test_a_reference_or_a_cine_image_that_is_missing_is_named():
-    with pytest.raises(ValueError, match="no LGE stack"):
+    with pytest.raises(ValueError, match="no LGE volume"):
         lge_like(cine(label()), [], 0, scar=None)
     with pytest.raises(ValueError, match="a_ED has T2, not cine"):
         lge_like(replace(cine(label()), images={"T2": np.ones((2, 2, 2), np.float32)}), references(), 0, scar=None)

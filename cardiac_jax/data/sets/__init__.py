@@ -23,9 +23,9 @@ def dataset(name: str, classes: Sequence[str] = ()) -> Dataset:
     Raises:
       InputError: there is no such data set, or it lacks a class.
     """
-    whole = lookup("datasets", "data.name", name, DATASETS)
-    if not isinstance(whole, Dataset):
-        raise InputError("data.name", f"{name!r} is a {type(whole).__name__}, a Dataset is expected")
+    original = lookup("datasets", "data.name", name, DATASETS)
+    if not isinstance(original, Dataset):
+        raise InputError("data.name", f"{name!r} is a {type(original).__name__}, a Dataset is expected")
     if not classes:
         return original
     for wanted in classes:
