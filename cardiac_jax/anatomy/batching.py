@@ -1,4 +1,4 @@
-"""Many images in blocks of one size, small ones in a small frame: what is looked at stays in the cache."""
+"""Evaluation of a batch in blocks of a fixed size, with small objects cropped, so that a block fits into the cache."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Tree = TypeVar("Tree")
 
 
 def in_blocks(images: Array, function: Callable[[Array], Tree], block: int, size: int) -> Tree:
-    """`function` of images `[N, H, W]`, by blocks: `[B, h, w]` -> a tree of `[B]`; here a tree of `[N]`.
+    """Return a tree of `[N]`: `function`, which maps `[B, h, w]` to a tree of `[B]`, applied to `images [N, H, W]`.
 
-    `B` is `block`, a multiple of 32, or less where there are fewer images. Blocks are padded with zeros. An image whose
-    nonzero part is at most `size` high and wide is cut to it, if all of its block are; otherwise h, w are H, W.
+    `B` is `block`, a multiple of 32, or less if there are fewer images. Blocks are padded with zeros. If the nonzero
+    part of every image of a block is at most `size` high and wide, the images are cropped to it and h = w = `size`.
+    Otherwise h, w are H, W.
     """
     number, height, width = images.shape
     block = min(block, max(-(-number // WORD), 1) * WORD)
@@ -34,14 +35,14 @@ def in_blocks(images: Array, function: Callable[[Array], Tree], block: int, size
 
     (top, rows), (left, columns) = _extent(jnp.any(images, 2)), _extent(jnp.any(images, 1))
     large = (rows > size) | (columns > size)
-    order = jnp.argsort(large)  # what needs the whole frame shares its blocks with little else
+    order = jnp.argsort(large)  # large images come last and share as few blocks as possible with small ones
 
     def crop(index: Array) -> Array:
         return lax.dynamic_slice(images, (index, top[index], left[index]), (1, size, size))[0]
 
     def one(index: Array) -> Tree:
-        whole = jnp.any(large[index])
-        return lax.cond(whole, lambda: function(images[index]), lambda: function(jax.vmap(crop)(index)))
+        any_large = jnp.any(large[index])
+        return lax.cond(any_large, lambda: function(images[index]), lambda: function(jax.vmap(crop)(index)))
 
     results = lax.map(one, order.reshape(blocks, block))
     back = jnp.argsort(order)
@@ -49,6 +50,6 @@ def in_blocks(images: Array, function: Callable[[Array], Tree], block: int, size
 
 
 def _extent(lines: Array) -> tuple[Array, Array]:
-    """First line that is set, and the number of lines from it to the last: bool `[B, S]` -> `[B]`, `[B]`."""
+    """Index of the first true line and number of lines from it to the last: bool `[B, S]` -> `[B]`, `[B]`."""
     first = lines.argmax(1)
     return first, jnp.where(lines.any(1), lines.shape[1] - lines[:, ::-1].argmax(1) - first, 0)

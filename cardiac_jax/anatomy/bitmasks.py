@@ -1,7 +1,7 @@
-"""Many masks at once, one bit each: a logical operation on a word treats 32 masks.
+"""Binary masks packed across the batch, one bit per mask, so that one logical operation processes 32 masks.
 
-Masks are packed across the batch: `planes` are uint32 `[H, W, L]`, bit b of word l belongs to mask 32 l + b. The
-pixels of one mask never share a word, so a shift is a slice, and every loop has the batch in its innermost axis.
+`planes` are uint32 `[H, W, L]`; bit b of word l belongs to mask 32 l + b. The pixels of one mask never share a word, so
+a shift is a slice, and the batch is the innermost axis of every loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WORD = 32
 
 
 def pack(masks: Array) -> Array:
-    """Masks `[B, H, W]` of any type, B a multiple of 32, nonzero inside -> planes `[H, W, B / 32]`."""
+    """Return planes `[H, W, B / 32]` of masks `[B, H, W]` of any type, nonzero inside; B is a multiple of 32."""
     bit = jnp.arange(WORD, dtype=jnp.uint32)[:, None, None]
 
     def word(group: Array) -> Array:
@@ -27,19 +27,19 @@ def pack(masks: Array) -> Array:
 
 
 def pixels(planes: Array) -> Array:
-    """Words `[*S, L]` -> bool `[*S, 32 L]`."""
+    """Return bool `[*S, 32 L]` from words `[*S, L]`."""
     bit = jnp.arange(WORD, dtype=jnp.uint32).reshape((1,) * planes.ndim + (WORD,))
     return ((planes[..., None] >> bit) & 1 != 0).reshape(*planes.shape[:-1], -1)
 
 
 def words(flags: Array) -> Array:
-    """Bool `[*S, 32 L]` -> words `[*S, L]`, the inverse of `pixels`."""
+    """Return words `[*S, L]` from bool `[*S, 32 L]`, the inverse of `pixels`."""
     octets = flags.reshape(*flags.shape[:-1], -1, WORD // 8, 8)
     return lax.bitcast_convert_type(jnp.packbits(octets, axis=-1, bitorder="little")[..., 0], jnp.uint32)
 
 
 def shifted(planes: Array, rows: int = 0, columns: int = 0) -> Array:
-    """Planes moved by `rows` down and `columns` to the right; background enters."""
+    """Return planes `[H, W, L]` shifted `rows` down and `columns` to the right; background fills the gap."""
     for axis, step in ((0, rows), (1, columns)):
         size = planes.shape[axis]
         kept = lax.slice_in_dim(planes, max(-step, 0), size - max(step, 0), axis=axis)
@@ -50,14 +50,14 @@ def shifted(planes: Array, rows: int = 0, columns: int = 0) -> Array:
 
 
 def grown(planes: Array, corners: Array) -> Array:
-    """Planes with their 4-neighbours; with their 8-neighbours in the masks whose bits `corners [1, 1, L]` has set."""
-    beside = shifted(planes, columns=1) | shifted(planes, columns=-1)
-    start = planes | (beside & corners)
-    return planes | beside | shifted(start, rows=1) | shifted(start, rows=-1)
+    """Return planes dilated by 4-neighbours, or by 8-neighbours in masks whose bits are set in `corners [1, 1, L]`."""
+    sideways = shifted(planes, columns=1) | shifted(planes, columns=-1)
+    start = planes | (sideways & corners)
+    return planes | sideways | shifted(start, rows=1) | shifted(start, rows=-1)
 
 
 def count(*planes: Array) -> tuple[Array, ...]:
-    """Pixels of each mask in each of several planes `[H, W, L]`: int32 `[32 L]` for each."""
+    """Return the number of pixels of each mask, int32 `[32 L]` for each of the given planes `[H, W, L]`."""
 
     def row(totals: tuple[Array, ...], lines: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
         return tuple(total + pixels(line).astype(jnp.int16) for total, line in zip(totals, lines, strict=True)), None
@@ -68,7 +68,10 @@ def count(*planes: Array) -> tuple[Array, ...]:
 
 
 def extreme(pick: Callable[[Array, Array], Array], values: Array, planes: Array, start: int) -> Array:
-    """`pick` (`lax.max`, `lax.min`) over the pixels of each mask of `values [H, W, B]`: `[B]`; `start` if none."""
+    """Return the maximum or minimum `[B]` of `values [H, W, B]` over the pixels of each mask; `start` if it is empty.
+
+    `pick` is `lax.max` or `lax.min`.
+    """
     none = jnp.asarray(start, values.dtype)
 
     def row(best: Array, lines: tuple[Array, Array]) -> tuple[Array, None]:

@@ -1,4 +1,4 @@
-"""What a wall surrounds in its slice: the blood pool of a myocardium."""
+"""The cavity (blood pool) of a myocardium in a slice."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -9,21 +9,22 @@ from cardiac_jax.anatomy.convex_hull import hull
 
 
 def cavity(wall: Array, region: Array) -> Array:
-    """Masks `[N, H, W]` -> bool `[N, H, W]`: what `wall` encloses, and what of `region` lies in its convex hull.
+    """Return the cavity of each mask, bool `[N, H, W]`, from `wall` and `region` `[N, H, W]`.
 
-    Enclosed is background that is not 4-connected to the slice's border. A ring that is open at one side encloses
-    little or nothing: its cavity is what `region`, the whole ventricle by another judgement, has of its hull. That
-    counts where it is larger than what is enclosed, and without the dents of the contour, narrower than three pixels.
+    The enclosed pixels are background that is not 4-connected to the slice's border. A ring with an open side encloses
+    few or no pixels. Its pocket is the part of `region` (the ventricle from another segmentation) in the wall's convex
+    hull, without dents of the contour narrower than three pixels. The pocket is added if it is larger than the enclosed
+    area.
     """
     number = wall.shape[0]
-    filler = ((0, -number % WORD), (1, 1), (1, 1))
-    planes, ventricle = pack(jnp.pad(wall, filler)), pack(jnp.pad(region, filler))
+    padding = ((0, -number % WORD), (1, 1), (1, 1))
+    planes, ventricle = pack(jnp.pad(wall, padding)), pack(jnp.pad(region, padding))
     edge = jnp.zeros((*planes.shape[:2], 1), jnp.uint32).at[1:-1, 1:-1].set(1) - 1  # all bits set on the frame
     outside = flood(jnp.broadcast_to(edge, planes.shape), ~planes)
     enclosed = ~planes & ~outside
     pocket = hull(planes) & ventricle & outside & ~planes
-    beside = shifted(pocket, 1) & shifted(pocket, -1) & shifted(pocket, 0, 1) & shifted(pocket, 0, -1)
-    pocket = pocket & grown(pocket & beside, jnp.zeros((1, 1, 1), jnp.uint32))
+    interior = shifted(pocket, 1) & shifted(pocket, -1) & shifted(pocket, 0, 1) & shifted(pocket, 0, -1)
+    pocket = pocket & grown(pocket & interior, jnp.zeros((1, 1, 1), jnp.uint32))
     enclosed_px, pocket_px = count(enclosed, pocket)
-    held = enclosed | (pocket & words(pocket_px > enclosed_px)[None, None])
-    return jnp.moveaxis(pixels(held)[1:-1, 1:-1, :number], -1, 0)
+    result = enclosed | (pocket & words(pocket_px > enclosed_px)[None, None])
+    return jnp.moveaxis(pixels(result)[1:-1, 1:-1, :number], -1, 0)

@@ -1,7 +1,8 @@
-"""Flood fill and connected components of many masks at once, on planes (`anatomy/bitmasks.py`).
+"""Flood fill and connected components of a batch of masks, on planes (`anatomy/bitmasks.py`).
 
-A fill is four sweeps (down, up, right, left), each a scan of H or W short steps, repeated until nothing changes: a
-convex outline needs one round, a spiral one per turn. Results are exact, and every loop ends, for any mask at all.
+A fill consists of four sweeps (down, up, right, left), each a scan of H or W short steps, repeated until nothing
+changes. A convex outline needs one round, a spiral one round per turn. For any mask, results are exact and every loop
+ends.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from jax import Array, lax
 
 from cardiac_jax.anatomy.bitmasks import WORD, count, grown, pixels, words
 
-PEELED = 8  # components filled one after the other before all are labelled together
+PEELED = 8  # number of components filled one by one before all masks are labelled instead
 
 
 class Components(NamedTuple):
-    """Attributes:
-    number: `[B]`, connected components.
-    largest: planes of the largest one, the first in raster order among equals; empty where there is none.
+    """Connected components of a batch of masks.
+
+    Attributes:
+      number: int32 `[B]`, number of components.
+      largest: planes of the largest component (of equal ones the first in raster order); empty for an empty mask.
     """
 
     number: Array
@@ -28,9 +31,9 @@ class Components(NamedTuple):
 
 
 def flood(seed: Array, allowed: Array, corners: Array | bool = False) -> Array:
-    """All of `allowed` that is connected to `seed` within it, planes.
+    """Return planes of the pixels of `allowed` that are connected to `seed` within `allowed`.
 
-    Connected means by sides, and by corners too in the masks whose bits are set in `corners`, words `[L]`, or in all.
+    Pixels are 4-connected, or 8-connected in masks whose bits are set in `corners`, words `[L]` (True: in all masks).
     """
     turned, diagonal = allowed.swapaxes(0, 1), _bits(corners, allowed)
 
@@ -50,9 +53,9 @@ def flood(seed: Array, allowed: Array, corners: Array | bool = False) -> Array:
 
 
 def components(planes: Array, corners: Array | bool = False) -> Components:
-    """Number and largest of the connected components of each mask; `corners` as in `flood`.
+    """Return the number of connected components of each mask and the largest one; `corners` as in `flood`.
 
-    The first few are filled one after the other; where a mask of the batch has more, all are labelled.
+    The first `PEELED` components are filled one by one. If a mask of the batch has more, all masks are labelled.
     """
 
     def more(state: tuple[Array, ...]) -> Array:
@@ -77,20 +80,20 @@ def components(planes: Array, corners: Array | bool = False) -> Components:
 
 
 def label(planes: Array, corners: Array | bool = False) -> Array:
-    """Labels `[H, W, B]`: the smallest raster index of each pixel's component, H W in the background.
+    """Return labels `[H, W, B]`: the smallest raster index of each pixel's component, H W in the background.
 
-    int16 if that holds them, else int32.
+    The type is int16 if it can hold H W, else int32. `corners` is as in `flood`.
     """
     inside, diagonal = pixels(planes), pixels(_bits(corners, planes))
     height, width = inside.shape[:2]
-    kind = jnp.int16 if height * width < 2**15 else jnp.int32
-    none = jnp.asarray(height * width, kind)
+    dtype = jnp.int16 if height * width < 2**15 else jnp.int32
+    none = jnp.asarray(height * width, dtype)
 
     def sweep(labels: Array, reverse: bool) -> Array:
         def line(before: Array, own: Array) -> tuple[Array, Array]:
             wide = jnp.pad(before, ((1, 1), (0, 0)), constant_values=height * width)
-            beside = jnp.where(diagonal, jnp.minimum(wide[:-2], wide[2:]), none)
-            now = jnp.where(own < none, jnp.minimum(own, jnp.minimum(before, beside)), none)
+            diagonal_labels = jnp.where(diagonal, jnp.minimum(wide[:-2], wide[2:]), none)
+            now = jnp.where(own < none, jnp.minimum(own, jnp.minimum(before, diagonal_labels)), none)
             return now, now
 
         return lax.scan(line, jnp.full_like(labels[0], none), labels, reverse=reverse)[1]
@@ -100,7 +103,7 @@ def label(planes: Array, corners: Array | bool = False) -> Array:
         labels = sweep(sweep(labels, False), True).swapaxes(0, 1)
         return labels, jnp.any(labels != state[0])
 
-    first = jnp.where(inside, jnp.arange(height * width, dtype=kind).reshape(height, width, 1), none)
+    first = jnp.where(inside, jnp.arange(height * width, dtype=dtype).reshape(height, width, 1), none)
     return lax.while_loop(lambda state: state[1], spread, (first, jnp.asarray(True)))[0]
 
 
@@ -117,7 +120,7 @@ def _beside(line: Array) -> Array:
 
 
 def _first(planes: Array) -> Array:
-    """The first pixel of each mask in raster order."""
+    """Planes of the first pixel of each mask in raster order."""
 
     def leading(lines: Array) -> Array:
         def line(seen: Array, own: Array) -> tuple[Array, Array]:

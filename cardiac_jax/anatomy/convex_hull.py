@@ -1,4 +1,4 @@
-"""Convex hulls, Euclidean distances and perimeters of many masks at once, on planes (`anatomy/bitmasks.py`)."""
+"""Convex hulls, Euclidean distances and perimeters of a batch of masks, on planes (`anatomy/bitmasks.py`)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jax import Array, lax
 
 from cardiac_jax.anatomy.bitmasks import WORD, count, pixels, shifted, words
 
-REACH_PX = 16  # distances are measured up to here: 22 mm at 1.4 mm
-_ROUNDING = 1e-3  # hull edges cross columns at fractions of H: what lies this close to a pixel centre is on it
+REACH_PX = 16  # largest measured distance: 22 mm with pixels of 1.4 mm
+_ROUNDING = 1e-3  # hull edges cross columns at fractions of H: an edge this close to a pixel centre is on it
 _FAR = 1e6
 
 
 def hull(planes: Array) -> Array:
-    """Planes of the pixels whose centres lie in the convex hull of each mask's pixel centres.
+    """Return planes of the pixels whose centres lie in the convex hull of each mask's pixel centres.
 
-    The leftmost and rightmost pixels of the rows span the hull; its left and right edges are the convex envelopes
-    of the two. Needs one empty row above and below every mask.
+    The hull's left and right edges are the convex envelopes of the leftmost and rightmost pixels of the rows. Every
+    mask needs one empty row above and below.
     """
     height, width = planes.shape[:2]
     columns = jnp.arange(width, dtype=jnp.float32)
@@ -40,9 +40,10 @@ def hull(planes: Array) -> Array:
 
 
 def distance_px2(target: Array) -> Array:
-    """Squared distance of every pixel to the nearest of `target`, int16 `[H, W, B]`, at most `REACH_PX`^2.
+    """Return the squared distance (px^2) of every pixel to `target`, int16 `[H, W, B]`, at most `REACH_PX`^2.
 
-    Exact: distances along columns by two sweeps, then the smallest of square and column offset squared.
+    Exact: two sweeps give the distances along columns, then each row takes the minimum of (distance along a column)^2 +
+    (column offset)^2.
     """
 
     def up(below: Array, lines: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -55,7 +56,10 @@ def distance_px2(target: Array) -> Array:
 def extreme_distance_px2(
     pick: Callable[[Array, Array], Array], target: Array, planes: Array, start: int, reach_px: int = REACH_PX
 ) -> Array:
-    """`extreme(pick, distance_px2(target), planes, start)` without the map in between, measured up to `reach_px`."""
+    """Return `extreme(pick, distance_px2(target), planes, start)`, int16 `[B]`, without storing the distance map.
+
+    Distances are measured up to `reach_px`.
+    """
 
     def up(state: tuple[Array, Array], lines: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         below = _away(state[0], lines[0], reach_px)
@@ -70,18 +74,18 @@ def extreme_distance_px2(
 
 
 def perimeter_px(planes: Array) -> Array:
-    """Perimeter `[B]` by Crofton's formula over lines in four directions; masks must not touch the frame's edge."""
+    """Return the perimeter `[B]` by Crofton's formula in four directions; masks must not touch the frame's edge."""
     ways = [(0, 1), (1, 0), (1, 1), (1, -1)]
     rows, columns, falling, rising = count(*[planes & ~shifted(planes, *way) for way in ways])
     return jnp.pi / 4 * (rows + columns + (falling + rising) / jnp.sqrt(2.0))
 
 
 def _convex_envelope(values: Array, rows: Array) -> Array:
-    """Lower convex envelope along rows: `values [K, H, B]`, `_FAR` where a row has none -> `[K, H, B]`.
-    No two rows that have a value are more than `rows` apart.
+    """Lower convex envelope `[K, H, B]` along the rows of `values [K, H, B]`, which are `_FAR` in rows without a value.
 
-    A row is a vertex if no slope to a later row is below the steepest from an earlier one; the envelope is the
-    highest of the lines through the vertices along those slopes. Beyond the outermost vertices it means nothing.
+    No two rows with a value may be more than `rows` apart. A row is a vertex if no slope to a later row is below the
+    steepest slope from an earlier row. The envelope is the highest of the lines through the vertices along these
+    slopes. It is undefined beyond the outermost vertices.
     """
     size = values.shape[1]
 
@@ -116,12 +120,12 @@ def _unreached(target: Array, reach_px: int = REACH_PX) -> Array:
 
 
 def _away(before: Array, line: Array, reach_px: int = REACH_PX) -> Array:
-    """Distance along columns, int8 `[W, B]`, from that of the row before."""
+    """Distance along columns, int8 `[W, B]`, from that of the previous row."""
     return jnp.where(pixels(line), jnp.int8(0), jnp.minimum(before + jnp.int8(1), jnp.int8(reach_px)))
 
 
 def _above(target: Array, reach_px: int = REACH_PX) -> Array:
-    """Distance to the nearest pixel of `target` in the same column, here or above: int8 `[H, W, B]`."""
+    """Distance to the nearest pixel of `target` in the same column and the same row or above, int8 `[H, W, B]`."""
 
     def down(above: Array, line: Array) -> tuple[Array, Array]:
         above = _away(above, line, reach_px)

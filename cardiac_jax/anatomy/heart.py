@@ -1,4 +1,4 @@
-"""LV, myocardium and RV together: maps are label maps, the check is the criteria of VITAL (`heart_check.py`)."""
+"""`HEART`, the spec of LV, myocardium and RV; maps are label maps, the check is that of VITAL (`heart_check.py`)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,10 +22,14 @@ PIXEL_MM = (float(DEFAULT.rv_concavity_mm) / RV_REACH_PX, 3.0)  # finer: the RV'
 
 
 def tuned(gold: Measured, restored: Measured) -> Limits:
-    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
+    """Return limits that one per cent of the gold standards violate each; none is stricter than the default.
 
-    Lengths and circularities are tuned, over the slices that have what they are about. Holes, pieces and an LV that
-    touches what it should not are faults wherever they are found. What the autoencoder restores is not asked.
+    Lengths and circularities are tuned over the slices that have the structure. Holes, disconnected components and
+    forbidden contacts of the LV are errors in any slice, so their limits are not tuned.
+
+    Args:
+      gold: measurements of the gold standards.
+      restored: not used.
     """
     myo, lv, rv = gold.myo_px > 0, gold.lv_px > 0, gold.rv_px > 0
 
@@ -46,7 +50,7 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
 
 
 def redrawn(labels: np.ndarray, drawn: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """A slice `[H, W]` whose heart is `drawn`; what lay in the wall (oedema, scar) stays where the wall still is."""
+    """Return the slice `labels [H, W]` with the heart of the map `drawn`; oedema and scar are kept inside its wall."""
     known, inside = roles(classes), wall_labels(classes)
     out = np.where(np.isin(labels, (known["rv"], *inside, known["lv"])), 0, labels)
     for label, name in ((RV, "rv"), (MYO, "myo"), (LV, "lv")):
@@ -57,7 +61,7 @@ def redrawn(labels: np.ndarray, drawn: np.ndarray, classes: Sequence[str]) -> np
 
 
 def values(classes: Sequence[str]) -> list[tuple[int, ...]]:
-    """Label values of RV, wall and LV."""
+    """Return the label values of RV, wall and LV, one tuple each."""
     known = roles(classes)
     return [(known["rv"],), wall_labels(classes), (known["lv"],)]
 
@@ -70,9 +74,9 @@ def _take(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def _core(maps: Array) -> Array:
-    """The wall; in a slice without one, all there is."""
-    muscle = maps == MYO
-    return muscle | ((maps > 0) & ~muscle.any((-2, -1), keepdims=True))
+    """The wall; in a slice without wall, all structures."""
+    wall = maps == MYO
+    return wall | ((maps > 0) & ~wall.any((-2, -1), keepdims=True))
 
 
 def _encoded(maps: Array) -> Array:
@@ -112,7 +116,7 @@ def _passes(maps: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
 
 
 def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
-    """Each its odds against background: the largest of those that are likelier than not is drawn."""
+    """Softmax of the logits, each a log-odds against background: argmax picks the largest positive logit."""
     shares = jax.nn.softmax(jnp.concatenate([jnp.zeros_like(logits[..., :1]), logits], -1))
     return dict(zip(("background", "Myo", "LV", "RV"), jnp.moveaxis(shares, -1, 0), strict=True))
 

@@ -1,31 +1,33 @@
-"""The anatomical check of a whole short-axis slice: LV, myocardium and RV, batched.
+"""The anatomical check of a short-axis slice with LV, myocardium and RV, batched.
 
 The 16 criteria of Painchaud et al. 2020 ("Cardiac segmentation with strong anatomical guarantees", IEEE TMI; VITAL),
-and a 17th: which structures may be there. Tissue is 8-connected, what surrounds it 4-connected, as in `wall_check.py`;
-the image lies in an endless background. X stands for any of the three. Labels other than 1, 2, 3 are background.
+and a 17th: which structures may be present. Tissue is 8-connected, background 4-connected, as in `wall_check.py`. The
+image has an infinite background. X is any of the three structures. Labels other than 1, 2, 3 are background.
 
-- structures: LV never without Myo; Myo without LV (below the apex of the cavity), without RV (apex), RV alone (its
-  outflow, above the LV) and an empty slice by flags. VITAL does not ask; the LV then touches background.
-- holes of X: pixels, whatever they are, enclosed by X alone; of Myo, only those pieces of them without LV.
-- holes between LV and Myo: pixels enclosed by the two together, that are holes of neither. Between RV and Myo: those
-  enclosed by these two, but by neither alone, that are not LV (an LV may lie between an open Myo and the RV).
-- X disconnected: pixels outside its largest piece. VITAL's "more than one X".
-- RV apart from Myo: the gap between them, 0 if they touch at a corner; else distance of pixel centres less one pixel.
+- structures: LV without Myo always fails. Flags allow Myo without LV (below the apex of the cavity), Myo without RV
+  (apex), RV alone (its outflow, above the LV) and an empty slice. VITAL lacks this criterion, but an LV without Myo
+  touches background.
+- holes of X: pixels of any label enclosed by X alone; for Myo, only their connected components without LV.
+- holes between LV and Myo: pixels enclosed by the union of the two that are holes of neither. Holes between RV and Myo:
+  pixels enclosed by their union, but by neither alone, that are not LV (an LV may lie between an open Myo and the RV).
+- X disconnected: pixels outside the largest component of X. VITAL's "more than one X".
+- RV apart from Myo: the gap between them, 0 if they touch at a corner; else distance of pixel centres minus one pixel.
 - LV touches RV, LV touches background: pixels of LV with such a pixel among their 8 neighbours.
-- The opening of Myo: pixels of LV that touch background beside them, which is not enclosed by Myo, at most `mouth_mm`
-  deep in the epicardium's hull, and those next to them that touch it at a corner. VITAL forbids any. Near the base the
-  Myo is a C: if it opens `opening_mm` or more (less is a crack), over at most `open_share` of the LV's contour (half:
-  with less Myo than that the slice is atrium by clinical convention), only the LV's other pixels may not touch
-  background. Myo of one piece has one opening at most.
-- epicardium: Myo, LV and what the two enclose; nothing where there is no Myo. It stands for Myo in what follows.
-- concavity of X: the greatest depth of a pixel of X's hull that is neither X nor enclosed by it. Hull and depth as in
-  `wall_check.py`. VITAL erodes first (depths a pixel less, no dents under three pixels wide) and allows Myo none.
-- circularity of LV and of Myo: 4 pi A / P^2 with what they enclose, perimeter by Crofton's formula.
+- opening of Myo: LV pixels, at most `mouth_mm` deep in the epicardium's hull, with a 4-neighbour of background that Myo
+  does not enclose; and their 8-neighbours in LV that touch background. VITAL allows no opening. Near the base Myo is a
+  C. LV pixels at the opening may touch background if the opening is at least `opening_mm` wide (a smaller one is a
+  crack) and at most `open_share` of the LV's contour (half: with less Myo the slice is atrium by clinical convention).
+  A connected Myo has at most one opening.
+- epicardium: Myo, LV and the pixels enclosed by the two; empty without Myo. It replaces Myo in the criteria below.
+- concavity of X: the largest depth of a pixel in X's hull that is neither X nor enclosed by X. Hull and depth are as in
+  `wall_check.py`. VITAL erodes first (depths are one pixel smaller, dents under three pixels wide vanish) and allows no
+  concavity of Myo.
+- circularity of LV and of Myo: 4 pi A / P^2 with the enclosed pixels, perimeter by Crofton's formula.
 
-A structure that is absent passes all that is asked of it. What VITAL says of a patient's first and last slices, namely
-nothing, is the caller's: pass other limits there. Wall thickness is no criterion of theirs; see `wall_check.py`.
-Distances saturate at 16 pixels, the RV's concavity at 32: give pixels of 1 to 2 mm. Sizes equal to a limit pass.
-Of the gold standards of ACDC (756 slices of 40 patients, at their own 1.2 to 1.9 mm) 2.1% fail under these limits.
+An absent structure passes all its criteria. VITAL does not check the first and last slices of a patient; callers can
+pass other limits for them. VITAL has no criterion for wall thickness; see `wall_check.py`. Distances saturate at 16
+pixels, the RV's concavity at 32: use pixels of 1 to 2 mm. Values equal to a limit pass. Under these limits 2.1% of the
+gold standards of ACDC fail (756 slices of 40 patients, at their own pixels of 1.2 to 1.9 mm).
 """
 
 from __future__ import annotations
@@ -40,18 +42,19 @@ from cardiac_jax.anatomy.heart_measure import SLACK_MM, Measured, measure
 
 
 class Limits(NamedTuple):
-    """Thresholds, those of VITAL unless the module says otherwise. All may be traced.
+    """Thresholds of VITAL, unless the module docstring says otherwise. All may be traced.
 
     Attributes:
-      holes_px, between_px: most pixels of holes of each structure, and between each two (VITAL: H W / 2^14).
-      disconnected_px: most pixels outside the largest piece of each structure.
-      rv_gap_mm: widest gap between RV and Myo.
-      lv_rv_px, lv_background_px: most pixels of LV that touch what they should not.
-      rv_concavity_mm, myo_concavity_mm, lv_concavity_mm: greatest depths; an LV less its papillary muscles has more.
-      myo_circularity, lv_circularity: least 4 pi A / P^2.
-      c_shaped: whether Myo may be open; opening_mm, open_share: least width and greatest part of the LV's contour.
+      holes_px, between_px: largest number of hole pixels of each structure, and between two (VITAL: H W / 2^14).
+      disconnected_px: largest number of pixels outside the largest component of each structure.
+      rv_gap_mm: largest gap between RV and Myo.
+      lv_rv_px, lv_background_px: largest number of LV pixels that touch RV, or background.
+      rv_concavity_mm, myo_concavity_mm, lv_concavity_mm: largest depths; an LV without its papillary muscles has more.
+      myo_circularity, lv_circularity: smallest 4 pi A / P^2.
+      c_shaped: whether Myo may be open.
+      opening_mm, open_share: smallest width of the opening, and its largest share of the LV's contour.
       no_rv, no_lv, rv_alone, empty: whether such slices pass.
-      mouth_mm: how far behind the hull's edge an opening may lie.
+      mouth_mm: largest depth of an opening in the hull.
     """
 
     holes_px: int | Array = 0
@@ -79,7 +82,7 @@ DEFAULT = Limits()
 
 
 class Verdict(NamedTuple):
-    """Whether a slice passes, bool `[N]`: `valid` is all of the others; a criterion is true where it is kept."""
+    """Whether each slice passes each criterion, bool `[N]`. `valid` is the conjunction of all criteria."""
 
     valid: Array
     structures: Array
@@ -104,15 +107,15 @@ class Verdict(NamedTuple):
 
 @jax.jit
 def check(labels: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -> Verdict:
-    """Checks slices `[N, H, W]` (0 background, 1 RV, 2 Myo, 3 LV) with square pixels of `spacing_mm`.
+    """Check slices `[N, H, W]` (0 background, 1 RV, 2 Myo, 3 LV) with square pixels of `spacing_mm`.
 
-    Compiled once per shape of `labels`: give batches of one size, padded with empty slices.
+    Compiled once per shape of `labels`, so pass batches of one size, padded with empty slices.
     """
     return judge(measure(labels, spacing_mm, limits.mouth_mm), limits)
 
 
 def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
-    """The verdict on what was measured, under limits of the same `mouth_mm`."""
+    """Return the verdict on measurements made with the same `limits.mouth_mm`."""
     m, most = measured, limits
     has_rv, has_myo, has_lv = m.rv_px > 0, m.myo_px > 0, m.lv_px > 0
     without_myo = ~has_lv & jnp.where(has_rv, most.rv_alone, most.empty)

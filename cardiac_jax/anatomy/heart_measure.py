@@ -1,4 +1,4 @@
-"""What the check of a whole slice (`anatomy/heart_check.py`, which has the definitions) looks at, on planes."""
+"""Measurements for the check of a slice with LV, myocardium and RV, on planes; definitions in `heart_check.py`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from cardiac_jax.anatomy.bitmasks import count, grown, pack, words
 from cardiac_jax.anatomy.components import components, flood
 from cardiac_jax.anatomy.convex_hull import REACH_PX, distance_px2, extreme_distance_px2, hull, perimeter_px
 
-BLOCK = 128  # slices in work at once
-RV_REACH_PX = 32  # a crescent about a large LV is deep
+BLOCK = 128  # slices processed at once
+RV_REACH_PX = 32  # an RV crescent convex a large LV has a deep concavity
 SLACK_MM = 1e-3
-_FRAME = 96  # 99% of the hearts of ACDC at 1.4 mm
+_FRAME = 96  # holds 99% of the hearts of ACDC at 1.4 mm
 
 
 class Measured(NamedTuple):
-    """What the check looks at, each `[N]`: int32 `_px`, else float32; 0 where there is nothing to measure.
+    """Measurements of the check, each `[N]`: int32 `_px`, else float32; 0 if there is nothing to measure.
 
     Attributes:
-      lv_background_px, lv_inner_px: pixels of LV that touch background, and those of them not at the opening.
-      opening_mm: those at the opening, times the pixel size; open_share: divided by all on the LV's contour.
+      lv_background_px: number of LV pixels that touch background.
+      lv_inner_px: number of these pixels that are not at the opening.
+      opening_mm: number of LV pixels at the opening, times the pixel size.
+      open_share: number of LV pixels at the opening, divided by that of the LV's contour.
     """
 
     rv_px: Array
@@ -53,7 +55,10 @@ class Measured(NamedTuple):
 
 @jax.jit
 def measure(labels: Array, spacing_mm: float | Array, mouth_mm: float | Array) -> Measured:
-    """Measures slices `[N, H, W]` (0 background, 1 RV, 2 Myo, 3 LV) with square pixels of `spacing_mm`, in blocks."""
+    """Measure slices `[N, H, W]` (0 background, 1 RV, 2 Myo, 3 LV) with square pixels of `spacing_mm`, in blocks.
+
+    `mouth_mm` is the largest depth of an opening of Myo.
+    """
     spacing_mm = jnp.asarray(spacing_mm, jnp.float32)
 
     def framed(labels: Array) -> Measured:
@@ -64,7 +69,7 @@ def measure(labels: Array, spacing_mm: float | Array, mouth_mm: float | Array) -
 
 
 def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_mm: float | Array) -> Measured:
-    """Planes `[H, W, L]` whose outermost rows and columns are background."""
+    """Measure planes `[H, W, L]` whose outermost rows and columns are background."""
     in_rv, in_myo, in_lv, in_heart, in_right = _enclosed(rv, myo, lv, lv | myo, rv | myo)
     myo_holes = in_myo & ~flood(lv, in_myo)
     lv_myo_holes, rv_myo_holes = in_heart & ~in_lv & ~myo_holes, in_right & ~in_rv & ~in_myo & ~lv
@@ -73,11 +78,11 @@ def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_m
 
     heart = (lv | myo | in_heart) & words(myo_px > 0)[None, None]
     solid = [heart, lv | in_lv, rv | in_rv]
-    around = hull(jnp.concatenate(solid, -1))
-    dents = around & ~jnp.concatenate(solid, -1)
+    convex = hull(jnp.concatenate(solid, -1))
+    dents = convex & ~jnp.concatenate(solid, -1)
     lanes = 2 * rv.shape[-1]
-    left_px2 = extreme_distance_px2(lax.max, ~around[..., :lanes], dents[..., :lanes], 0)
-    rv_px2 = extreme_distance_px2(lax.max, ~around[..., lanes:], dents[..., lanes:], 0, RV_REACH_PX)
+    left_px2 = extreme_distance_px2(lax.max, ~convex[..., :lanes], dents[..., :lanes], 0)
+    rv_px2 = extreme_distance_px2(lax.max, ~convex[..., lanes:], dents[..., lanes:], 0, RV_REACH_PX)
     heart_px2, lv_px2 = jnp.split(left_px2, 2)
     gap_px2 = jnp.where((rv_px > 0) & (myo_px > 0), extreme_distance_px2(lax.min, myo, rv, REACH_PX**2), 0)
 
@@ -87,7 +92,7 @@ def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_m
     mouth = lv & grown(background & ~in_myo, sides)
     nearby = lax.cond(
         jnp.any(mouth),
-        lambda: mouth & _within(~around[..., : rv.shape[-1]], mouth_mm, spacing_mm),
+        lambda: mouth & _within(~convex[..., : rv.shape[-1]], mouth_mm, spacing_mm),
         lambda: mouth,
     )
     opening = touching & grown(nearby, corners)
@@ -124,10 +129,10 @@ def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_m
 
 
 def _enclosed(*planes: Array) -> list[Array]:
-    """Pixels outside each of several planes that are not connected to its surroundings."""
+    """Planes of the background enclosed by each of the given planes."""
     stack = jnp.concatenate(planes, -1)
     edge = jnp.ones((stack.shape[0] - 2, stack.shape[1] - 2, 1), jnp.uint32)
-    edge = jnp.pad(edge, ((1, 1), (1, 1), (0, 0))) - 1  # all bits set on the frame's edge
+    edge = jnp.pad(edge, ((1, 1), (1, 1), (0, 0))) - 1  # all bits are set on the frame's edge
     return _split(~stack & ~flood(jnp.broadcast_to(edge, stack.shape), ~stack), len(planes))
 
 

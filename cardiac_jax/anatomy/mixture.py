@@ -1,8 +1,8 @@
-"""Gaussian mixtures with full covariances in float32: expectation-maximisation and sampling.
+"""Gaussian mixtures with full covariances in float32: expectation-maximisation (EM) and sampling.
 
-The model of the autoencoder's codes in ACSNet (Abramson, Popescu et al. 2020, stage 3). One pass over the data, in
-chunks, makes an EM step: the moments of every component are taken about its mean of the step before, which is close
-to its new one, so that their difference loses no digits.
+They model the autoencoder's codes in ACSNet (Abramson, Popescu et al. 2020, stage 3). An EM step is one pass over the
+data in chunks. The moments of every component are computed about its mean of the previous step. This mean is close to
+the new one, so the difference loses no digits.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-CHUNK = 2048  # rows of data in work at once
-_LEAST = 1e-6  # points' worth of responsibility below which a component keeps its mean and covariance
+CHUNK = 2048  # rows of data processed at once
+_LEAST = 1e-6  # a component with a smaller sum of responsibilities keeps its mean and covariance
 _EXACT = lax.Precision.HIGHEST
 
 
 class Mixture(NamedTuple):
-    """weights `[k]`, means `[k, d]`, cholesky `[k, d, d]`: lower factors of the covariances."""
+    """Weights `[k]`, means `[k, d]`, and lower Cholesky factors of the covariances `[k, d, d]`."""
 
     weights: Array
     means: Array
@@ -28,11 +28,13 @@ class Mixture(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Attributes:
-    mixture: the restart of highest likelihood.
-    log_likelihood: `[]`, its mean over the data.
-    steps: `[]`, EM steps it took.
-    restarts: `[R]`, mean log-likelihood of each restart.
+    """Result of `fit`.
+
+    Attributes:
+      mixture: the restart with the highest likelihood.
+      log_likelihood: `[]`, its mean log-likelihood over the data.
+      steps: `[]`, its number of EM steps.
+      restarts: `[R]`, mean log-likelihood of each restart.
     """
 
     mixture: Mixture
@@ -42,27 +44,27 @@ class Fit(NamedTuple):
 
 
 def covariances(mixture: Mixture) -> Array:
-    """`[k, d, d]`."""
+    """Return the covariances `[k, d, d]`."""
     return jnp.matmul(mixture.cholesky, mixture.cholesky.swapaxes(-1, -2), precision=_EXACT)
 
 
 @jax.jit
 def log_prob(mixture: Mixture, x: Array) -> Array:
-    """Log-density of points `[n, d]`: `[n]`."""
+    """Return the log-density `[n]` of points `[n, d]`."""
 
     def chunk(rows: Array) -> Array:
         return jax.nn.logsumexp(_joint(mixture, _whitener(mixture), rows)[0], axis=0)
 
     if len(x) <= CHUNK:
         return chunk(x)
-    whole = len(x) // CHUNK * CHUNK
-    parts = lax.map(chunk, x[:whole].reshape(-1, CHUNK, x.shape[1]))
-    return jnp.concatenate([parts.reshape(-1), chunk(x[whole:])])
+    full = len(x) // CHUNK * CHUNK
+    parts = lax.map(chunk, x[:full].reshape(-1, CHUNK, x.shape[1]))
+    return jnp.concatenate([parts.reshape(-1), chunk(x[full:])])
 
 
 @partial(jax.jit, static_argnames="n")
 def sample(key: Array, mixture: Mixture, n: int) -> Array:
-    """Draws `[n, d]`."""
+    """Return `n` random samples `[n, d]`."""
     which, normal = jax.random.split(key)
     component = jax.random.categorical(which, jnp.log(mixture.weights), shape=(n,))
     noise = jax.random.normal(normal, (n, mixture.means.shape[1]), mixture.means.dtype)
@@ -82,15 +84,16 @@ def fit(
     weight: Array | None = None,
     used: Array | None = None,
 ) -> Fit:
-    """Fits `k` components to `x [n, d]` by EM from several k-means++ starts at once.
+    """Fit `k` components to `x [n, d]` by EM from several k-means++ starts and return the best fit.
 
     Args:
-      steps: most EM steps of a restart.
+      restarts: number of starts, computed in parallel.
+      steps: largest number of EM steps per restart.
       tol: a restart ends when a step raises the mean log-likelihood by less.
       ridge: added to the diagonal of every covariance, in units of the mean variance of `x`.
-      weight: `[n]`, 0 leaves a point out; all 1 if None.
-      used: scalar, fits only the first `used` of the k components, as a fit of so many would; the others weigh
-        nothing. One compiled program then serves every number up to k.
+      weight: `[n]` weights of the points, 0 excludes a point; None: all 1.
+      used: scalar; fits only the first `used` of the k components, like a fit with k = `used`; the others get weight 0.
+        One compiled program then serves all numbers up to k.
     """
     x = x.astype(jnp.float32)
     weight = jnp.ones(len(x), x.dtype) if weight is None else weight.astype(x.dtype)
@@ -102,7 +105,10 @@ def fit(
 
 @partial(jax.jit, static_argnames="k")
 def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array, used: Array | None = None) -> Mixture:
-    """k-means++ (Arthur and Vassilvitskii 2007): centres far apart, their clusters, one pooled covariance."""
+    """Return the initial mixture by k-means++ (Arthur and Vassilvitskii 2007), with one pooled covariance.
+
+    Arguments are as in `fit`; `weight` is `[n]`.
+    """
     keys = jax.random.split(key, k)
 
     def square(centre: Array) -> Array:
@@ -123,8 +129,8 @@ def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array, use
     sizes = jnp.zeros(k, x.dtype).at[cluster].add(weight)
     sums = jnp.zeros_like(centres).at[cluster].add(weight[:, None] * x)
     means = jnp.where(sizes[:, None] > 0, sums / jnp.maximum(sizes, _LEAST)[:, None], centres)
-    apart = (x - means[cluster]) * jnp.sqrt(weight)[:, None]
-    pooled = jnp.matmul(apart.T, apart, precision=_EXACT) / weight.sum() + _ridge(x, weight, ridge)
+    centred = (x - means[cluster]) * jnp.sqrt(weight)[:, None]
+    pooled = jnp.matmul(centred.T, centred, precision=_EXACT) / weight.sum() + _ridge(x, weight, ridge)
     cholesky = jnp.broadcast_to(jnp.linalg.cholesky(pooled), (k, *pooled.shape))
     return Mixture(sizes / weight.sum(), means, cholesky)
 
@@ -133,22 +139,25 @@ def start(key: Array, x: Array, weight: Array, k: int, ridge: float | Array, use
 def em(
     begin: Mixture, x: Array, weight: Array, steps: int | Array, tol: float | Array, ridge: float | Array
 ) -> tuple[Mixture, Array, Array]:
-    """EM from `begin`: the mixture, its mean log-likelihood and the steps taken."""
+    """Return the mixture after EM from `begin`, its mean log-likelihood and the number of steps.
+
+    Arguments are as in `fit`; `x` is `[n, d]`, `weight` is `[n]`.
+    """
     total, added = weight.sum(), _ridge(x, weight, ridge)
     chunk = min(CHUNK, len(x))
     rows = jnp.pad(x, ((0, -len(x) % chunk), (0, 0))).reshape(-1, chunk, x.shape[1])
     weights = jnp.pad(weight, (0, -len(x) % chunk)).reshape(-1, chunk)
 
     def moments(mixture: Mixture) -> tuple[Array, Array, Array, Array]:
-        """Log-likelihood, and each component's mass and moments about its mean, over all chunks."""
+        """Log-likelihood, and the mass and moments about the mean of each component, over all chunks."""
         whitener = _whitener(mixture)
 
         def add(sums: tuple[Array, ...], data: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
-            joint, apart = _joint(mixture, whitener, data[0])
+            joint, centred = _joint(mixture, whitener, data[0])
             value = jax.nn.logsumexp(joint, axis=0)
             share = jnp.exp(joint - value[None]) * data[1][None]
-            first = jnp.einsum("kn,knd->kd", share, apart, precision=_EXACT)
-            second = jnp.einsum("knd,kne->kde", share[..., None] * apart, apart, precision=_EXACT)
+            first = jnp.einsum("kn,knd->kd", share, centred, precision=_EXACT)
+            second = jnp.einsum("knd,kne->kde", share[..., None] * centred, centred, precision=_EXACT)
             new = ((value * data[1]).sum(), share.sum(1), first, second)
             return tuple(a + b for a, b in zip(sums, new, strict=True)), None
 
@@ -162,9 +171,9 @@ def em(
         move = first / mass_or_one[:, None]
         covariance = second / mass_or_one[:, None, None] - move[:, :, None] * move[:, None, :] + added[None]
         cholesky = jnp.linalg.cholesky(covariance)
-        sound = (mass > _LEAST) & jnp.isfinite(cholesky).all((1, 2))
-        means = jnp.where(sound[:, None], mixture.means + move, mixture.means)
-        return Mixture(mass / total, means, jnp.where(sound[:, None, None], cholesky, mixture.cholesky))
+        updatable = (mass > _LEAST) & jnp.isfinite(cholesky).all((1, 2))
+        means = jnp.where(updatable[:, None], mixture.means + move, mixture.means)
+        return Mixture(mass / total, means, jnp.where(updatable[:, None, None], cholesky, mixture.cholesky))
 
     def step(state: tuple[Mixture, Array, Array, Array]) -> tuple[Mixture, Array, Array, Array]:
         value, *sums = moments(state[0])
@@ -180,21 +189,21 @@ def em(
 
 
 def _whitener(mixture: Mixture) -> Array:
-    """Inverse factors `[k, d, d]`."""
+    """Inverse Cholesky factors `[k, d, d]`."""
     unit = jnp.broadcast_to(jnp.eye(mixture.means.shape[1], dtype=mixture.means.dtype), mixture.cholesky.shape)
     return lax.linalg.triangular_solve(mixture.cholesky, unit, left_side=True, lower=True)
 
 
 def _joint(mixture: Mixture, whitener: Array, x: Array) -> tuple[Array, Array]:
-    """Log of weight times density `[k, n]` of rows `[n, d]`, and the rows less each mean `[k, n, d]`."""
-    apart = x[None] - mixture.means[:, None]
-    white = jnp.einsum("knd,ked->kne", apart, whitener, precision=_EXACT)
+    """Log of (weight x density) `[k, n]` of rows `[n, d]`, and the rows minus each mean `[k, n, d]`."""
+    centred = x[None] - mixture.means[:, None]
+    white = jnp.einsum("knd,ked->kne", centred, whitener, precision=_EXACT)
     scale = jnp.log(jnp.diagonal(whitener, axis1=1, axis2=2)).sum(1) - x.shape[1] / 2 * jnp.log(2 * jnp.pi)
-    return (jnp.log(mixture.weights) + scale)[:, None] - 0.5 * jnp.square(white).sum(-1), apart
+    return (jnp.log(mixture.weights) + scale)[:, None] - 0.5 * jnp.square(white).sum(-1), centred
 
 
 def _ridge(x: Array, weight: Array, ridge: float | Array) -> Array:
-    """`ridge` times the mean variance, on the diagonal `[d, d]`."""
+    """Diagonal matrix `[d, d]` of `ridge` times the mean variance."""
     share = weight[:, None] / weight.sum()
     mean = (share * x).sum(0)
     variance = (share * jnp.square(x - mean[None])).sum(0).mean()

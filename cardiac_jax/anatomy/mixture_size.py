@@ -1,4 +1,4 @@
-"""How many components a mixture needs: likelihood and Akaike's criterion in cross-validation (ACSNet, fig. 5)."""
+"""Number of mixture components by cross-validated likelihood and Akaike's criterion (AIC; ACSNet, fig. 5)."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ class Curves(NamedTuple):
 def cross_validate(
     key: Array, x: Array, sizes: Sequence[int], folds: int = 10, groups: np.ndarray | None = None, **options: float
 ) -> Curves:
-    """Fits mixtures of each of `sizes` components to all but one fold of `x [n, d]`, in turn.
+    """Return the cross-validation curves of mixtures with each of `sizes` components, fitted to `x [n, d]`.
 
     Args:
-      groups: `[n]`, points of one group (slices of one patient) are held out together; each by itself if None.
-      options: of `fit`.
+      groups: `[n]`; points of one group (slices of one patient) are held out together. None: each point is a group.
+      options: options of `fit`.
 
-    Raises ValueError if there are fewer groups than folds.
+    Raises:
+      ValueError: there are fewer groups than folds.
     """
     _, group = np.unique(np.arange(len(x)) if groups is None else groups, return_inverse=True)
     if group.max() + 1 < folds:
-        raise ValueError(f"{group.max() + 1} groups do not fill {folds} folds")
+        raise ValueError(f"{group.max() + 1} groups are fewer than {folds} folds")
     deal_key, fit_key = jax.random.split(key)
     fold = (np.asarray(jax.random.permutation(deal_key, int(group.max()) + 1)) % folds)[group]
     held_out = jnp.asarray(fold[None] == np.arange(folds)[:, None], jnp.float32)
@@ -46,25 +47,25 @@ def cross_validate(
 
 
 def chosen(curves: Curves) -> int:
-    """The smallest size at which both curves have come down to within one standard error of their lowest mean.
+    """Return the smallest size at which both curves are within one standard error of their lowest mean.
 
-    That is where "NLL plateaus, adjusted AIC is low" (fig. 5). If no size serves both, the one of lowest NLL: AIC looks
-    at the fitted points, and goes on falling where few points make covariances nearly singular.
+    This is where "NLL plateaus, adjusted AIC is low" (fig. 5). If there is no such size, the size with the lowest NLL
+    is returned: AIC uses the fitted points, and keeps falling if few points make the covariances nearly singular.
     """
     low = np.ones(len(curves.sizes), bool)
     for curve in (curves.nll, curves.aic):
         mean, lowest = curve.mean(1), curve[np.argmin(curve.mean(1))]
         low &= mean <= lowest.mean() + lowest.std(ddof=1) / np.sqrt(lowest.size)
-    fitting = [size for size, enough in zip(curves.sizes, low, strict=True) if enough]
-    return min(fitting) if fitting else curves.sizes[int(np.argmin(curves.nll.mean(1)))]
+    suitable = [size for size, enough in zip(curves.sizes, low, strict=True) if enough]
+    return min(suitable) if suitable else curves.sizes[int(np.argmin(curves.nll.mean(1)))]
 
 
 def effective_parameters(mixture: Mixture, used: Array | None = None) -> Array:
-    """Free parameters of the first `used` components (None: of all).
+    """Return the number of free parameters, a scalar, of the first `used` components (None: of all).
 
-    Those of each component are scaled by Tr(S) / (d sigma_max(S)) of its covariance S.
-    The paper scales by the effective rank Tr(S) / sigma_max(S), between 1 and d, so as not to punish directions of
-    next to no variance. Taken here as a share of d: a spherical mixture counts in full, as in Akaike's criterion.
+    The parameters of a component with covariance S are scaled by Tr(S) / (d sigma_max(S)). The paper scales by the
+    effective rank Tr(S) / sigma_max(S), between 1 and d, so that directions of very small variance are not penalised.
+    Here it is divided by d, so that a spherical mixture counts in full, as in Akaike's criterion.
     """
     k, d = mixture.means.shape
     spectrum = jnp.linalg.eigvalsh(covariances(mixture))
@@ -75,7 +76,10 @@ def effective_parameters(mixture: Mixture, used: Array | None = None) -> Array:
 
 
 def adjusted_aic(mixture: Mixture, x: Array, weight: Array | None = None, used: Array | None = None) -> Array:
-    """Akaike's criterion of `x [n, d]` with `effective_parameters`, a scalar."""
+    """Return Akaike's criterion of `x [n, d]` with `effective_parameters`, a scalar.
+
+    `weight` is `[n]` or None; `used` is as in `fit`.
+    """
     values = log_prob(mixture, x)
     total = values.sum() if weight is None else (values * weight).sum()
     return 2 * effective_parameters(mixture, used) - 2 * total
@@ -83,9 +87,9 @@ def adjusted_aic(mixture: Mixture, x: Array, weight: Array | None = None, used: 
 
 @partial(jax.jit, static_argnames=("most", "restarts"))
 def _validate(keys: Array, x: Array, held_out: Array, k: Array, *, most: int, **options: float) -> tuple[Array, Array]:
-    """NLL of the held-out points and AIC of the others: `keys [F]`, `held_out [F, n]` -> `[F]`, `[F]`.
+    """NLL `[F]` of the held-out points and AIC `[F]` of the others, from `keys [F]` and `held_out [F, n]`.
 
-    `k`, of at most `most`, is traced: compiling a program for every size takes far longer than running them.
+    `k`, at most `most`, is traced, because compiling a program for every size takes far longer than running them.
     """
 
     def one(fold: tuple[Array, Array]) -> tuple[Array, Array]:

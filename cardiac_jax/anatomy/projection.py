@@ -1,12 +1,12 @@
-"""Projection of masks onto decodable masks that pass a check (Abramson, Popescu et al. 2020, stage 3).
+"""Projection of masks onto decoded masks that pass a check (Abramson, Popescu et al. 2020, stage 3).
 
-A mask is encoded to z. If its decoded mask passes, that is the answer; else z* = z + a (z_NN - z), with z_NN the
-nearest code of a bank of codes that pass, and a the smallest in [0, 1] that passes. (The paper prints z - z_NN, which
-would lead away from the valid neighbour.) Every mask is checked once it is the array that is returned: a compiler may
-evaluate a decoder twice and round differently. What fails then, and a = 1, take the mask that was stored with the
-neighbour's code when it passed.
+A mask is encoded to a code z. If the mask decoded from z passes, it is the result. Otherwise the code becomes
+z* = z + a (z_NN - z), where z_NN is the nearest code in a bank of codes that pass, and a is the smallest value in
+[0, 1] that passes. (The paper prints z - z_NN, which would lead away from the valid neighbour.) The check is applied to
+the array that is returned, because a compiler may evaluate a decoder twice and round differently. Masks that fail then,
+and those with a = 1, are replaced by the mask stored with the neighbour's code.
 
-A mask may be a label map as well: what is decoded is packed, stored, checked and returned as it is.
+A mask may also be a label map; it is packed, stored, checked and returned as decoded.
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ Encode = Callable[[Array], Array]  # masks [N, H, W] of any kind -> codes [N, d]
 Decode = Callable[[Array], Array]  # codes [N, d] -> masks [N, H, W]: bool, or labels 0 to 3, uint8
 Check = Callable[[Array], Array]  # masks [N, H, W] as decoded -> whether they pass [N]
 
-_WORD, _GROUP = 32, 64  # values tried at once: one word of the check; two where there are as many slices
-_PATIENCE = 8  # a refusal needs this many times the draws in which one was to be accepted
+_WORD, _GROUP = 32, 64  # values of a tried at once: one word of the check, two if there are `_GROUP` slices or more
+_PATIENCE = 8  # number of codes expected to pass before resampling may be refused
 _LABEL_BITS = 2
 
 
 class Bank(NamedTuple):
-    """Codes that pass the check: `codes [M, d]`, `masks` uint8, as decoded, packed along W (see `pack`)."""
+    """Codes that pass the check: `codes [M, d]`, and their decoded `masks`, uint8, packed along W (see `pack`)."""
 
     codes: Array
     masks: Array
 
 
 class Projection(NamedTuple):
-    """Attributes:
-    masks: `[N, H, W]`, bool or uint8 as decoded.
-    alpha: `[N]`, how far each code moved towards its neighbour.
-    neighbour: `[N]`, index of the nearest code of the bank.
-    changed: `[N]`, whether the code moved at all.
-    valid: `[N]`, what the check said of `masks`. All true, unless the bank was drawn under another check.
+    """Result of `project`.
+
+    Attributes:
+      masks: `[N, H, W]`, bool or uint8 as decoded.
+      alpha: `[N]`, the fraction of the way from each code to its neighbour.
+      neighbour: `[N]`, index of the nearest code in the bank.
+      changed: `[N]`, whether alpha > 0.
+      valid: `[N]`, whether `masks` pass the check. All true, unless the bank was made with another check.
     """
 
     masks: Array
@@ -56,7 +58,7 @@ class Projection(NamedTuple):
 
 
 class Resampled(NamedTuple):
-    """The bank and the number of codes drawn for it: `len(bank.codes) / drawn` is the accept rate, nearly."""
+    """The bank, the number of sampled codes (`drawn`), and the number that passed (`accepted`)."""
 
     bank: Bank
     drawn: int
@@ -64,10 +66,10 @@ class Resampled(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where each of N slices stands: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
+    """State of the search of N slices: on the grid until `found`, then between `low` (fails) and `high` (passes)."""
 
     going: Array
-    step: Array  # grid values tried; then bisections made
+    step: Array  # number of grid values tried, then number of bisections
     found: Array
     low: Array
     high: Array
@@ -77,11 +79,11 @@ class _Search(NamedTuple):
 def project(
     masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
 ) -> Projection:
-    """Projects masks `[N, H, W]`, as `encode` takes them, all at once. Meant to be jitted with the functions bound.
+    """Project masks `[N, H, W]` in the form expected by `encode`. Meant to be jitted with the functions bound.
 
-    Of the values 1 / grid, 2 / grid, ..., 1 the first that passes is taken, and `bisections` between it and the one
-    before bring alpha to within 1 / (grid 2^bisections): no smaller grid value passes, nor does that bracket's lower
-    end. All slices are decoded and checked at once; those that fail search together.
+    The first of the values 1 / grid, 2 / grid, ..., 1 that passes is chosen. `bisections` between it and the previous
+    value determine alpha to within 1 / (grid 2^bisections). No smaller grid value passes, nor does the lower end of the
+    final bracket. All slices are decoded and checked at once; those that fail are searched together.
     """
     number, _, width = masks.shape
     codes = encode(masks)
@@ -99,7 +101,7 @@ def project(
         return jnp.asarray(False), result._replace(masks=found.masks, alpha=alpha, valid=passed)
 
     def again(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
-        """Checks what has moved, as it is; what fails takes the stored mask, and is checked once more."""
+        """Checks the moved masks; those that fail are replaced by the stored mask and checked once more."""
         _, result = state
         moved = result.alpha > 0
         passed = _checked(result.masks, moved, check, min(number, _GROUP)) | ~moved
@@ -110,14 +112,14 @@ def project(
 
     none = jnp.zeros(number)
     start = Projection(decode(codes), none, neighbour, none > 0, none > 0)
-    # Loops, even of one turn, hand on the array itself: what is checked is what is returned.
+    # Loops, even with one iteration, pass on the array itself, so the array checked is the one returned.
     state = lax.while_loop(lambda state: state[0], first, (jnp.asarray(True), start))
     result = lax.while_loop(lambda state: state[0], again, (jnp.asarray(True), state[1]))[1]
     return result._replace(changed=result.alpha > 0)
 
 
 def _checked(masks: Array, which: Array, check: Check, together: int) -> Array:
-    """What `check` says of those masks `[N, H, W]`, `together` at a time; false of the others."""
+    """Results `[N]` of `check` for the masks `[N, H, W]` in `which`, `together` at a time; false for the others."""
     number, order = len(masks), jnp.argsort(~which)
 
     def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -142,9 +144,9 @@ def _search(
 ) -> _Search:
     """The smallest passing alpha from `codes` to `target`, both `[N, d]`, of the `failing` slices.
 
-    `masks [N, H, W]` holds the targets' own masks there, and what is to stay elsewhere. In every round `trials` values
-    are tried, dealt evenly to the slices that are still searching: the next of the grid, or all that the next
-    bisections may ask for.
+    `masks [N, H, W]` has the targets' masks for the `failing` slices, and the final masks for the others. Each round
+    tries `trials` values, divided evenly among the slices still in search: the next values of the grid, or all values
+    that the next bisections may need.
     """
     number, lane = len(codes), jnp.arange(trials)
     deepest = (trials + 1).bit_length() - 1
@@ -152,10 +154,10 @@ def _search(
     def advance(state: _Search) -> _Search:
         order = jnp.argsort(~state.going)
         rank = jnp.zeros(number, jnp.int32).at[order].set(jnp.arange(number, dtype=jnp.int32))
-        rows = jnp.minimum(state.going.sum(), trials)  # slices that take part in this round
-        share = trials // rows  # values of each
+        rows = jnp.minimum(state.going.sum(), trials)  # number of slices in this round
+        share = trials // rows  # number of values per slice
         which, turn = order[lane % rows], lane // rows
-        levels = jnp.minimum(31 - lax.clz(share + 1), bisections - state.step)  # of bisection
+        levels = jnp.minimum(31 - lax.clz(share + 1), bisections - state.step)  # number of bisections
         parts = 1 << jnp.maximum(levels, 0)
         on_grid, width = ~state.found, state.high - state.low
 
@@ -167,7 +169,7 @@ def _search(
         passes = check(decoded) & asked
 
         here = rank < rows
-        column = jnp.minimum(lane[None] * rows + rank[:, None], trials - 1)  # [N, trials]: where each value was tried
+        column = jnp.minimum(lane[None] * rows + rank[:, None], trials - 1)  # [N, trials]: trial of each value
         passed = passes[column] & here[:, None] & (lane < share)[None]
         low, high = jnp.zeros(number, jnp.int32), parts
         for level in range(deepest):
@@ -199,29 +201,33 @@ def _search(
 
 
 def pack(masks: Array) -> Array:
-    """Masks `[N, H, W]` as bits along W: bool -> uint8 `[N, H, ceil(W / 8)]`; labels 0 to 3 -> both bits in turn."""
+    """Return masks `[N, H, W]` packed along W, uint8 `[N, H, ceil(W / 8)]`.
+
+    Labels 0 to 3 give `[N, H, 2 ceil(W / 8)]`: their low bits, then their high bits.
+    """
     if masks.dtype == bool:
         return jnp.packbits(masks, axis=-1)
     return jnp.concatenate([jnp.packbits((masks >> bit) & 1, axis=-1) for bit in range(_LABEL_BITS)], -1)
 
 
 def unpack(packed: Array, width: int) -> Array:
-    """What `pack` made of masks `width` pixels wide: bool, or labels 0 to 3, uint8.
+    """Return the masks `[N, H, width]` packed by `pack`: bool, or uint8 labels 0 to 3.
 
-    Raises ValueError for another number of bytes.
+    Raises:
+      ValueError: the number of bytes per row does not match `width`.
     """
     size = -(-width // 8)
     if packed.shape[-1] not in (size, _LABEL_BITS * size):
-        raise ValueError(f"{packed.shape[-1]} bytes a row are no masks {width} pixels wide")
+        raise ValueError(f"{packed.shape[-1]} bytes per row do not match masks {width} pixels wide")
     bits = [jnp.unpackbits(part, axis=-1, count=width) for part in jnp.split(packed, packed.shape[-1] // size, -1)]
     return bits[0].astype(bool) if len(bits) == 1 else bits[0] | (bits[1] << 1)
 
 
 def nearest(codes: Array, bank: Array, chunk: int = 1024) -> tuple[Array, Array]:
-    """Index of the nearest of `bank [M, d]` for each of `codes [Q, d]`, and its squared distance: `[Q]`, `[Q]`.
+    """Return the index `[Q]` of the code in `bank [M, d]` nearest to each of `codes [Q, d]`, and the squared distance.
 
-    Exact: differences are squared, not expanded. The first of equals wins. No more than Q x `chunk` distances exist
-    at a time.
+    Exact: differences are squared, not expanded. On a tie the first code is chosen. At most Q x `chunk` distances are
+    in memory at a time.
     """
     size = len(bank)
     chunk = min(chunk, size)
@@ -230,7 +236,7 @@ def nearest(codes: Array, bank: Array, chunk: int = 1024) -> tuple[Array, Array]
         def along(square: Array, axis: tuple[Array, Array]) -> tuple[Array, None]:
             return square + jnp.square(axis[0][:, None] - axis[1][None]), None
 
-        begin = jnp.minimum(begin, size - chunk)  # the last chunk overlaps the one before
+        begin = jnp.minimum(begin, size - chunk)  # the last chunk overlaps the previous one
         part = lax.dynamic_slice_in_dim(bank, begin, chunk)
         square, _ = lax.scan(along, jnp.zeros((len(codes), chunk), codes.dtype), (codes.T, part.T))
         value = square.min(1)
@@ -251,9 +257,14 @@ def resample(
     batch: int = 256,
     least_rate: float = 0.01,
 ) -> Resampled:
-    """Draws codes from `mixture` until `wanted` of them decode to masks that pass `check`.
+    """Sample codes from `mixture` until `wanted` of them decode to masks that pass `check`; return them as a bank.
 
-    Raises InputError as soon as it is plain that fewer than `least_rate` of the draws pass.
+    Args:
+      batch: number of codes sampled at once.
+      least_rate: smallest share of codes that must pass.
+
+    Raises:
+      InputError: fewer than `least_rate` of the codes pass, after at least `_PATIENCE / least_rate` samples.
     """
 
     @partial(jax.jit, static_argnames="n")
@@ -270,21 +281,21 @@ def resample(
         accepted, drawn = accepted + int(passed.sum()), drawn + batch
         if drawn * least_rate >= _PATIENCE and accepted < least_rate * drawn:
             raise InputError(
-                "resampling", f"only {accepted} of {drawn} drawn codes decode to masks that pass the check"
+                "resampling", f"only {accepted} of {drawn} sampled codes decode to masks that pass the check"
             )
     bank = Bank(*(jnp.asarray(np.concatenate(parts)[:wanted]) for parts in (codes, masks)))
     return Resampled(bank, drawn, accepted)
 
 
 def still_valid(bank: Bank, width: int, check: Check, batch: int = 256) -> Bank:
-    """The part of `bank`, of masks `width` pixels wide, that passes `check`, which may be stricter than the first."""
+    """Return the entries of `bank` (masks `width` pixels wide) that pass `check`, e.g. one with stricter limits."""
 
     @jax.jit
     def passes(masks: Array) -> Array:
         return check(unpack(masks, width))
 
     masks = np.asarray(bank.masks)
-    filler = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)
-    batches = np.concatenate([masks, filler]).reshape(-1, batch, *masks.shape[1:])
+    padding = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)
+    batches = np.concatenate([masks, padding]).reshape(-1, batch, *masks.shape[1:])
     kept = np.concatenate([np.asarray(passes(part)) for part in batches])[: len(masks)]
     return Bank(bank.codes[kept], bank.masks[kept])

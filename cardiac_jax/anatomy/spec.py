@@ -1,6 +1,7 @@
-"""What an anatomical prior guarantees: the functions in which one set of structures differs from another.
+"""`AnatomySpec`: the functions and limits that define an anatomical prior for one set of structures.
 
-A *map* says what each pixel of a slice is: bool (the structure or not), or uint8 labels of `anatomy/heart_check.py`.
+A *map* gives the structure of each pixel of a slice: bool for a single structure, or uint8 labels of
+`anatomy/heart_check.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,40 +11,39 @@ import numpy as np
 
 from cardiac_jax.core.types import Array
 
-TAIL = 1.0  # per cent of the gold standards that a tuned limit leaves outside
+TAIL = 1.0  # per cent of the gold standards that may violate a tuned limit
 
 Limits = Any
 """Thresholds of a check, a NamedTuple of numbers and flags."""
 Measured = Any
-"""What a check looked at."""
+"""Measurements that a check compares with its limits, a NamedTuple of arrays `[N]`."""
 
 
 class AnatomySpec(NamedTuple):
-    """Structures whose shapes are learnt and guaranteed together. Maps are `[N, H, W]`, pixels square.
+    """Structures that one anatomical prior models together. Maps are `[N, H, W]` with square pixels.
 
     Attributes:
-      name: as the configuration's key `structures` has it.
-      outputs: names of the classes of each structure that is segmented, one output each; the wall comes first.
-      localiser_classes: names of the classes that the localiser finds.
-      required_classes: names of classes that the training data must have.
-      drawn_classes: names of classes that `to_labels` writes: a label map must be able to hold them.
-      channels: of the autoencoder's input and output.
+      name: value of the configuration key `structures`.
+      outputs: class names of each segmented structure, one output each; the wall comes first.
+      localiser_classes: class names that the localiser segments.
+      required_classes: class names that the training data must have.
+      drawn_classes: class names that `to_labels` writes; a label map must have them.
+      channels: number of input and output channels of the autoencoder.
       default_limits: limits of the check as published.
-      pixel_mm: least and largest pixels on which the check can judge.
-      label_values: names of classes -> label values of a label map, as `to_maps` takes them.
+      pixel_mm: smallest and largest pixel size for which the check is valid.
+      label_values: class names -> label values of a label map, as expected by `to_maps`.
       to_maps: labels `[N, H, W]` (host), `label_values` -> maps.
-      centring_mask: maps (host or device) -> mask of what shapes are centred on.
-      encode: maps -> what the autoencoder reads, `[N, H, W, channels]` float32.
+      centring_mask: maps (host or device) -> mask on whose centroid a shape is centred.
+      encode: maps -> input of the autoencoder, `[N, H, W, channels]` float32.
       decode: logits `[N, H, W, channels]` -> maps.
       cross_entropy, dice_loss: losses of `logits [H, W, channels]` against one map, `shape [H, W]`.
-      check: maps, spacing_mm, limits -> whether they pass `[N]`.
-      measure: maps, spacing_mm -> what `judge` wants under limits that `tune_limits` made.
-      judge: measured, limits -> whether they pass `[N]`.
-      tune_limits: measured of gold standards and of their restored selves -> limits.
+      check: maps, spacing_mm, limits -> whether they pass, bool `[N]`.
+      measure: maps, spacing_mm -> measurements for `judge` with limits from `tune_limits`.
+      judge: measurements, limits -> whether they pass, bool `[N]`.
+      tune_limits: measurements of the gold standards and of their autoencoder reconstructions -> limits.
       is_valid: the check on the host: maps of any size and number, spacing_mm, limits -> bool `[N]`.
-      to_labels: labels `[H, W]`, a map `[H, W]`, names of classes -> labels that hold the map.
-      to_probabilities: logits `[N, *S, len(outputs)]`, region `[N, *S]` that the localiser found -> class ->
-        probability.
+      to_labels: labels `[H, W]`, a map `[H, W]`, class names -> labels `[H, W]` with the structures of the map.
+      to_probabilities: logits `[N, *S, len(outputs)]`, localiser's region `[N, *S]` -> {class: probability `[N, *S]`}.
     """
 
     name: str
@@ -71,12 +71,12 @@ class AnatomySpec(NamedTuple):
 
 
 def percentile(values: Array, q: float) -> float:
-    """The `q`-th percentile of the finite values; NaN if there are none."""
-    held = np.asarray(values)
-    held = held[np.isfinite(held)]
-    return float(np.percentile(held, q)) if held.size else float("nan")
+    """Return the `q`-th percentile of the finite values, or NaN if there are none."""
+    finite = np.asarray(values)
+    finite = finite[np.isfinite(finite)]
+    return float(np.percentile(finite, q)) if finite.size else float("nan")
 
 
 def at_least(least: float, value: float) -> float:
-    """The larger one, `least` where `value` is NaN."""
+    """Return the larger of the two, or `least` if `value` is NaN."""
     return value if value > least else float(least)

@@ -1,4 +1,4 @@
-"""The myocardium alone, as published (Abramson, Popescu et al. 2020): maps are masks, the check is `wall_check.py`."""
+"""`WALL`, the spec of the myocardium alone (Abramson, Popescu et al. 2020); maps are masks, see `wall_check.py`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,16 +21,20 @@ from cardiac_jax.losses.overlap import Overlap, dice
 
 
 def tuned(gold: Measured, restored: Measured) -> Limits:
-    """Limits that leave one per cent of the gold standards outside each; none is stricter than the default.
+    """Return limits that one per cent of the gold standards violate each.
 
-    But circularity: it is tuned upwards, to the first percentile of the gold standards or of their restored selves,
-    whichever is lower, for the autoencoder must be able to draw what the check asks for. Pieces and holes are never
-    allowed: they are faults wherever they are found.
+    No limit except circularity is stricter than the default. Circularity is raised to the first percentile of the gold
+    standards or of their reconstructions, whichever is lower, because the autoencoder must be able to produce masks
+    that pass. Several components and holes are errors in any slice, so their limits are not tuned.
+
+    Args:
+      gold: measurements of the gold standards.
+      restored: measurements of their reconstructions by the autoencoder.
     """
-    round_ = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
+    circularity = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
     thickness = percentile(gold.thickness_mm, TAIL)
     return DEFAULT._replace(
-        circularity=at_least(float(DEFAULT.circularity), round_),
+        circularity=at_least(float(DEFAULT.circularity), circularity),
         endo_concavity_mm=at_least(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
         epi_concavity_mm=at_least(float(DEFAULT.epi_concavity_mm), percentile(gold.epi_concavity_mm, 100 - TAIL)),
         thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
@@ -40,11 +44,11 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
 
 
 def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """A slice `[H, W]` whose myocardium is `mask`.
+    """Return the slice `labels [H, W]` with `mask` as its myocardium.
 
-    What was drawn in the wall (oedema, scar) stays where the wall still is. The blood pool is what the wall encloses;
-    of an open wall, the one piece of what was ventricle within its convex hull, if that is larger, the dents of the
-    contour aside. Nothing else lies within either.
+    Oedema and scar are kept inside `mask`. The blood pool is the region enclosed by the wall. For an open wall it also
+    contains the largest component of the former ventricle (LV and wall) in the wall's convex hull, without dents of the
+    contour, if it is larger than the enclosed region. The pool has no other label.
     """
     known = roles(classes)
     inside = wall_labels(classes)
@@ -60,7 +64,7 @@ def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.
 
 
 def _open_pool(mask: np.ndarray, enclosed: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
-    """What of `ventricle` lies in an open wall's cavity; nothing of a closed or solid one."""
+    """The part of `ventricle` in the cavity of an open wall; empty for a closed or solid wall."""
     if not mask.any():
         return mask
     inside = ndimage.binary_opening(convex_hull_image(mask) & ~mask & ~enclosed & ventricle)
@@ -107,11 +111,11 @@ def _passes(masks: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
 
 
 def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
-    """The wall, and the pool that it surrounds."""
-    muscle = jax.nn.sigmoid(logits[..., 0])
-    flat = (-1, *muscle.shape[2:])
-    pool = cavity((muscle > 0.5).reshape(flat), (region > 0).reshape(flat)).reshape(muscle.shape)
-    return {"Myo": muscle, "LV": (1 - muscle) * pool, "background": (1 - muscle) * ~pool}
+    """Probabilities of the wall, of the cavity that it surrounds, and of the background."""
+    wall = jax.nn.sigmoid(logits[..., 0])
+    flat = (-1, *wall.shape[2:])
+    pool = cavity((wall > 0.5).reshape(flat), (region > 0).reshape(flat)).reshape(wall.shape)
+    return {"Myo": wall, "LV": (1 - wall) * pool, "background": (1 - wall) * ~pool}
 
 
 WALL = AnatomySpec(

@@ -1,24 +1,24 @@
 """The anatomical check of a myocardium in a short-axis slice (Abramson, Popescu et al. 2020, stage 3), batched.
 
-Definitions, for one mask in an endless background. Tissue is 8-connected, background 4-connected: a wall that holds
-at a corner still closes a ring, and the wall's thickness there (0.41 pixels) tells it.
+Definitions for one mask in an infinite background. Tissue is 8-connected, background 4-connected: a wall whose pixels
+touch only at a corner still closes a ring, and its thickness there is 0.41 pixels.
 
-- outside: background connected to the mask's surroundings; lumen: the largest enclosed piece of background.
-- hull: pixels whose centres lie in the convex hull of the mask's pixel centres. Depth of a pixel: its distance to the
+- outside: background connected to the surroundings of the mask. lumen: the largest component of enclosed background.
+- hull: pixels whose centres lie in the convex hull of the mask's pixel centres. depth of a pixel: its distance to the
   nearest pixel outside the hull, so a concavity of one layer of pixels is one pixel deep.
 - pocket: the part of the outside within the hull that is 4-connected to its deepest pixels.
-- The mask is C-shaped if the pocket is at least `pocket_mm` deep and larger than the lumen. Cavity: the pocket of a C,
-  else the lumen, which a solid mask lacks. Opening of a C: pixels of the pocket beside the outside of the hull.
-- filled: mask, cavity and every hole. Holes: enclosed pixels that are not cavity.
-- endocardium: the cavity, of a C only where it is farther than `tip_mm` from the opening: the tips of the wall are
-  not judged. Its concavity is the greatest depth of a pixel that is no cavity within the endocardium's own hull.
-- epicardial concavity: the greatest depth of a pixel of the hull that is not filled.
-- thickness: the smallest distance between the endocardium and what is not filled, less one pixel: pixels of wall.
+- The mask is C-shaped if the pocket is at least `pocket_mm` deep and larger than the lumen. cavity: the pocket of a C,
+  else the lumen; a solid mask has none. opening of a C: pixels of the pocket with a 4-neighbour outside the hull.
+- filled: mask, cavity and all holes. holes: enclosed pixels that are not in the cavity.
+- endocardium: the cavity; for a C only its pixels farther than `tip_mm` from the opening, so that the tips of the wall
+  are not checked. Its concavity is the largest depth of a non-cavity pixel within the endocardium's own hull.
+- epicardial concavity: the largest depth of a pixel of the hull that is not filled.
+- thickness: the smallest distance between the endocardium and pixels that are not filled, minus one pixel.
 - circularity: 4 pi A / P^2 of the filled mask, perimeter by Crofton's formula in four directions (1 for a disc).
-- mean wall: the radius of a disc as large as the filled mask, less that of one as large as the cavity. A solid mask is
-  all wall: without this limit, as published, a disc of any size passes.
+- mean wall: the radius of a disc with the area of the filled mask, minus that of a disc with the area of the cavity. A
+  solid mask consists of wall only. The paper has no such limit, so there a disc of any size passes.
 
-Distances saturate at 16 pixels. Use pixels of 0.7 to 3 mm. Sizes that are equal to a limit pass.
+Distances saturate at 16 pixels. Use pixels of 0.7 to 3 mm. Values equal to a limit pass.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from cardiac_jax.anatomy.bitmasks import WORD, count, extreme, pack, shifted, wo
 from cardiac_jax.anatomy.components import components, flood
 from cardiac_jax.anatomy.convex_hull import REACH_PX, distance_px2, extreme_distance_px2, hull, perimeter_px
 
-BLOCK = 128  # masks in work at once: their planes and distances stay in the cache
-_FRAME = 76  # a block whose masks all fit into this frame is checked in it
-_SLACK_MM = 1e-3  # of comparisons: 2 pixels of 1.4 mm are 2.8 mm
+BLOCK = 128  # masks processed at once: their planes and distances fit into the cache
+_FRAME = 76  # a block whose masks all fit into this frame is cropped to it
+_SLACK_MM = 1e-3  # tolerance of comparisons, so that 2 pixels of 1.4 mm are 2.8 mm
 
 
 class Limits(NamedTuple):
-    """Thresholds of the check, and the two lengths its definitions need. All may be traced.
+    """Thresholds of the check, and two lengths used by its definitions (`pocket_mm`, `tip_mm`). All may be traced.
 
     Attributes:
-      objects: most connected pieces; 0 tissue is `empty`.
-      disconnected_px: most pixels outside the largest piece.
-      holes_px: most enclosed pixels that are not the cavity.
-      circularity: least 4 pi A / P^2 of the filled mask.
-      endo_concavity_mm, epi_concavity_mm: greatest depths of the concavities of either contour.
-      thickness_mm: least wall thickness, away from the open side of a C.
-      mean_wall_mm, area_mm2: greatest mean wall, and greatest area of the filled mask. (Of the annotated slices of ACDC
-        the largest are 23.7 mm, below the apex of the cavity, and 7200 mm2.)
-      opening_mm: least width of the opening of a C; what opens less is a broken ring.
-      c_shaped, solid, empty: whether a C, a mask without cavity (below the apex of the cavity), no mask passes.
-      pocket_mm: least depth of the cavity of a C.
-      tip_mm: how far from the opening of a C its wall is not judged.
+      objects: largest number of connected components; a mask without pixels is judged by `empty` only.
+      disconnected_px: largest number of pixels outside the largest component.
+      holes_px: largest number of enclosed pixels outside the cavity.
+      circularity: smallest 4 pi A / P^2 of the filled mask.
+      endo_concavity_mm, epi_concavity_mm: largest depths of the concavities of the two contours.
+      thickness_mm: smallest wall thickness, away from the opening of a C.
+      mean_wall_mm, area_mm2: largest mean wall, and largest area of the filled mask. (The largest values in the
+        annotated slices of ACDC are 23.7 mm, below the apex of the cavity, and 7200 mm2.)
+      opening_mm: smallest width of the opening of a C; a C with a smaller opening is a broken ring.
+      c_shaped, solid, empty: whether a C, a mask without cavity (below the apex of the cavity), an empty mask passes.
+      pocket_mm: smallest depth of the cavity of a C.
+      tip_mm: distance from the opening of a C within which its wall is not checked.
     """
 
     objects: int | Array = 1
@@ -78,11 +78,11 @@ DEFAULT = Limits()
 
 
 class Measured(NamedTuple):
-    """What the check looks at, each `[N]`. An empty mask has zeros and an infinite thickness.
+    """Measurements of the check, each `[N]`. An empty mask has zeros and an infinite thickness.
 
     Attributes:
       area_px, objects, disconnected_px, holes_px: int32.
-      circularity, endo_concavity_mm, epi_concavity_mm, opening_mm: float32; 0 where there is nothing to measure.
+      circularity, endo_concavity_mm, epi_concavity_mm, opening_mm: float32; 0 if there is nothing to measure.
       thickness_mm: float32; infinite without an endocardium.
       mean_wall_mm, filled_mm2: float32.
       is_c_shaped, has_cavity: bool.
@@ -104,9 +104,9 @@ class Measured(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a mask passes, bool `[N]`: `valid` is all of the others; `shape` is whether its kind is allowed.
+    """Whether each mask passes each criterion, bool `[N]`. `valid` is the conjunction of all criteria.
 
-    An empty mask passes or fails by its kind alone.
+    `shape` is whether the kind of mask (ring, C, solid, empty) is allowed; it is the only criterion for an empty mask.
     """
 
     valid: Array
@@ -125,15 +125,15 @@ class Verdict(NamedTuple):
 
 @jax.jit
 def check(masks: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -> Verdict:
-    """Checks masks `[N, H, W]`, nonzero where there is myocardium, with square pixels of `spacing_mm`.
+    """Check masks `[N, H, W]`, nonzero in the myocardium, with square pixels of `spacing_mm`.
 
-    Compiled once per shape of `masks`: give batches of one size, padded with empty masks.
+    Compiled once per shape of `masks`, so pass batches of one size, padded with empty masks.
     """
     return judge(measure(masks, spacing_mm, limits), limits)
 
 
 def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
-    """The verdict on what was measured, under limits of the same `pocket_mm` and `tip_mm`."""
+    """Return the verdict on measurements made with the same `limits.pocket_mm` and `limits.tip_mm`."""
     m = measured
     empty = m.area_px == 0
     c_shape = limits.c_shaped & (m.opening_mm >= limits.opening_mm - _SLACK_MM)
@@ -158,7 +158,10 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
 
 @jax.jit
 def measure(masks: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -> Measured:
-    """Measures masks `[N, H, W]`, in blocks; of `limits` only `pocket_mm` and `tip_mm` matter."""
+    """Measure masks `[N, H, W]` with square pixels of `spacing_mm`, in blocks.
+
+    Only `pocket_mm` and `tip_mm` of `limits` are used.
+    """
     spacing_mm = jnp.asarray(spacing_mm, jnp.float32)
 
     def framed(masks: Array) -> Measured:
@@ -168,9 +171,9 @@ def measure(masks: Array, spacing_mm: float | Array, limits: Limits = DEFAULT) -
 
 
 def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:
-    """Planes `[H, W, L]` whose outermost rows and columns are background."""
+    """Measure planes `[H, W, L]` whose outermost rows and columns are background."""
     edge = jnp.ones((wall.shape[0] - 2, wall.shape[1] - 2, 1), jnp.uint32)
-    edge = jnp.pad(edge, ((1, 1), (1, 1), (0, 0))) - 1  # all bits set on the frame's edge
+    edge = jnp.pad(edge, ((1, 1), (1, 1), (0, 0))) - 1  # all bits are set on the frame's edge
     outside = flood(jnp.broadcast_to(edge, wall.shape), ~wall)
     enclosed = ~wall & ~outside
     lanes = wall.shape[-1]
@@ -178,9 +181,9 @@ def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:
     number, largest = components(jnp.concatenate([wall, enclosed], -1), corners)
     objects, main, lumen = number[: lanes * WORD], largest[..., :lanes], largest[..., lanes:]
 
-    around = hull(wall)
-    depth_px2 = distance_px2(~around)
-    pockets = around & outside
+    convex = hull(wall)
+    depth_px2 = distance_px2(~convex)
+    pockets = convex & outside
     deepest_px2 = extreme(lax.max, depth_px2, pockets, 0)
     pocket = flood(words(depth_px2 == deepest_px2[None, None]), pockets)
     area, main_px, enclosed_px, lumen_px, pocket_px = count(wall, main, enclosed, lumen, pocket)
@@ -189,13 +192,13 @@ def _measure_planes(wall: Array, spacing_mm: Array, limits: Limits) -> Measured:
     c_bits = words(is_c)[None, None]
     cavity = (pocket & c_bits) | (lumen & ~c_bits)
     filled = wall | enclosed | cavity
-    beside = around & shifted(around, 1) & shifted(around, -1) & shifted(around, 0, 1) & shifted(around, 0, -1)
-    opening = pocket & c_bits & ~beside
+    interior = convex & shifted(convex, 1) & shifted(convex, -1) & shifted(convex, 0, 1) & shifted(convex, 0, -1)
+    opening = pocket & c_bits & ~interior
     endocardium = lax.cond(jnp.any(is_c), lambda: cavity & _farther(opening, limits.tip_mm, spacing_mm), lambda: cavity)
 
     inner = hull(endocardium)
     endo_px2 = extreme_distance_px2(lax.max, ~inner, inner & ~cavity, 0)
-    epi_px2 = extreme(lax.max, depth_px2, around & ~filled, 0)
+    epi_px2 = extreme(lax.max, depth_px2, convex & ~filled, 0)
     wall_px2 = extreme_distance_px2(lax.min, ~filled, endocardium, REACH_PX**2)
     filled_px, opening_px, endo_area, cavity_px = count(filled, opening, endocardium, cavity)
     perimeter = perimeter_px(filled)

@@ -156,7 +156,7 @@ def test_packed_maps_come_back(width: int):
     np.testing.assert_array_equal(pack(jnp.asarray(mask)), np.packbits(mask, axis=-1))
     assert unpack(pack(jnp.asarray(mask)), width).dtype == bool
     np.testing.assert_array_equal(unpack(pack(jnp.asarray(mask)), width), mask)
-    with pytest.raises(ValueError, match="no masks"):
+    with pytest.raises(ValueError, match="do not match masks"):
         unpack(packed, width + 8 * packed.shape[-1])
 
 

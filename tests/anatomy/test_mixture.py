@@ -229,7 +229,7 @@ def test_held_out_likelihood_is_of_points_the_fit_did_not_see():
     curves = cross_validate(jax.random.key(0), jnp.asarray(x), (1,), groups=groups, restarts=1, steps=5)
     assert (np.sort(curves.nll[0])[-1:] > 100).all()
     assert (np.sort(curves.nll[0])[:-1] < 20).all()
-    with pytest.raises(ValueError, match="10 groups do not fill 11 folds"):
+    with pytest.raises(ValueError, match="10 groups are fewer than 11 folds"):
         cross_validate(jax.random.key(0), jnp.asarray(x), (1,), folds=11, groups=groups)
 
 

@@ -255,7 +255,7 @@ def test_hopeless_resampling_is_refused():
     def never(masks: jax.Array) -> jax.Array:
         return jnp.zeros(masks.shape[0], bool)
 
-    with pytest.raises(InputError, match="resampling: only 0 of 1024 drawn codes"):
+    with pytest.raises(InputError, match="resampling: only 0 of 1024 sampled codes"):
         resample(jax.random.key(0), MIXTURE, decode, never, 10, batch=256)  # 8 / 0.01 draws, in whole batches
 
 
