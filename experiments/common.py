@@ -39,7 +39,7 @@ def data(**changes) -> Config:
             "cine_root": "",  # folder of ACDC, where that cine lies
             "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come
             "tile_overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
-            "dense_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
+            "fully_annotated_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
             "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
             "folds": 5,
             "test_share": 0.0,  # of the patients, set aside for every fold alike; where the publisher names no test set

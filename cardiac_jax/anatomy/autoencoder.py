@@ -21,8 +21,8 @@ class AnatomicalAutoencoder(nn.Module):
     """Masks [B, H, W, C] -> (logits [B, H, W, C], code [B, code]), float32 or wider; C channels of its `structures`.
 
     Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, leaky ReLU after each, then a
-    linear layer to the code; the decoder is its mirror image. Nothing is normalised: the mask that a code decodes to does
-    not depend on the rest of the batch.
+    linear layer to the code; the decoder is its mirror image. Nothing is normalised: the mask that a code decodes to
+    does not depend on the rest of the batch.
 
     The collection `bank` is not trained; `anatomical_prior.fit` writes it: codes and packed masks of the bank, and the
     mixture, whose components beyond those in use have weight 0.

@@ -51,7 +51,7 @@ def _no_best(stage: Stage, variables: Variables) -> dict[str, Any]:
 
 
 def keep_best(stage: Stage, state: TrainState, score: float) -> TrainState:
-    """The state after a validation of `stage`: its networks' inference variables are kept if `score` is the best yet."""
+    """Keeps the inference variables of the stage's networks if `score`, of a validation, is the best yet."""
     if stage.name not in state.best or not score > float(state.best[stage.name]["score"]):
         return state
     kept = {net: jax.tree.map(jnp.copy, inference_variables(state)[net]) for net in trained_by(stage)}
@@ -145,7 +145,7 @@ def train_step(
 
 
 def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, Any]]:
-    """The state after the fit that ends `stage`, and its figures. The fit sees averaged parameters where they are kept."""
+    """The state after the fit of `stage`, and its figures; the fit sees averaged parameters where they are kept."""
     assert stage.fit is not None
     after, figures = stage.fit(inference_variables(state), examples)
     kept = {name: {**after[name], "params": held["params"]} for name, held in state.variables.items()}

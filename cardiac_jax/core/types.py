@@ -68,7 +68,7 @@ class Phase(NamedTuple):
 
 
 Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, Any]]]
-"""A fit without gradients, e.g. a GMM: variables and the stream's examples (host arrays) -> variables, and JSON figures.
+"""A fit without gradients, e.g. a GMM: variables and the stream's examples (host arrays) -> variables, JSON figures.
 
 It may write collections other than `params`. Its figures are stored beside the weights under the stage's name.
 """
@@ -173,7 +173,7 @@ class Output(NamedTuple):
 
 
 class System(NamedTuple):
-    """A published system: networks, their curriculum, the pass that predicts, and what it predicts, main output first."""
+    """A published system: networks, curriculum, the pass that predicts, and its outputs, the main one first."""
 
     nets: tuple[Net, ...]
     stages: tuple[Stage, ...]

@@ -1,4 +1,4 @@
-"""The specification of the data a network is trained on; stored in every checkpoint, so that restoring needs no data."""
+"""The specification of the data a network is trained on; stored in every checkpoint, restoring needs no data."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -157,7 +157,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "regions.region_loss": (Row(regions.region_loss([(0, 1), (2,), (1,)], 0.6), scores, extreme_scores),),
     "latent.code_distance": (comparing(latent.code_distance),),
-    "latent.squared_frobenius": (comparing(latent.sum_squared_error),),
+    "latent.sum_squared_error": (comparing(latent.sum_squared_error),),
     "position.position_error": (
         Row(
             term(position.position_error, prediction="prediction", target="target"),
@@ -165,10 +165,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
             extreme_positions,
         ),
     ),
-    "adversarial.fooling": (
+    "adversarial.generator_loss": (
         Row(term(adversarial.generator_loss, fake="fake", where="where"), verdicts, extreme_verdicts),
     ),
-    "adversarial.telling_apart": (
+    "adversarial.discriminator_loss": (
         Row(
             term(adversarial.discriminator_loss, real="real", fake="fake", where="where"),
             verdicts,

@@ -13,6 +13,7 @@ from cardiac_jax.data.load import load
 from cardiac_jax.data.preprocess import Grid, prepare
 from cardiac_jax.data.sets import acdc, dataset, phantom
 from cardiac_jax.errors import InputError
+from cardiac_jax.phantom import ACDC_GROUP
 from tests import images
 
 ACDC = dataset("acdc")
@@ -133,7 +134,7 @@ def test_the_phantom_in_this_layout(tmp_path):
     phantom.write(tmp_path, "acdc", 2, 3, spacing_mm=(2.5, 10.0), size=(88, 80), misalign_mm=0.0, frames=8)
     assert not check(ACDC, tmp_path).problems
     records = ACDC.find(tmp_path)
-    assert len(records) == 4 and all(r.group in phantom.ACDC_GROUP.values() for r in records)
+    assert len(records) == 4 and all(r.group in ACDC_GROUP.values() for r in records)
     for diastole, systole in zip(records[::2], records[1::2], strict=True):
         cavity = []
         for record in (diastole, systole):
