@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from launch import cli
+from cardiac_jax.commands import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/NAME.py[:key=value,...]")
 WORKDIR = flags.DEFINE_string("workdir", None, "one folder per training is made here")
@@ -47,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, __name__)

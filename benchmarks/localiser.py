@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from launch import cli
+from cardiac_jax.commands import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
 SPLIT = flags.DEFINE_string("split", "val", "train, val or test")
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, __name__)

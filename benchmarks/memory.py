@@ -26,13 +26,13 @@ import optax
 from absl import flags
 
 from cardiac_jax import systems
+from cardiac_jax.commands import cli
 from cardiac_jax.core.step import init_state, params_of
 from cardiac_jax.core.types import Array, System
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS, compile_train
 from experiments import drunet
-from launch import cli
 
 SIZE = flags.DEFINE_list("size", ["16", "256", "256"], "Z, H, W of the volume; of the box where there is one")
 FILTERS = flags.DEFINE_integer("filters", 8, "of the first block")
@@ -110,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, __name__)

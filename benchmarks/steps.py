@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from launch import cli
+from cardiac_jax.commands import cli
 
 config_flags.DEFINE_config_file("config", help_string="experiments/NAME.py[:key=value,...]")
 KERNELS = flags.DEFINE_integer("kernels", 0, "of the most expensive to list; 0: none")
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, __name__)

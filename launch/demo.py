@@ -1,37 +1,6 @@
-"""The main job end to end on the phantom: simulate, train prior and SRSCN, evaluate on unseen patients, report.
+"""Runs the main job end to end on the phantom. See `cardiac_jax/commands/demo.py`, or --help."""
 
-python -m launch.demo [--workdir=demo_run]      about ten minutes on 2 cores; run again to go on where it stopped
-"""
-
-from pathlib import Path
-
-from absl import flags
-
-from launch import cli
-
-WORKDIR = flags.DEFINE_string("workdir", "demo_run", "where everything is written")
-
-
-def main() -> int:
-    """0, or the exit status of the command that failed."""
-    workdir = Path(WORKDIR.value)
-    data, run, out, report = (workdir / name for name in ("phantom", "srscn", "test", "report"))
-    config = "--config=experiments/srscn.py:method=srscn,preset=demo"
-    commands = (
-        ["launch.train", config, f"--config.data.root={data}", f"--workdir={run}"],
-        ["launch.evaluate", f"--workdir={run}", "--split=test", f"--out={out}"],
-        ["launch.report", f"--runs={out}", f"--out={report}", "--title=SRSCN on unseen phantom patients"],
-    )
-    for command in commands:
-        cli.console.rule(" ".join(["python -m", *command]))
-        status = cli.call(*command)
-        if status:
-            return status
-    cli.console.print(
-        f"Open {report / 'report.html'} or {out / 'overlay.png'}; label maps are in {out / 'predictions'}."
-    )
-    return 0
-
+from cardiac_jax.commands.demo import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

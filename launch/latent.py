@@ -1,50 +1,6 @@
-"""Chooses the size of ACSNet's latent space: priors of several code lengths, trained alone and compared (Fig. 5).
+"""Compares lengths of ACSNet's latent code. See `cardiac_jax/commands/latent.py`, or --help."""
 
-    python -m launch.latent --config=experiments/acsnet.py:data=mscmr,preset=cpu --config.data.root=DIR \\
-        --codes=4,8,16,32 --workdir=DIR
-
-For each length: how well shapes of the validation part are restored, how many components 10-fold cross-validation of
-likelihood and adjusted AIC asks for, and how many draws are valid. The table is written after every length; what is
-done is not done again, so the same command goes on where it was stopped.
-"""
-
-from pathlib import Path
-
-from absl import flags
-from ml_collections import config_flags
-
-from launch import cli
-
-CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/acsnet.py[:key=value,...]")
-WORKDIR = flags.DEFINE_string("workdir", None, "one folder per code length is made here, table and figure beside them")
-CODES = flags.DEFINE_list("codes", ["4", "8", "16", "32"], "lengths of the code")
-
-
-def main() -> int:
-    """0, or the exit status of the training that failed or was stopped."""
-    from cardiac_jax.errors import InputError
-    from cardiac_jax.runs import latent
-
-    config, workdir = cli.required(CONFIG.value, "--config"), Path(cli.required(WORKDIR.value, "--workdir"))
-    wrong = [code for code in CODES.value if not code.isdecimal()]
-    if wrong:
-        raise InputError("--codes", f"{wrong[0]!r} is not a whole number")
-    keys = {code: latent.alone(config, code) for code in sorted({int(code) for code in CODES.value})}
-    given = config_flags.get_override_values(flags.FLAGS["config"])
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    labels = latent.held_out_labels(config, cli.console)
-    found = []
-    for code, own in keys.items():
-        cli.console.rule(f"code of {code}")
-        overrides = [f"--config.{name}={value}" for name, value in {**given, **own}.items()]
-        run = workdir / f"code{code}"
-        if status := cli.call("launch.train", f"--config={file}", f"--workdir={run}", *overrides):
-            return status
-        found.append(latent.measure(run, labels))
-        latent.write(found, workdir, cli.console)
-    cli.console.print(f"written to {workdir}: latent.csv, latent.json, latent.md, latent.png")
-    return 0
-
+from cardiac_jax.commands.latent import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

@@ -1,39 +1,6 @@
-"""Writes label maps of any images with a trained network, each on its input's own grid.
+"""Writes label maps of images with a trained network. See `cardiac_jax/commands/predict.py`, or --help."""
 
-python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips]
-"""
-
-from pathlib import Path
-
-from absl import flags
-
-from launch import cli
-
-WORKDIR = flags.DEFINE_list("workdir", [], "of the training run, or of several whose probabilities are averaged")
-INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM series, or a folder of them")
-OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
-CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
-PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
-PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
-TRIM = flags.DEFINE_bool("trim", None, "of such a system: leave out slices beyond the base; default: as configured")
-FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
-
-
-def main() -> None:
-    from cardiac_jax.runs.predict import predict_folder
-
-    cli.required(WORKDIR.value or None, "--workdir")
-    predict_folder(
-        [Path(name) for name in WORKDIR.value],
-        Path(cli.required(INPUT.value, "--input")),
-        Path(cli.required(OUTPUT.value, "--output")),
-        checkpoint=CHECKPOINT.value,
-        probabilities=PROBABILITIES.value,
-        flips=FLIPS.value,
-        post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
-        console=cli.console,
-    )
-
+from cardiac_jax.commands.predict import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

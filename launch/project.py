@@ -1,52 +1,6 @@
-"""Makes label maps of any program anatomically valid, with the prior of a trained ACSNet.
+"""Makes label maps of any program anatomically valid. See `cardiac_jax/commands/project.py`, or --help."""
 
-    python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR [--labels=RV=1,Myo=2,LV=3]
-    python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR --truth=DIR [--data.name=mscmr]
-
-Every slice with myocardium passes the check afterwards, on the file's own grid; after training with structures=heart,
-every slice with any of LV, myocardium and RV. Slices that passed before are left as they were (--project=all restores
-them too, as published). The last line says how many slices were invalid before and after and, with --truth, the Dice
-won or lost. A valid shape need not be an accurate one.
-"""
-
-from pathlib import Path
-
-from absl import flags
-
-from launch import cli
-
-WORKDIR = flags.DEFINE_string("workdir", None, "of a training run of experiments/acsnet.py")
-INPUT = flags.DEFINE_string("input", None, "folder of label maps")
-OUTPUT = flags.DEFINE_string("output", None, "folder for the valid ones, <case>.nii.gz")
-CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
-PROJECT = flags.DEFINE_string("project", "invalid", "slices: invalid, all, or none (only judged)")
-LABELS = flags.DEFINE_list("labels", [], "values in the files, say RV=1,Myo=2,LV=3; default: as in the training data")
-TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard, files of the same names")
-NAME = flags.DEFINE_string("data.name", "", "data set whose folder --truth is")
-
-
-def main() -> None:
-    from cardiac_jax.errors import InputError
-    from cardiac_jax.runs.project import project_folder
-
-    labels = {}
-    for word in LABELS.value:
-        name, _, value = word.partition("=")
-        if not value.isdecimal():
-            raise InputError("--labels", f"{word!r} is not written name=value")
-        labels[name] = int(value)
-    project_folder(
-        Path(cli.required(WORKDIR.value, "--workdir")),
-        Path(cli.required(INPUT.value, "--input")),
-        Path(cli.required(OUTPUT.value, "--output")),
-        checkpoint=CHECKPOINT.value,
-        mode=PROJECT.value,
-        labels=labels,
-        truth=Path(TRUTH.value) if TRUTH.value else None,
-        name=NAME.value,
-        console=cli.console,
-    )
-
+from cardiac_jax.commands.project import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

@@ -1,43 +1,6 @@
-"""Trains an experiment, or goes on where it was stopped.
+"""Trains an experiment, or goes on where it was stopped. See `cardiac_jax/commands/train.py`, or --help."""
 
-    python -m launch.train --config=experiments/srscn.py:method=srscn,preset=cpu \\
-        --config.data.name=mscmr --config.data.root=DIR --workdir=DIR
-
-Several processes: add --coordinator=HOST:PORT --processes=N --process=I to each of them.
-"""
-
-import contextlib
-from pathlib import Path
-
-from absl import flags
-from ml_collections import config_flags
-
-from launch import cli
-
-CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/NAME.py[:key=value,...]")
-WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several processes")
-PROCESSES = flags.DEFINE_integer("processes", 1, "number of processes")
-PROCESS = flags.DEFINE_integer("process", 0, "which of them this is")
-
-
-def main() -> int:
-    """0 when trained to the end, 128 + n when stopped by signal n."""
-    from cardiac_jax.data.io.write import lock
-    from cardiac_jax.runs import train
-    from cardiac_jax.train import devices
-
-    config, workdir = cli.required(CONFIG.value, "--config"), Path(cli.required(WORKDIR.value, "--workdir"))
-    if COORDINATOR.value:
-        devices.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    held = lock(workdir) if devices.is_first_process() else contextlib.nullcontext()
-    with held:
-        stopped = train.train(config, workdir, cli.console)
-    if stopped:
-        cli.console.print(f"stopped and saved; the same command goes on from here: --workdir={workdir}")
-        return 128 + stopped
-    return 0
-
+from cardiac_jax.commands.train import run
 
 if __name__ == "__main__":
-    cli.run(main)
+    run()

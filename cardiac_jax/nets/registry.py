@@ -88,6 +88,11 @@ def _resunet(config: Config, request: NetRequest) -> nn.Module:
 NETS: dict[str, Build] = {"unet": _unet, "vnet": _vnet, "drunet": _drunet, "resunet": _resunet}
 
 
+def register_net(name: str, build: Build) -> None:
+    """Makes `config.model.net=NAME` build a network of your own, in this process."""
+    NETS[name] = build
+
+
 def build_net(config: Config, request: NetRequest, name: str = "segmenter", key: str = KEY) -> Net:
     """The network that `config.net` names.
 

@@ -84,7 +84,7 @@ def restore(
             config.post[key] = value
     spec = from_json(about["data"], workdir)
     try:
-        system = systems.build(config, spec)
+        system = systems.build_system(config, spec)
     except AttributeError as error:
         if not (error.args and isinstance(error.args[0], KeyError)):  # how a configuration says that it lacks a key
             raise

@@ -37,7 +37,7 @@ GROWING = ("train.steps",)
 """Keys that may grow when a run goes on: more steps of the last stage, under the schedule of the longer training."""
 
 
-def train(config: Config, workdir: Path, console: Console) -> int:
+def train_run(config: Config, workdir: Path, console: Console) -> int:
     """Trains `config` in `workdir`, or goes on there.
 
     Returns:
@@ -60,7 +60,7 @@ def train(config: Config, workdir: Path, console: Console) -> int:
     examples = (pipeline.volumes if data.spec.is_volumetric else pipeline.slices)(data.cases["train"])
     frequency = pipeline.class_frequency(examples, data.spec.classes_count)
     spec = dataclasses.replace(data.spec, frequency=frequency)
-    system = systems.build(config, spec)
+    system = systems.build_system(config, spec)
     devices.refuse_uneven(config.train.batch_size, config.train.accumulate)
     start_from, origins = warm_start(config, system, console)
     about = {

@@ -150,6 +150,15 @@ TERMS: dict[str, BuildTerm] = {
 }
 
 
+OWN: dict[str, BuildTerm] = {}
+"""Registered by `register_term`; `config.transforms` has keys for the shipped terms only."""
+
+
+def register_term(name: str, build: BuildTerm) -> None:
+    """Makes `config.terms=("NAME=WEIGHT",)` add a term of your own, in this process."""
+    OWN[name] = build
+
+
 def chosen_terms(config: Config) -> dict[str, float]:
     """Name -> weight of every term that a configuration switches on.
 
@@ -187,7 +196,7 @@ def extend(objective: Objective, request: TermRequest) -> Extended:
         return optax.linear_schedule(0.0, weight, end - start, start) if end > start else weight
 
     built = {
-        name: lookup("terms", "terms", name, TERMS)(rising(weight), request)
+        name: lookup("terms", "terms", name, {**TERMS, **OWN})(rising(weight), request)
         for name, weight in chosen_terms(config).items()
     }
     for name, term in built.items():

@@ -1,4 +1,7 @@
-"""What every command shares: the environment is set and flags are parsed here; a user's error is one line, status 2."""
+"""Shared by all commands: environment, flags, and errors.
+
+A user's error is printed as one line, with exit status 2.
+"""
 
 import os
 import signal
@@ -23,17 +26,25 @@ if version("jaxlib").startswith("0.10."):
 import jax
 from rich.console import Console
 
+from cardiac_jax.core.registry import allow
 from cardiac_jax.errors import InputError
+from cardiac_jax.runs.experiments import experiment_file
 
 T = TypeVar("T")
+
+USE = flags.DEFINE_list("use", [], "code of your own, module:attribute, that a configuration or a checkpoint names")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parses the command line, runs `main` and exits: 0 done, 2 the user's error, 128 + n stopped by signal n."""
+def run(main: Callable[[], int | None], module: str) -> None:
+    """Parses the command line, runs `main` and exits: 0 done, 2 the user's error, 128 + n stopped by signal n.
+
+    Args:
+      module: name of the command's module; its docstring and flags are printed by --help.
+    """
     try:
-        _parse()
+        _parse(module)
         _compile_once()
         sys.exit(main() or 0)
     except InputError as error:
@@ -45,13 +56,15 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(130)
 
 
-def _parse() -> None:
+def _parse(module: str) -> None:
     if {"--help", "-h", "-help", "--helpfull"} & set(sys.argv[1:]):
-        print(sys.modules["__main__"].__doc__ or "")
-        print(flags.FLAGS.main_module_help())
+        print(sys.modules[module].__doc__ or "")
+        print(flags.FLAGS.module_help(sys.modules[module]))
+        print(flags.FLAGS.module_help(sys.modules[__name__]))
         sys.exit(0)
+    words = [_experiment_path(word) for word in sys.argv]
     try:
-        extra = flags.FLAGS(sys.argv)[1:]
+        extra = flags.FLAGS(words)[1:]
     except (flags.Error, OSError) as error:
         raise InputError("command line", str(error)) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # how ml_collections refuses a key or value
@@ -64,7 +77,20 @@ def _parse() -> None:
     if "config" in flags.FLAGS and flags.FLAGS["config"].present:
         path = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
         if not Path(path).is_file():
-            raise InputError(path, "no such file")
+            raise InputError(path, "no such file, nor an experiment of that name")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own module lies; `python -m` has it already
+    allow(USE.value)
+
+
+def _experiment_path(word: str) -> str:
+    """`--config=NAME:...` with the file of the installed experiment NAME in its place; anything else as it is."""
+    flag, equals, value = word.partition("=")
+    name, colon, words = value.partition(":")
+    if flag.lstrip("-") != "config" or not name.isidentifier() or Path(name).exists():
+        return word
+    path = experiment_file(name)
+    return f"{flag}{equals}{path}{colon}{words}" if path else word
 
 
 def _compile_once() -> None:
@@ -79,8 +105,11 @@ def _fail(line: str) -> None:
     sys.exit(2)
 
 
+START = "from cardiac_jax.commands.{} import run; run()"
+
+
 def call(*command: str) -> int:
-    """Runs `python -m <command>` to its end and returns its exit status.
+    """Runs the command `command[0]` (`launch.NAME`) with the given arguments and returns its exit status.
 
     A signal to this process ends the child first, which may want to save: SIGTERM is handed on, and a terminal
     sends Ctrl-C to both.
@@ -96,7 +125,9 @@ def call(*command: str) -> int:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        children.append(subprocess.Popen([sys.executable, "-m", *command]))
+        children.append(
+            subprocess.Popen([sys.executable, "-c", START.format(command[0].removeprefix("launch.")), *command[1:]])
+        )
         status = children[0].wait()
     finally:
         for number, handler in before.items():

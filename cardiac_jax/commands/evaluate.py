@@ -1,0 +1,70 @@
+"""Evaluates label maps, a checkpoint's or any other program's: a row per case and structure, a table, pictures.
+
+    python -m launch.evaluate --workdir=DIR [--data.root=DIR --split=test] --out=DIR
+    python -m launch.evaluate --pred=DIR --truth=DIR [--images=DIR] [--data.name=mscmr] [--method=nnU-Net] --out=DIR
+
+Cases are measured in 3D on their own grid, not on the network's. In the second form the files of --pred are matched to
+those of --truth by name; with --data.name, --truth is the folder of that data set and the files are named after its
+cases. `launch.report` sets any number of such folders side by side.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from cardiac_jax.commands import cli
+
+WORKDIR = flags.DEFINE_list("workdir", [], "of the training run, or of several whose probabilities are averaged")
+OUT = flags.DEFINE_string("out", None, "folder for the results")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
+NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on, or plain folders of label maps")
+ROOT = flags.DEFINE_string("data.root", None, "its folder; default: the one trained on")
+SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
+PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
+TRIM = flags.DEFINE_bool("trim", None, "of such a system: leave out slices beyond the base; default: as configured")
+FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
+LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
+PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
+TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard for --pred")
+IMAGES = flags.DEFINE_string("images", None, "folder of the images for --pred, for pictures")
+METHOD = flags.DEFINE_string("method", "", "what tables call the program behind --pred; default: the folder's name")
+
+
+def main() -> None:
+    from cardiac_jax.errors import InputError
+    from cardiac_jax.runs.evaluate import evaluate, evaluate_maps
+
+    out = Path(cli.required(OUT.value, "--out"))
+    if PRED.value is None:
+        cli.required(WORKDIR.value or None, "--workdir")
+        evaluate(
+            [Path(name) for name in WORKDIR.value],
+            out,
+            checkpoint=CHECKPOINT.value,
+            name=NAME.value,
+            root=ROOT.value,
+            split=SPLIT.value,
+            flips=FLIPS.value,
+            post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
+            leave_out=LEAVE_OUT.value,
+            console=cli.console,
+        )
+        return
+    if WORKDIR.value:
+        raise InputError("--pred", "cannot be measured together with --workdir: give one of them")
+    evaluate_maps(
+        Path(PRED.value),
+        Path(cli.required(TRUTH.value, "--truth")),
+        out,
+        name=NAME.value or "",
+        method=METHOD.value,
+        split=SPLIT.value if flags.FLAGS["split"].present else "all",
+        images=Path(IMAGES.value) if IMAGES.value else None,
+        leave_out=LEAVE_OUT.value,
+        console=cli.console,
+    )
+
+
+def run() -> None:
+    """Entry point of `cardiac-evaluate` and of `python -m launch.evaluate`."""
+    cli.run(main, __name__)
