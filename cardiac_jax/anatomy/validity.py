@@ -7,7 +7,7 @@ import numpy as np
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import wall_labels
-from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.rows import Row
 
 PREDICTION, GOLD = "prediction", "gold standard"
 CHECKS = wall_check.Verdict._fields[1:-1]

@@ -10,8 +10,9 @@ import numpy as np
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.metrics import overlap, surface
 from cardiac_jax.metrics.clinical import ML_PER_MM3
-
-Row = dict[str, str | int | float]
+from cardiac_jax.metrics.pair import StructurePair
+from cardiac_jax.metrics.registry import METRICS
+from cardiac_jax.metrics.rows import Row
 
 
 def evaluate_case(
@@ -53,7 +54,7 @@ def evaluate_case(
 def evaluate_structures(
     pred: np.ndarray,
     truth: np.ndarray,
-    whole: np.ndarray,
+    annotated: np.ndarray,
     spacing_mm: Sequence[float],
     voxel_ml: float,
     classes: Sequence[str],
@@ -62,7 +63,7 @@ def evaluate_structures(
     """Rows of `evaluate_case`, without `surface_slices`, for `[*S]` label maps of a volume or of one slice.
 
     Args:
-      whole: bool, broadcastable to the maps; boundaries are measured where it is True.
+      annotated: bool, broadcastable to the maps; boundaries are measured where it is True.
       voxel_ml: volume of one voxel.
 
     Raises:
@@ -73,33 +74,22 @@ def evaluate_structures(
     # Both maps are background outside this box, so voxels there count only as true negatives.
     box = surface.bounding_box((pred != 0) | (truth != 0))
     outside = pred.size
-    whole = np.broadcast_to(whole, pred.shape)[box]
+    annotated = np.broadcast_to(annotated, pred.shape)[box]
     pred, truth = pred[box], truth[box]
     outside -= pred.size
     labels = range(1, len(classes))
     _check(pred, truth, (*labels, 0), ignore)
     counts = overlap.counts(pred, truth, labels, ignore)
-    dice, jaccard = overlap.dice_of(counts), overlap.jaccard_of(counts)
-    balanced = overlap.balanced_accuracy_of(counts, outside + int(np.count_nonzero(truth != ignore)))
+    voxels = outside + int(np.count_nonzero(truth != ignore))
+    measured = {name: metric.function for name, metric in METRICS.items() if metric.function and metric.of == "case"}
     rows: list[Row] = []
     for i, label in enumerate(labels):
-        tp, fp, fn = (int(count[i]) for count in counts)
-        distances = surface.surface_distances((pred == label) & whole, (truth == label) & whole, spacing_mm)
-        rows.append(
-            {
-                "structure": classes[label],
-                "status": _status(tp + fp, tp + fn),
-                "dice": float(dice[i]),
-                "jaccard": float(jaccard[i]),
-                "balanced_accuracy": float(balanced[i]),
-                "hd_mm": surface.hausdorff_mm(distances),
-                "hd95_mm": surface.hausdorff_mm(distances, 95.0),
-                "asd_mm": surface.average_mm(distances),
-                "volume_pred_ml": (tp + fp) * voxel_ml,
-                "volume_truth_ml": (tp + fn) * voxel_ml,
-                "volume_error_ml": (fp - fn) * voxel_ml,
-            }
-        )
+        own = overlap.Counts(*(count[i : i + 1] for count in counts))
+        masks = (pred == label) & annotated, (truth == label) & annotated
+        pair = StructurePair(own, voxels, masks, spacing_mm, voxel_ml)
+        tp, fp, fn = (int(count[0]) for count in own)
+        head: Row = {"structure": classes[label], "status": _status(tp + fp, tp + fn)}
+        rows.append(head | {name: function(pair) for name, function in measured.items()})
     return rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import CLASSES, roles, wall_labels
 from cardiac_jax.metrics import clinical, scar, structures, wall
-from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.summary import Rows
 
 SEGMENTS = {f"wall {segment.number} {segment.name}": segment.number for segment in wall.bullseye_segments()}

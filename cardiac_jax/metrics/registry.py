@@ -1,7 +1,14 @@
-"""Registry of metrics by column name: printed label, unit, and whether higher is better."""
+"""Registry of metrics by column name: printed label, unit, whether higher is better, and the function that computes it.
+
+A metric of one case (`of="case"`) is computed by `evaluate.evaluate_structures` for every structure; a new row here is
+a new column in every table.
+"""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from cardiac_jax.metrics import agreement, clinical, pair, restoration, scar
 
 
 class Metric(NamedTuple):
@@ -12,6 +19,9 @@ class Metric(NamedTuple):
       unit: printed unit; "" if there is none.
       higher_is_better: None if neither direction is better, e.g. for a volume.
       digits: printed decimals.
+      function: computes it; its arguments depend on `of`. None of a column that is no registered metric.
+      of: "case": a `pair.StructurePair`; "cohort": two measurements of the same cases; "heart": label maps of a heart,
+        see the function; "image": two images.
       scale: factor from the stored to the printed value, e.g. 100 for a fraction printed in per cent.
     """
 
@@ -20,6 +30,8 @@ class Metric(NamedTuple):
     higher_is_better: bool | None
     digits: int
     scale: float = 1.0
+    function: Callable[..., Any] | None = None
+    of: str = "case"
 
     @property
     def heading(self) -> str:
@@ -37,33 +49,29 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    # Comparison of two label maps: columns of `evaluate.evaluate_case`.
-    "dice": Metric("Dice", "", True, 3),
-    "jaccard": Metric("Jaccard", "", True, 3),
-    "balanced_accuracy": Metric("balanced accuracy", "%", True, 1, 100.0),
-    "hd_mm": Metric("HD", "mm", False, 2),
-    "hd95_mm": Metric("HD95", "mm", False, 2),
-    "asd_mm": Metric("ASD", "mm", False, 2),
-    "volume_pred_ml": Metric("predicted volume", "ml", None, 1),
-    "volume_truth_ml": Metric("volume", "ml", None, 1),
-    "volume_error_ml": Metric("volume error", "ml", None, 1),
-    # Agreement of two measurements over cases: `agreement.agreement`.
-    "normalised_mae": Metric("norm. MAE", "%", False, 1, 100.0),
-    "pearson_r": Metric("Pearson's r", "", True, 3),
-    "concordance": Metric("Lin's CCC", "", True, 3),
-    # Ventricles and myocardium: `clinical.Function`, `clinical.mass_g`, `scar.Scar`.
-    "edv_ml": Metric("EDV", "ml", None, 1),
-    "esv_ml": Metric("ESV", "ml", None, 1),
-    "sv_ml": Metric("SV", "ml", None, 1),
-    "ef": Metric("EF", "%", None, 1, 100.0),
-    "mass_g": Metric("mass", "g", None, 1),
-    "scar_ml": Metric("scar", "ml", None, 1),
-    "core_ml": Metric("core scar", "ml", None, 1),
-    "grey_ml": Metric("grey zone", "ml", None, 1),
-    "myocardium_ml": Metric("myocardium", "ml", None, 1),
-    "scar_percent": Metric("scar share of the myocardium", "%", None, 1),
-    "core_percent": Metric("core scar share of the myocardium", "%", None, 1),
-    # Comparison of two images: `restoration`.
-    "ssim": Metric("SSIM", "", True, 3),
-    "psnr_db": Metric("PSNR", "dB", True, 2),
+    "dice": Metric("Dice", "", True, 3, function=pair.dice),
+    "jaccard": Metric("Jaccard", "", True, 3, function=pair.jaccard),
+    "balanced_accuracy": Metric("balanced accuracy", "%", True, 1, 100.0, function=pair.balanced_accuracy),
+    "hd_mm": Metric("HD", "mm", False, 2, function=pair.hd_mm),
+    "hd95_mm": Metric("HD95", "mm", False, 2, function=pair.hd95_mm),
+    "asd_mm": Metric("ASD", "mm", False, 2, function=pair.asd_mm),
+    "volume_pred_ml": Metric("predicted volume", "ml", None, 1, function=pair.volume_pred_ml),
+    "volume_truth_ml": Metric("volume", "ml", None, 1, function=pair.volume_truth_ml),
+    "volume_error_ml": Metric("volume error", "ml", None, 1, function=pair.volume_error_ml),
+    "normalised_mae": Metric("norm. MAE", "%", False, 1, 100.0, function=agreement.relative_errors, of="cohort"),
+    "pearson_r": Metric("Pearson's r", "", True, 3, function=agreement.pearson, of="cohort"),
+    "concordance": Metric("Lin's CCC", "", True, 3, function=agreement.concordance, of="cohort"),
+    "edv_ml": Metric("EDV", "ml", None, 1, function=clinical.function, of="heart"),
+    "esv_ml": Metric("ESV", "ml", None, 1, function=clinical.function, of="heart"),
+    "sv_ml": Metric("SV", "ml", None, 1, function=clinical.function, of="heart"),
+    "ef": Metric("EF", "%", None, 1, 100.0, function=clinical.function, of="heart"),
+    "mass_g": Metric("mass", "g", None, 1, function=clinical.mass_g, of="heart"),
+    "scar_ml": Metric("scar", "ml", None, 1, function=scar.quantify, of="heart"),
+    "core_ml": Metric("core scar", "ml", None, 1, function=scar.quantify, of="heart"),
+    "grey_ml": Metric("grey zone", "ml", None, 1, function=scar.quantify, of="heart"),
+    "myocardium_ml": Metric("myocardium", "ml", None, 1, function=scar.quantify, of="heart"),
+    "scar_percent": Metric("scar share of the myocardium", "%", None, 1, function=scar.quantify, of="heart"),
+    "core_percent": Metric("core scar share of the myocardium", "%", None, 1, function=scar.quantify, of="heart"),
+    "ssim": Metric("SSIM", "", True, 3, function=restoration.ssim, of="image"),
+    "psnr_db": Metric("PSNR", "dB", True, 2, function=restoration.psnr, of="image"),
 }

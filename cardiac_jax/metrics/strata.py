@@ -11,7 +11,8 @@ import numpy as np
 
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.metrics.clinical import ML_PER_MM3
-from cardiac_jax.metrics.evaluate import Row, evaluate_structures
+from cardiac_jax.metrics.evaluate import evaluate_structures
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.summary import Rows, by_case
 
 LOCATIONS = ("apex", "middle", "base")

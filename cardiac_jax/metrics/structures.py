@@ -12,7 +12,7 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
 from cardiac_jax.metrics import scar
 from cardiac_jax.metrics.clinical import interpolated_volume_ml
-from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows, union
 
 WHOLE_LV, MYOCARDIUM, ENHANCEMENT, CORE = "whole LV", "myocardium", "enhancement", "core scar"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.rows import Row
 
 Rows = Sequence[Row]
 

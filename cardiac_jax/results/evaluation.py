@@ -21,8 +21,9 @@ from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import structures
-from cardiac_jax.metrics.evaluate import Row, evaluate_case
+from cardiac_jax.metrics.evaluate import evaluate_case
 from cardiac_jax.metrics.measures import measure_case
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.results import records

@@ -9,7 +9,7 @@ from typing import Any
 
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics.evaluate import Row
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.summary import Rows
 
 
