@@ -1,5 +1,6 @@
 """The real experiment on the smallest networks and data, and commands run as a user would run them."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -26,7 +27,7 @@ QUICK = {"xla_backend_optimization_level": 0}  # these programs run for millisec
 KEYS = {
     "model.features": (4, 8),
     "data.size": SIZE,
-    "data.spacing_mm": 8.0,
+    "data.spacing_mm": (0.0, 8.0, 8.0),
     "prior.code": 8,
     "prior.steps": 6,
     "train.steps": 8,
@@ -47,10 +48,14 @@ def config(method: str, **keys: Any) -> Config:
 def build(method: str, **keys: Any) -> tuple[System, Config]:
     """The real system of a method on data of four classes."""
     held = config(method, **keys)
-    size = tuple(held.data.size)
+    return systems.build(held, spec(tuple(held.data.size))), held
+
+
+def spec(size: tuple[int, ...] = SIZE, **changes: Any) -> DataSpec:
+    """The specification of data of four classes; `changes` are fields of it."""
     classes, frequency = ("background", "RV", "Myo", "LV"), (1000, 100, 80, 120)
-    described = DataSpec("phantom", classes, (0, 600, 200, 500), ("LGE",), "affine", 8.0, size, frequency)
-    return systems.build(held, described), held
+    held = DataSpec("phantom", classes, (0, 600, 200, 500), ("LGE",), "affine", (0.0, 8.0, 8.0), size, frequency)
+    return dataclasses.replace(held, **changes)
 
 
 def examples(count: int = 24, seed: int = 0, size: tuple[int, int] = SIZE) -> Examples:

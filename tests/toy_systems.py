@@ -12,13 +12,15 @@ import optax
 from cardiac_jax.core.loss import term
 from cardiac_jax.core.passes import random
 from cardiac_jax.core.step import init_state, train_step
-from cardiac_jax.core.types import Loss, Phase, Stage, System, TrainState, Values
+from cardiac_jax.core.types import Loss, Output, Phase, Stage, Stream, System, TrainState, Values
+from cardiac_jax.inference.postprocess import unchanged
 from cardiac_jax.losses.pixelwise import cross_entropy, exponential_logarithmic
 from cardiac_jax.transforms import terms
 from tests import toys
 
 K, AXIS = toys.CLASSES, "devices"
 UNEVEN = [1, 1, 1, 0, 1, 1, 0, 0]
+OUTPUTS = (Output("probabilities", "labels", unchanged),)
 CROSS_ENTROPY = term(cross_entropy, logits="logits", label="label")
 
 
@@ -49,8 +51,8 @@ def system(axis_name: str | None = None, dropout: float = 0.0) -> System:
         Phase("segment", ("segmenter", "head"), segment, optax.sgd(0.1, momentum=0.9)),
         Phase("discriminate", ("discriminator",), terms.discrimination(discriminator, K), optax.sgd(0.1)),
     )
-    stages = (Stage("prior", 2, (prior,)), Stage("segmentation", 2, phases, jitter))
-    return System(nets, stages, terms.segment(segmenter))
+    stages = (Stage("prior", 2, (prior,)), Stage("segmentation", 2, phases, Stream(prepare=jitter)))
+    return System(nets, stages, terms.segment(segmenter), OUTPUTS)
 
 
 def plain(
@@ -60,7 +62,7 @@ def plain(
     net = toys.segmenter(**options)
     phase = Phase("segment", ("segmenter",), terms.segmentation(net, loss), tx or optax.sgd(0.5))
     stage = Stage("segmentation", 4, (phase,))
-    return System((net,), (stage,), terms.segment(net)), stage
+    return System((net,), (stage,), terms.segment(net), OUTPUTS), stage
 
 
 def step(stage: Stage, **options: Any) -> Callable[[TrainState, Values], tuple[TrainState, dict[str, Any]]]:
