@@ -170,40 +170,94 @@ def stack(size: int = 3, depth: int = 4) -> dict[str, jax.Array]:
     return {"image": jnp.asarray(image), "mask": mask, "index": jnp.array([5, 6, 7]), "real": jnp.asarray(real)}
 
 
-def test_by_slice_is_the_inner_pass_on_all_slices():
-    net, values = toys.segmenter(), stack()
+def along(axis: int) -> dict[str, jax.Array]:
+    """The same volumes with their slices along another axis."""
+    values = stack()
+    return {**values, "image": jnp.moveaxis(values["image"], 1, axis)}
+
+
+AXES = pytest.mark.parametrize("axis", [1, 2, 3])
+
+
+@AXES
+def test_per_is_the_inner_pass_on_all_entries(axis):
+    net, values = toys.segmenter(), along(axis)
     variables = {"segmenter": init_net(net, KEY)}
     inner = passes.call(net, ["image"], ["logits", "bottleneck"])
-    written, after = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=NONE)
-    flat, _ = inner(variables, {"image": values["image"].reshape(12, *toys.SIZE, 1)}, key=KEY, train=NONE)
-    np.testing.assert_array_equal(written["logits"].reshape(12, *toys.SIZE, -1), flat["logits"])
+    run = passes.per(axis, inner, ["image"], ["logits"], mask="real")
+    written, after = run(variables, values, key=KEY, train=NONE)
+    flat, _ = inner(variables, {"image": stack()["image"].reshape(12, *toys.SIZE, 1)}, key=KEY, train=NONE)
+    assert written["logits"].shape == (*values["image"].shape[:-1], toys.CLASSES)
+    slices = jnp.moveaxis(written["logits"], axis, 1).reshape(12, *toys.SIZE, -1)
+    np.testing.assert_array_equal(slices, flat["logits"])
     assert after is variables and set(written) == {*values, "logits"}
     for name, value in values.items():
         assert written[name] is value
 
 
-def test_by_slice_keeps_padding_and_slices_that_are_not_real_out_of_the_statistics():
-    net, values, train = toys.segmenter(), stack(), frozenset({"segmenter"})
+@AXES
+def test_per_keeps_padding_and_entries_that_are_not_real_out_of_the_statistics(axis):
+    net, values, train = toys.segmenter(), along(axis), frozenset({"segmenter"})
     variables = {"segmenter": init_net(net, KEY)}
     inner = passes.call(net, ["image"], ["logits", "bottleneck"])
-    real = {"image": values["image"][jnp.array([0, 2]), :3].reshape(6, *toys.SIZE, 1)}
-    _, expected = inner(variables, {**real, "mask": jnp.ones(6), "index": jnp.arange(6)}, key=KEY, train=train)
-    _, found = passes.by_slice(inner, ["image"], ["logits"])(variables, values, key=KEY, train=train)
-    stats = [held["segmenter"]["batch_stats"] for held in (found, expected)]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *stats)
-    every = {name: value for name, value in values.items() if name != "real"}
-    _, more = passes.by_slice(inner, ["image"], ["logits"])(variables, every, key=KEY, train=train)
-    mean = [held["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"] for held in (more, found)]
-    assert (mean[0] != mean[1]).any()
+
+    def stats(depth: int) -> dict:
+        real = {"image": stack()["image"][jnp.array([0, 2]), :depth].reshape(2 * depth, *toys.SIZE, 1)}
+        flags = {"mask": jnp.ones(2 * depth), "index": jnp.arange(2 * depth)}
+        return inner(variables, {**real, **flags}, key=KEY, train=train)[1]["segmenter"]["batch_stats"]
+
+    def found(mask: str) -> dict:
+        run = passes.per(axis, inner, ["image"], ["logits"], mask=mask)
+        return run(variables, values, key=KEY, train=train)[1]["segmenter"]["batch_stats"]
+
+    def close(a, b) -> None:
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+    jax.tree.map(close, found("real"), stats(3))
+    jax.tree.map(close, found(""), stats(4))  # a mask that is not named is not looked at
+    assert (found("")["BatchNorm_0"]["mean"] != found("real")["BatchNorm_0"]["mean"]).any()
 
 
-def test_by_slice_draws_by_place_in_the_global_batch():
+@AXES
+def test_per_draws_by_place_in_the_global_batch(axis):
     def jitter(keys, image):
         return (image + jax.vmap(lambda key: jax.random.normal(key))(keys)[:, None, None, None],)
 
-    run = passes.by_slice(passes.random(jitter, ["image"], ["image"]), ["image"], ["image"])
-    values = {**stack(), "image": jnp.zeros((3, 4, *toys.SIZE, 1))}
-    drawn = np.asarray(run({}, values, key=KEY, train=NONE)[0]["image"])[..., 0, 0, 0]
-    assert len(np.unique(drawn)) == 12
+    run = passes.per(axis, passes.random(jitter, ["image"], ["image"]), ["image"], ["image"])
+    values = {**along(axis), "image": jnp.zeros_like(along(axis)["image"])}
+
+    def drawn(values) -> np.ndarray:
+        image = np.asarray(run({}, values, key=KEY, train=NONE)[0]["image"])
+        return np.moveaxis(image, axis, 1)[..., 0, 0, 0]
+
+    assert len(np.unique(drawn(values))) == 12
     part = {name: value[1:] for name, value in values.items()}
-    np.testing.assert_array_equal(run({}, part, key=KEY, train=NONE)[0]["image"][..., 0, 0, 0], drawn[1:])
+    np.testing.assert_array_equal(drawn(part), drawn(values)[1:])
+
+
+def test_per_splits_every_value_that_it_reads():
+    """A value of one number per entry too."""
+    values = stack()
+    kept = passes.pure(lambda image, real: image * real[:, None, None, None], ["image", "real"], "kept")
+    run = passes.per(1, kept, ["image", "real"], ["kept"])
+    written, _ = run({}, values, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["kept"], values["image"] * values["real"][..., None, None, None])
+
+
+def test_per_without_its_mask_names_it():
+    values = {name: value for name, value in stack().items() if name != "real"}
+    run = passes.per(1, passes.pure(jnp.tanh, ["image"], "image"), ["image"], ["image"], mask="real")
+    with pytest.raises(KeyError, match="no value named 'real'; there are: image, index, mask"):
+        run({}, values, key=KEY, train=NONE)
+
+
+def test_per_in_prediction_has_no_padding():
+    """There is no `mask` then, and the inner pass is told of none."""
+
+    def step(variables, values, *, key, train):
+        assert set(values) == {"image"}
+        return {"image": values["image"] + 1.0}, variables
+
+    image = stack()["image"]
+    written, _ = passes.per(1, step, ["image"], ["image"], mask="real")({}, {"image": image}, key=KEY, train=NONE)
+    np.testing.assert_array_equal(written["image"], image + 1.0)

@@ -4,16 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from cardiac_jax.core.loss import term, total, weighted
 from cardiac_jax.core.passes import call, chain, pure
 from cardiac_jax.core.step import inference_variables, init_net, init_state, parameter_counts, phase_id, predict_step
-from cardiac_jax.core.types import Objective, Phase, Stage, System
+from cardiac_jax.core.types import Objective, Output, Phase, Stage, System
+from cardiac_jax.inference.postprocess import unchanged
 from cardiac_jax.losses.pixelwise import exponential_logarithmic
 from cardiac_jax.transforms import terms
 from tests import toys
 from tests.toy_systems import (
     CROSS_ENTROPY,
+    OUTPUTS,
     SEGMENTATION,
     UNEVEN,
     K,
@@ -85,7 +88,7 @@ def test_a_frozen_network_runs_in_inference_mode():
     forward = chain(terms.truth(K), call(net, ["truth"], ["code"], method="encode"))
     phase = Phase("p", ("segmenter",), Objective(forward, total(code=term(jnp.sum, a="code"))), optax.sgd(1.0))
     stage = Stage("s", 1, (phase,))
-    state = init_state(System((net, segmenter), (stage,), terms.segment(segmenter)), seed=3)
+    state = init_state(System((net, segmenter), (stage,), terms.segment(segmenter), OUTPUTS), seed=3)
     _, metrics = step(stage)(state, toys.batch())
     truth = jax.nn.one_hot(toys.batch()["label"], K)
     code = net.module.apply(state.variables["autoencoder"], truth, train=False, method="encode")
@@ -124,7 +127,7 @@ def test_a_later_phase_sees_the_values_of_the_earlier_and_the_networks_it_moved(
             Phase("third", ("segmenter",), stale, optax.sgd(1.0)),
         ),
     )
-    state = init_state(System((net, toys.head()), (stage,), terms.segment(net)), seed=3)
+    state = init_state(System((net, toys.head()), (stage,), terms.segment(net), OUTPUTS), seed=3)
     after, metrics = step(stage)(state, toys.batch())
 
     def logits(state):
@@ -144,7 +147,7 @@ def test_phases_of_one_step_go_in_order():
         Phase(name, ("segmenter",), terms.segmentation(net, CROSS_ENTROPY), optax.sgd(rate))
         for name, rate in (("fast", 1.0), ("slow", 0.1))
     )
-    whole = System((net,), (Stage("s", 1, phases), Stage("r", 1, phases[::-1])), terms.segment(net))
+    whole = System((net,), (Stage("s", 1, phases), Stage("r", 1, phases[::-1])), terms.segment(net), OUTPUTS)
     state = init_state(whole, seed=4)
 
     def by_hand(rates):
@@ -209,10 +212,10 @@ def test_metrics_are_raw_and_weighted_means_over_real_examples():
 
 
 def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
-    (net,), (stage,), forward = plain(norm=False)[0]
+    (net,), (stage,), forward, _ = plain(norm=False)[0]
     bare = Objective(forward, total(loss=weighted(CROSS_ENTROPY, 0.5)))
     stage = stage._replace(phases=(stage.phases[0]._replace(objective=bare),))
-    state = init_state(System((net,), (stage,), forward), seed=8)
+    state = init_state(System((net,), (stage,), forward, OUTPUTS), seed=8)
     after, metrics = step(stage)(state, toys.batch())
     params = state.variables["segmenter"]["params"]
     gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
@@ -255,8 +258,25 @@ def test_predict_step_is_the_network_in_inference_mode():
     whole, states, _ = trained()
     variables, image = states[-1].variables, toys.batch(3)["image"]
     logits, _ = whole.nets[0].module.apply(variables["segmenter"], image, train=False)
-    found, _ = predict_step(whole, variables, image)
-    np.testing.assert_allclose(found, jax.nn.softmax(logits), rtol=1e-6, atol=1e-6)
+    found = predict_step(whole, variables, image)
+    assert set(found) == {"probabilities", "found"}
+    np.testing.assert_allclose(found["probabilities"], jax.nn.softmax(logits), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(found["found"], np.ones(3))
+
+
+def test_predict_step_gives_every_output_by_name():
+    whole, states, _ = trained()
+    second = Output("bottleneck", "image", unchanged)
+    lost = pure(lambda image: jnp.arange(image.shape[0]) == 1, ["image"], "found")
+    both = whole._replace(predict=chain(whole.predict, lost), outputs=(*whole.outputs, second))
+    found = predict_step(both, states[-1].variables, toys.batch(3)["image"])
+    assert set(found) == {"probabilities", "bottleneck", "found"}
+    _, bottleneck = whole.nets[0].module.apply(states[-1].variables["segmenter"], toys.batch(3)["image"], train=False)
+    np.testing.assert_allclose(found["bottleneck"], bottleneck, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(found["found"], [0, 1, 0])
+    missing = whole._replace(outputs=(Output("edges", "image", unchanged),))
+    with pytest.raises(KeyError, match="no value named 'edges'"):
+        predict_step(missing, states[-1].variables, toys.batch(3)["image"])
 
 
 def test_training_lowers_the_loss():
