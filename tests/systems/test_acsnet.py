@@ -47,7 +47,7 @@ TINY = {
 
 
 def described(classes: tuple[str, ...] = SCARRED, **changes) -> DataSpec:
-    held = {"sequences": ("LGE",), "spacing_mm": 2.0, "size": SIZE, "clahe": True, "append_clahe": True, **changes}
+    held = {"sequences": ("LGE",), "spacing_mm": (0.0, 2.0, 2.0), "size": SIZE, "append_clahe": True, **changes}
     raw, frequency = tuple(range(len(classes))), (9,) * len(classes)
     return DataSpec("myops", classes, raw, slice_order="affine", frequency=frequency, **held)
 
@@ -106,7 +106,7 @@ def trained():
     system, steps, held = build(SCARRED), [], examples(SCARRED)
     state = initial(system)
     for stage in system.stages:
-        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
         after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
         stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
         steps.append(({name for name, net in stayed.items() if not all(jax.tree.leaves(net))}, stayed, metrics))
@@ -119,10 +119,8 @@ def predicted(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     system = build(classes)
     state = trained()[0] if classes == SCARRED else initial(system)
     image = jnp.asarray(examples(classes).arrays["image"])
-    probabilities, found = under(
-        lambda variables, image: predict_step(system, variables, image), state.variables, image
-    )
-    return np.asarray(probabilities), np.asarray(found)
+    found = under(lambda variables, image: predict_step(system, variables, image), state.variables, image)
+    return np.asarray(found["probabilities"]), np.asarray(found["found"])
 
 
 TRAINED = {"localisation": "localiser", "prior": "autoencoder", "segmentation": "segmenter"}
@@ -145,7 +143,7 @@ def test_the_stages_and_their_steps_keep_the_state_as_it_is_made(classes):
     assert [stage.fit is not None for stage in system.stages] == [False, True, False]
     state = jax.eval_shape(lambda: init_state(system, 0))
     for stage in system.stages:
-        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
         step = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), (None, 0), axis_name=AXIS)
         after, _ = jax.eval_shape(step, state, jax.tree.map(lambda x: x[None], batch(own)))
         assert jax.tree.map(lambda x: (x.shape[1:], x.dtype), after) == jax.tree.map(
@@ -208,7 +206,7 @@ def test_padding_stays_padding_under_augmentation():
     held = examples(PLAIN).arrays
     image = held["image"] * np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
     values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
-    found, _ = system.stages[0].prepare({}, values, key=jax.random.key(0), train=frozenset())
+    found, _ = system.stages[0].stream.prepare({}, values, key=jax.random.key(0), train=frozenset())
     assert (np.asarray(found["image"])[:, 1] != 0).any()
     np.testing.assert_array_equal(found["real"], [[1, 0], [1, 0]])
 
@@ -218,7 +216,9 @@ def test_a_step_sees_as_many_slices_of_each_volume_as_asked_for():
     system, held = build(PLAIN, model__slices=1), examples(PLAIN).arrays
     image = held["image"] * np.array([[0, 1], [1, 0]], np.float32).reshape(2, 2, 1, 1, 1)
     values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
-    found, _ = system.stages[2].prepare(initial(system).variables, values, key=jax.random.key(0), train=frozenset())
+    found, _ = system.stages[2].stream.prepare(
+        initial(system).variables, values, key=jax.random.key(0), train=frozenset()
+    )
     assert found["scaled"].shape == (2, 1, 16, 16, 1) and found["label"].shape == (2, 1, 16, 16)
     np.testing.assert_array_equal(found["real"], [[1], [1]])
 
@@ -270,9 +270,9 @@ def test_the_wall_holds_what_is_drawn_in_it():
     [
         ("data.size", {"data__size": (32, 32)}, {}),
         ("data.sequences", {}, {"append_clahe": False}),
-        ("data.sequences", {}, {"clahe": False}),
         ("data.sequences", {}, {"sequences": ("LGE", "T2")}),
-        ("data.spacing_mm", {}, {"spacing_mm": None}),
+        ("data.spacing_mm", {}, {"spacing_mm": (0.0, 0.0, 0.0)}),
+        ("data.spacing_mm", {}, {"spacing_mm": (0.0, 2.0, 1.0)}),
         ("localiser.window", {"localiser__window": (2, 2, 2)}, {}),
         ("localiser.window", {"localiser__window": (1, 4, 2)}, {}),
         ("model.box", {"model__box": (1, 16, 16)}, {}),

@@ -32,14 +32,12 @@ TINY = {
 
 
 def build(which: str, classes: tuple[str, ...]):
-    config = get_config(f"data=myops,preset=smoke,structures={which}")
+    config = get_config(f"data=myops,preset=smoke,anatomy={which}")
     with config.unlocked():
         config.update_from_flattened_dict(TINY)
     raw = tuple(range(len(classes)))
-    described = DataSpec(
-        "myops", classes, raw, ("LGE",), "affine", 2.0, SIZE, (9,) * len(raw), clahe=True, append_clahe=True
-    )
-    return systems.build(config, described)
+    grid = {"spacing_mm": (0.0, 2.0, 2.0), "size": SIZE, "append_clahe": True}
+    return systems.build(config, DataSpec("myops", classes, raw, ("LGE",), "affine", frequency=(9,) * len(raw), **grid))
 
 
 def under(step, *args):
@@ -64,7 +62,7 @@ def test_every_stage_trains_and_the_prediction_draws_an_rv():
     system, held = build("heart", SCARRED), volumes(SCARRED)
     state = init_state(system, 0)
     for stage, name in zip(system.stages, ("localiser", "autoencoder", "segmenter"), strict=True):
-        own = Examples(stage.examples(held.arrays)) if stage.examples else held
+        own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
         flags = {"mask": np.ones(2, np.float32), "index": np.arange(2)}
         batch = jax.tree.map(jnp.asarray, {**batch_of(own, "", 0, 0, 2), **flags})
         after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch)
@@ -74,7 +72,7 @@ def test_every_stage_trains_and_the_prediction_draws_an_rv():
         state = after
     assert state.variables["autoencoder"]["bank"]["masks"].shape == (5, 16, 4)
     found = under(functools.partial(predict_step, system), state.variables, jnp.asarray(held.arrays["image"]))
-    shares = np.asarray(jax.tree.leaves(found)[0])
+    shares = np.asarray(found["probabilities"])
     assert shares.shape == (2, *SIZE, len(SCARRED))
     np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)
     for name in ("RV", "Myo", "LV"):

@@ -29,9 +29,12 @@ def build(variant: str, classes: tuple[str, ...] = ("background", "RV", "Myo", "
     held = drunet.get_config(f"variant={variant},preset=smoke")
     with held.unlocked():
         held.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
+    return systems.build(held, spec(classes, tuple(held.data.size)))
+
+
+def spec(classes: tuple[str, ...], size: tuple[int, ...]) -> DataSpec:
     raw = tuple(range(len(classes)))
-    described = DataSpec("acdc", classes, raw, ("cine",), "base_first", 1.5, tuple(held.data.size), (9,) * len(raw))
-    return systems.build(held, described)
+    return DataSpec("acdc", classes, raw, ("cine",), "base_first", (0.0, 1.5, 1.5), size, (9,) * len(raw))
 
 
 def batch(classes: int = 4) -> dict[str, jax.Array]:
@@ -69,7 +72,7 @@ def test_each_stage_trains_its_own_networks_and_the_prediction_covers_the_volume
         assert all(np.isfinite(float(value)) for value in metrics.values())
         assert moved(before, {name: held["params"] for name, held in state.variables.items()}) == trained
         start += stage.steps
-    found, _ = under(lambda s: predict_step(system, s.variables, batch()["image"]), state)
+    found = under(lambda s: predict_step(system, s.variables, batch()["image"]), state)["probabilities"]
     assert found.shape == (2, *SIZE, 4)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
 
@@ -82,8 +85,9 @@ def test_two_classes_take_one_channel_and_a_sigmoid():
     system = build("drunet", ("background", "LA"))
     state = init_state(system, 0)
     assert state.variables["segmenter"]["params"]["output"]["kernel"].shape[-1] == 1
-    found, located = under(lambda s: predict_step(system, s.variables, batch(2)["image"]), state)
-    np.testing.assert_array_equal(located, 1)  # nothing to localise
+    found = under(lambda s: predict_step(system, s.variables, batch(2)["image"]), state)
+    np.testing.assert_array_equal(found["found"], 1)  # nothing to localise
+    found = found["probabilities"]
     assert found.shape[-1] == 2
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
 
@@ -96,7 +100,7 @@ def test_a_map_without_mass_is_said_and_the_middle_of_the_volume_is_segmented():
     variables["localiser"] = {**held, "params": silent}  # no gradient reaches the features
     heard: list[int] = []
     image = np.asarray(batch()["image"])
-    found = devices.compile_predict(system, heard.append)(variables, image)
+    found = devices.compile_predict(system, heard.append)(variables, image)["probabilities"]
     assert heard == [2]
     inside = found[..., 0] < 1
     rows, columns = np.flatnonzero(inside.any((0, 1, 3))), np.flatnonzero(inside.any((0, 1, 2)))
@@ -116,10 +120,9 @@ def test_the_joint_training_sends_gradient_through_the_features_to_the_localiser
 
 def test_the_localiser_is_small():
     config = drunet.get_config("variant=multistage,preset=paper")
-    described = DataSpec("acdc", tuple("abcd"), (0, 1, 2, 3), ("cine",), "base_first", 1.25, (16, 64, 64), (9,) * 4)
     with config.unlocked():
         config.data.size, config.localiser.box = (16, 64, 64), (16, 32, 32)
-    system = systems.build(config, described)
+    system = systems.build(config, spec(tuple("abcd"), (16, 64, 64)))
     state = jax.eval_shape(lambda: init_state(system, 0))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.variables["localiser"]["params"])) < 1_000_000
 

@@ -78,6 +78,7 @@ def initial(system: System) -> TrainState:
         ema={},
         opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
         loss={name: phase.objective.loss.init() for name, phase in phases.items()},
+        best={},
     )
 
 
@@ -148,7 +149,10 @@ def test_a_method_has_the_networks_and_stages_it_needs(method):
 
 
 def test_a_prior_learns_from_whole_annotations_only():
-    assert [stage.draws for stage in tiny.build("srscn")[0].stages] == ["fully_annotated", ""]
+    streams = [stage.stream for stage in tiny.build("srscn")[0].stages]
+    assert [(stream.flag, stream.share) for stream in streams] == [("fully_annotated", 1.0), ("", 1.0)]
+    streams = [stage.stream for stage in tiny.build("srscn", data__fully_annotated_share=0.5)[0].stages]
+    assert [(stream.flag, stream.share) for stream in streams] == [("fully_annotated", 1.0), ("fully_annotated", 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def train(path: str) -> None:
     for stage in system.stages:
         run = devices.compile_train(stage, ema_decay=0.9)
         for step in range(STEPS[stage.name]):
-            batch = devices.shard(batch_of(held, stage.draws, 0, step, BATCH))
+            batch = devices.shard(batch_of(held, stage.stream.flag, 0, step, BATCH, stage.stream.share))
             compilations.append(0)
             state, logs = run(state, batch)
             metrics.append(devices.fetch(logs))
@@ -171,10 +171,10 @@ def test_accumulation_must_divide_the_share_of_a_device():
 def test_prediction_takes_any_number_of_images(count):
     system, variables = predictor()
     images = tiny.examples().arrays["image"][:count]
-    found = devices.compile_predict(system)(variables, images)
+    found = devices.compile_predict(system)(variables, images)["probabilities"]
     assert found.shape == (count, *tiny.SIZE, 4)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
-    one = devices.compile_predict(system)(variables, images[-1:])
+    one = devices.compile_predict(system)(variables, images[-1:])["probabilities"]
     np.testing.assert_allclose(found[-1:], one, atol=1e-6)
 
 
