@@ -8,8 +8,18 @@ import pytest
 
 from cardiac_jax.core.loss import term, total, weighted
 from cardiac_jax.core.passes import call, chain, pure
-from cardiac_jax.core.step import inference_variables, init_net, init_state, parameter_counts, phase_id, predict_step
-from cardiac_jax.core.types import Objective, Output, Phase, Stage, System
+from cardiac_jax.core.step import (
+    inference_variables,
+    init_net,
+    init_state,
+    keep_best,
+    parameter_counts,
+    phase_id,
+    predict_step,
+    take_best,
+    trained_by,
+)
+from cardiac_jax.core.types import Objective, Output, Phase, Stage, System, TrainState
 from cardiac_jax.inference.postprocess import unchanged
 from cardiac_jax.losses.pixelwise import exponential_logarithmic
 from cardiac_jax.transforms import terms
@@ -224,7 +234,7 @@ def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
     np.testing.assert_array_equal(metrics["loss"], metrics["loss_weighted"])
 
 
-# ---------------------------------------------------------------- averages and prediction
+# ---------------------------------------------------------------- averages
 
 
 def test_the_average_of_parameters_warms_up_from_each_networks_own_first_step():
@@ -252,6 +262,68 @@ def test_inference_without_an_average_uses_the_parameters_themselves():
     whole, _ = plain()
     state = init_state(whole, seed=15)
     same(inference_variables(state), state.variables)
+
+
+# ---------------------------------------------------------------- best weights
+
+
+def validated(ema: bool = False) -> tuple[Stage, TrainState]:
+    """The first, validated, of two stages that train one network, and the state before it."""
+    whole, stage = plain()
+    first = stage._replace(name="first", validate="probabilities")
+    last = stage._replace(validate="probabilities")
+    return first, init_state(whole._replace(stages=(first, last)), seed=17, ema=ema)
+
+
+def shifted(state: TrainState, by: float) -> TrainState:
+    """The state with every number of networks and averages moved."""
+    add = lambda tree: jax.tree.map(lambda x: x + jnp.asarray(by, x.dtype), tree)  # noqa: E731
+    ema = {name: {**held, "params": add(held["params"])} for name, held in state.ema.items()}
+    return state.replace(variables=add(state.variables), ema=ema)
+
+
+def test_only_an_earlier_stage_that_is_validated_keeps_its_best_weights():
+    first, state = validated()
+    assert set(state.best) == {"first"} and trained_by(first) == ("segmenter",)
+    assert state.best["first"]["score"] == -jnp.inf
+    assert init_state(plain()[0], seed=17).best == {}
+
+
+def test_the_best_validation_decides_and_the_first_of_two_alike():
+    first, state = validated()
+    for by, score in ((1, 0.5), (2, 0.4), (3, 0.7), (4, 0.7), (5, float("nan")), (6, -1.0)):
+        state = keep_best(first, shifted(state, 1), score)
+        assert state.best["first"]["score"] == np.float32(0.7 if by >= 3 else 0.5)
+    _, start = validated()
+    third = shifted(shifted(shifted(start, 1), 1), 1).variables
+    same(state.best["first"]["nets"], third)
+    after = take_best(first, state)
+    same(after.variables, third)
+    same(after.best, state.best)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_what_is_kept_and_put_back_is_the_average():
+    first, state = validated(ema=True)
+    averaged = shifted(state, 1).ema["segmenter"]["params"]
+    state = state.replace(ema=shifted(state, 1).ema)
+    state = keep_best(first, state, 0.5)
+    after = take_best(first, shifted(state, 1))
+    same(after.variables["segmenter"]["params"], averaged)
+    same(after.ema["segmenter"]["params"], averaged)
+    same(after.variables["segmenter"]["batch_stats"], state.variables["segmenter"]["batch_stats"])
+    assert after.ema["segmenter"]["steps"] == state.ema["segmenter"]["steps"]
+
+
+def test_a_stage_without_a_finite_score_ends_as_it_is():
+    first, state = validated()
+    assert take_best(first, state) is state
+    assert keep_best(first, state, float("nan")) is state
+    other = first._replace(name="another")
+    assert keep_best(other, state, 1.0) is state and take_best(other, state) is state
+
+
+# ---------------------------------------------------------------- prediction
 
 
 def test_predict_step_is_the_network_in_inference_mode():

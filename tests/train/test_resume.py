@@ -3,31 +3,40 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from cardiac_jax.core.types import System
+from cardiac_jax.core.step import init_state
+from cardiac_jax.core.types import System, TrainState, Variables
 from cardiac_jax.data.pipeline import Examples
-from cardiac_jax.train import checkpoint, log, loop
+from cardiac_jax.train import checkpoint, devices, log, loop
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny, toys
-from tests.toy_systems import AXIS, system
+from tests.toy_systems import AXIS, differ, same, system
 
 PRIOR, SEGMENTATION = 3, 5
+SCORES = (0.6, 0.4, 0.3, 0.5, 0.4)
+"""Of every validation of a run, in order: two in the prior, the first the better, three in the segmentation."""
 QUIET = Console(quiet=True)
 
 
 def small() -> System:
-    """The toy of every transform, with dropout, a jitter as augmentation, and a schedule; two stages."""
+    """The toy of every transform, with dropout, a jitter as augmentation, and a schedule; two validated stages."""
     whole = system(axis_name=AXIS, dropout=0.25)
-    lengths = (PRIOR, SEGMENTATION)
-    return whole._replace(stages=tuple(s._replace(steps=n) for s, n in zip(whole.stages, lengths, strict=True)))
+    stages = zip(whole.stages, (PRIOR, SEGMENTATION), strict=True)
+    return whole._replace(stages=tuple(s._replace(steps=n, validate="probabilities") for s, n in stages))
 
 
-def go(workdir: Path, system: System | None = None) -> int:
-    """Trains in `workdir`, or goes on there, with batches that do not divide among the devices."""
+def go(workdir: Path, seen: list[Any] | None = None) -> int:
+    """Trains in `workdir`, or goes on there, with batches that do not divide among the devices.
+
+    `seen` receives the variables that every validation is given.
+    """
     batch = toys.batch(14)
     examples = Examples({name: batch[name] for name in ("image", "label", "position", "fully_annotated")})
     train = {
@@ -40,8 +49,20 @@ def go(workdir: Path, system: System | None = None) -> int:
         "patience": 0,
     }
     config = ConfigDict({"seed": 5, "train": {**train, "tensorboard": False}})
-    score = iter((0.3, 0.5, 0.4, 0.2))
-    return loop.train(system or small(), config, examples, lambda _: {"dice": next(score)}, workdir, {}, QUIET)
+
+    def validate(variables: Variables, output: str) -> dict[str, float]:
+        assert output == "probabilities"
+        if seen is not None:
+            seen.append(devices.fetch(variables))
+        return {"dice": SCORES[sum(line["split"] == "val" for line in log.read_log(workdir / "log.jsonl"))]}
+
+    return loop.train(small(), config, examples, validate, workdir, {}, QUIET)
+
+
+def final(workdir: Path) -> TrainState:
+    """The state at the end of a run."""
+    like = jax.eval_shape(lambda: init_state(small(), 5, ema=True))
+    return devices.fetch(Checkpoints(workdir).restore(PRIOR + SEGMENTATION, like))
 
 
 def sums(workdir: Path) -> dict[str, str]:
@@ -58,16 +79,44 @@ def losses(workdir: Path) -> dict[int, float]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def watched(tmp_path_factory) -> tuple[Path, list[Any]]:
+    """The run that nothing stopped, and the variables of its validations."""
+    workdir, seen = tmp_path_factory.mktemp("whole"), []
+    assert go(workdir, seen) == 0
+    return workdir, seen
+
+
+@pytest.fixture(scope="module")
+def whole(watched) -> Path:
     """The run that nothing stopped."""
-    workdir = tmp_path_factory.mktemp("whole")
-    assert go(workdir) == 0
-    return workdir
+    return watched[0]
 
 
 def test_a_run_is_reproducible(whole, tmp_path):
     assert go(tmp_path) == 0
     assert sums(tmp_path) == sums(whole)
+
+
+def test_an_earlier_stage_ends_with_the_weights_of_its_best_validation(watched):
+    """Its average of the parameters too; nothing but that stage's network is put back."""
+    workdir, seen = watched
+    state, name = final(workdir), "autoencoder"
+    assert len(seen) == len(SCORES)
+    differ(seen[1][name], seen[0][name])
+    same(state.variables[name], seen[0][name])
+    same(state.ema[name]["params"], seen[0][name]["params"])
+    same(seen[2][name], seen[0][name])  # what the last stage is given
+    differ(state.variables["segmenter"], seen[0]["segmenter"])
+
+
+def test_the_best_weights_lie_in_the_checkpoint(watched):
+    workdir, seen = watched
+    best = final(workdir).best
+    assert set(best) == {"prior"}, "of the last stage the best checkpoint is kept"
+    assert best["prior"]["score"] == np.float32(0.6)
+    assert set(best["prior"]["nets"]) == {"autoencoder"}
+    same(best["prior"]["nets"]["autoencoder"], seen[0]["autoencoder"])
+    assert Checkpoints(workdir).pick("best") == PRIOR + 4
 
 
 def test_a_finished_run_does_nothing_again(whole):
