@@ -45,12 +45,12 @@ def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: i
     The result depends only on the arguments: the same `seed` and `case.id` give the same random numbers.
 
     Args:
-      case: has an image "cine" `[X, Y, Z]`.
-      references: LGE volumes of the training set, `[X', Y', Z']` of any shape; one is chosen at random.
+      case: has an image "cine" `[Z, H, W]`.
+      references: LGE volumes of the training set, `[Z', H', W']` of any shape; one is chosen at random.
       scar: class of enhanced myocardium; None (for data sets without such a class) keeps the label unchanged.
 
     Returns:
-      Case `<id>_lge_like` with the single image "LGE", float32 `[X, Y, Z]`. Without annotated myocardium the image is
+      Case `<id>_lge_like` with the single image "LGE", float32 `[Z, H, W]`. Without annotated myocardium the image is
       not enhanced, but it still gets the noise and the histogram of an LGE volume.
 
     Raises:
@@ -68,7 +68,7 @@ def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: i
     label = None if case.label is None else case.label.copy()
     if label is not None and (label == MYO).any():
         wall, blood = label == MYO, label == LV
-        edge_px = (*(rng.uniform(*EDGE_MM) / np.array(case.spacing_mm[:2])), 0)
+        edge_px = (0, *(rng.uniform(*EDGE_MM) / np.array(case.spacing_mm[1:])))
         dark = rng.uniform(*NULL_SCALE)
         muscle = float(np.median(image[wall]))
         level = max(muscle, float(np.median(image[blood]) if blood.any() else np.percentile(image, NO_BLOOD)))
@@ -81,45 +81,44 @@ def lge_like(case: Case, references: Sequence[np.ndarray], seed: int, *, scar: i
         image += cover * (level + rng.uniform(*BRIGHT) * (level - dark * muscle) - image)
         if scar is not None:
             label[region] = scar
-    noise = gaussian_filter(rng.standard_normal(image.shape), (*(GRAIN_MM / np.array(case.spacing_mm[:2])), 0))
+    noise = gaussian_filter(rng.standard_normal(image.shape), (0, *(GRAIN_MM / np.array(case.spacing_mm[1:]))))
     image *= 1 + rng.uniform(*SPECKLE) * noise / noise.std()
     return replace(case, id=f"{case.id}_lge_like", images={"LGE": match(image, reference)}, label=label)
 
 
 def _region(label: np.ndarray, spacing_mm: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """A sector of the wall over a run of slices, bool `[X, Y, Z]`; never empty."""
-    held = np.flatnonzero((label == MYO).any(axis=(0, 1)))
-    count = min(len(held), max(1, round(rng.uniform(*LENGTH_MM) / spacing_mm[2])))
+    """A sector of the wall over a run of slices, bool `[Z, H, W]`; never empty."""
+    held = np.flatnonzero((label == MYO).any(axis=(1, 2)))
+    count = min(len(held), max(1, round(rng.uniform(*LENGTH_MM) / spacing_mm[0])))
     start = int(rng.integers(len(held) - count + 1))
     run = held[start : start + count]
     depth = 1.0 if rng.random() < TRANSMURAL else rng.uniform(*DEPTH)
-    share, angle_deg = (
-        np.stack(maps, -1) for maps in zip(*(_wall(label[..., z], spacing_mm) for z in run), strict=True)
-    )
+    share, angle_deg = (np.stack(maps) for maps in zip(*(_wall(label[z], spacing_mm) for z in run), strict=True))
     inside = share <= (depth if (share <= depth).any() else 1.0)
     seeds = np.argwhere(inside)
     seed = tuple(seeds[rng.integers(len(seeds))])  # gives the sector's direction in the slice of this voxel
-    turn_deg = np.cumsum(rng.normal(0, DRIFT_DEG_PER_MM * spacing_mm[2], count))
-    centre_deg = angle_deg[seed] + turn_deg - turn_deg[seed[2]]
+    turn_deg = np.cumsum(rng.normal(0, DRIFT_DEG_PER_MM * spacing_mm[0], count))
+    centre_deg = angle_deg[seed] + turn_deg - turn_deg[seed[0]]
     off = (2 * np.arange(count) + 1) / count - 1  # position relative to the middle of the run, -1 to 1
-    angle_off_deg = np.abs((angle_deg - centre_deg + 180) % 360 - 180)
+    angle_off_deg = np.abs((angle_deg - centre_deg[:, None, None] + 180) % 360 - 180)
+    half_width_deg = rng.uniform(*HALF_WIDTH_DEG) * (1 - TAPER * off**2)
     region = np.zeros(label.shape, bool)
-    region[..., run] = inside & (angle_off_deg <= rng.uniform(*HALF_WIDTH_DEG) * (1 - TAPER * off**2))
+    region[run] = inside & (angle_off_deg <= half_width_deg[:, None, None])
     return region
 
 
 def _wall(label: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Depth in the wall (0 at the cavity, 1 at the epicardium, infinite off the wall) and angle (deg) of each pixel.
 
-    The slice is `[X, Y]`.
+    The slice is `[H, W]`.
     """
     wall, cavity = label == MYO, label == LV
-    position_mm = np.indices(label.shape) * np.reshape(spacing_mm[:2], (2, 1, 1))
+    position_mm = np.indices(label.shape) * np.reshape(spacing_mm[1:], (2, 1, 1))
     centre_mm = position_mm[:, cavity if cavity.any() else wall].mean(axis=1).reshape(2, 1, 1)
     out_mm = position_mm - centre_mm
     if not cavity.any():  # the apex: depth is measured from the centre
         cavity = np.hypot(*out_mm) == np.hypot(*out_mm).min()
-    inner_mm = np.asarray(distance_transform_edt(~cavity, spacing_mm[:2]))
+    inner_mm = np.asarray(distance_transform_edt(~cavity, spacing_mm[1:]))
     outer_mm = _within(wall | cavity, spacing_mm)
     share = np.full(label.shape, np.inf)
     share[wall] = (inner_mm / (inner_mm + outer_mm + ~wall))[wall]
@@ -133,12 +132,12 @@ def _erode(
     noise = gaussian_filter(rng.standard_normal(region.shape), FRAY_MM / np.array(spacing_mm), mode="wrap")
     depth_mm = EROSION_MM * ndtr(noise / noise.std())
     eroded = np.zeros(region.shape, bool)
-    for z in np.flatnonzero(region.any(axis=(0, 1))):
-        border_mm = _within(region[..., z] | blood[..., z], spacing_mm)
-        eroded[..., z] = region[..., z] & (border_mm > depth_mm[..., z])
+    for z in np.flatnonzero(region.any(axis=(1, 2))):
+        border_mm = _within(region[z] | blood[z], spacing_mm)
+        eroded[z] = region[z] & (border_mm > depth_mm[z])
     return eroded if eroded.any() else region
 
 
 def _within(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Distance (mm) of each pixel of `[X, Y]` to the nearest pixel off the mask; outside the image is off the mask."""
-    return np.asarray(distance_transform_edt(np.pad(mask, 1), spacing_mm[:2]))[1:-1, 1:-1]
+    """Distance (mm) of each pixel of `[H, W]` to the nearest pixel off the mask; outside the image is off the mask."""
+    return np.asarray(distance_transform_edt(np.pad(mask, 1), spacing_mm[1:]))[1:-1, 1:-1]
