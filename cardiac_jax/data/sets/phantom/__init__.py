@@ -18,20 +18,24 @@ from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.data.sets import mscmr
 from cardiac_jax.data.sets.phantom.write import write
+from cardiac_jax.errors import InputError
 
 __all__ = ["DATASET", "find", "write"]
 
 
 def find(root: Path) -> list[Record]:
-    """Return the records of a folder in the "mscmr" layout, with groups from `cases.csv` if it exists.
+    """Return the records of a folder in the "mscmr" layout, with groups from `cases.csv`.
+
+    The root may also be one of the folders train, val and test, or one image file.
 
     Raises:
-      InputError: there is no image.
+      InputError: there is no image, or no `cases.csv`: the patients may be real.
     """
     records = mscmr.find(root)
-    table = root / "cases.csv"
+    folder = root.absolute().parent if root.is_file() else root.absolute()
+    table = (folder.parent if folder.name in ("train", "val", "test") else folder) / "cases.csv"
     if not table.is_file():
-        return records
+        raise InputError(root, "holds no cases.csv: it is not a simulated phantom; name its data set with data.name")
     with table.open(newline="", encoding="utf-8") as file:
         groups = {row["id"]: row["group"] for row in csv.DictReader(file)}
     return [replace(record, group=groups.get(record.patient)) for record in records]
