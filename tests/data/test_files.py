@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from cardiac_jax.data.io import formats, write
 from cardiac_jax.data.load import load
 from cardiac_jax.data.sets import dataset
+from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 from tests import images, tiny
 
@@ -86,7 +87,8 @@ def test_a_prediction_keeps_header_codes_units_and_raw_values(tmp_path, codes):
     data = dataset("mscmr")
     case = load(data.find(tmp_path)[0], data)
     labels = np.random.default_rng(0).integers(0, 4, (12, 10, 4)).astype(np.uint8)
-    write.write_label(tmp_path / "out" / "p.nii.gz", labels, case, data.labels)
+    drawn = from_volume(labels, case.affine, data.slice_order)
+    write.write_label(tmp_path / "out" / "p.nii.gz", drawn, data.labels, case.source)
     image, written = (nib.Nifti1Image.from_filename(tmp_path / n) for n in ("patient1_LGE.nii.gz", "out/p.nii.gz"))
     np.testing.assert_array_equal(written.affine, image.affine)
     for field in ("qform_code", "sform_code", "xyzt_units", "pixdim", "quatern_b", "srow_x", "qoffset_z"):
@@ -97,9 +99,9 @@ def test_a_prediction_keeps_header_codes_units_and_raw_values(tmp_path, codes):
         assert nib.Nifti1Header.from_fileobj(stream).get_slope_inter() == (1.0, 0.0)
     itk = [sitk.ReadImage(str(tmp_path / n)) for n in ("patient1_LGE.nii.gz", "out/p.nii.gz")]
     np.testing.assert_array_equal(_ras(itk[0]), _ras(itk[1]))
-    write.write_label(tmp_path / "p.nii", labels, case)
+    write.write_label(tmp_path / "p.nii", drawn, source=case.source)
     np.testing.assert_array_equal(formats.read(tmp_path / "p.nii").data, labels)
-    write.write_label(tmp_path / "empty.nii", 0 * labels, case, data.labels)
+    write.write_label(tmp_path / "empty.nii", drawn.with_data(0 * drawn.data), data.labels, case.source)
     empty = nib.Nifti1Image.from_filename(tmp_path / "empty.nii")
     assert empty.get_data_dtype() == np.int16, "the type of a file does not depend on what it holds"
 
@@ -113,7 +115,9 @@ def test_a_prediction_lies_on_its_image_in_every_format(tmp_path, source, target
     case = load(data.find(path)[0], data)
     labels = np.zeros((12, 10, 4), np.uint8)
     labels[3:6, 2:5] = 3
-    write.write_label(tmp_path / target, labels, case)
+    drawn = from_volume(labels, case.affine, data.slice_order)
+    assert drawn.frame == case.frame and drawn.data.shape == case.shape != labels.shape
+    write.write_label(tmp_path / target, drawn, source=case.source)
     one, two = sitk.ReadImage(str(path)), sitk.ReadImage(str(tmp_path / target))
     np.testing.assert_allclose(_ras(one), _ras(two), atol=1e-5)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(two).T, labels)
@@ -125,11 +129,11 @@ def test_what_a_label_file_cannot_hold(tmp_path):
     case = load(data.find(tmp_path)[0], data)
     out = tmp_path / "p.nii.gz"
     with pytest.raises(InputError, match="class 4"):
-        write.write_label(out, np.full((12, 10, 4), 4, np.uint8), case, data.labels)
-    with pytest.raises(InputError, match="shape"):
-        write.write_label(out, np.zeros((12, 10, 5), np.uint8), case)
+        write.write_label(out, case.stack(np.full(case.shape, 4, np.uint8)), data.labels, case.source)
+    with pytest.raises(InputError, match=r"patient1_LGE\.nii\.gz: has another grid"):
+        write.write_label(out, case.stack(np.zeros((5, 12, 10), np.uint8)), source=case.source)
     with pytest.raises(InputError, match="suffix"):
-        write.write_label(tmp_path / "p.png", np.zeros((12, 10, 4), np.uint8), case)
+        write.write_label(tmp_path / "p.png", case.stack(np.zeros(case.shape, np.uint8)), source=case.source)
     assert not out.exists()
 
 
@@ -155,9 +159,9 @@ def test_a_failed_write_leaves_nothing_and_harms_nothing(tmp_path, error):
 def test_a_full_disk_leaves_nothing(tmp_path):
     """A file size limit makes the kernel refuse the write, as a full disk does."""
     program = (
-        "import resource, signal, sys; from pathlib import Path; from cardiac_jax.data import files\n"
+        "import resource, signal, sys; from pathlib import Path; from cardiac_jax.data.io import write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "files.atomic_write(Path(sys.argv[1]), lambda p: files._put(p, bytes(10000)))"
+        "write.atomic_write(Path(sys.argv[1]), lambda p: write._put(p, bytes(10000)))"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "big.bin")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tiny.ROOT)
@@ -175,7 +179,7 @@ def test_atomic_write_makes_folders_and_ordinary_permissions(tmp_path):
 
 def test_one_run_per_work_directory(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from cardiac_jax.data.files import lock\n"
+        "import sys; from pathlib import Path; from cardiac_jax.data.io.write import lock\n"
         "with lock(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "run")]

@@ -1,4 +1,4 @@
-"""CLAHE slice by slice, and matching of histograms."""
+"""CLAHE slice by slice, matching of histograms, and chains of operations by name."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.exposure import equalize_adapthist
 
-from cardiac_jax.data.intensity import clahe, match
+from cardiac_jax.data.intensity import chain, clahe, match, percentile, z_score
 from cardiac_jax.data.load import load
 from cardiac_jax.data.sets import dataset
+from cardiac_jax.errors import InputError
 
 
 def stack(shape=(3, 64, 48), seed=0) -> np.ndarray:
@@ -99,10 +100,37 @@ def test_slices_are_matched_together():
     assert out[0].mean() < 0.6 * out[1].mean()
 
 
+def test_operations_run_in_the_order_of_their_names():
+    image = stack()
+    out = chain(("clahe", "z_score"))(image)
+    np.testing.assert_array_equal(out, z_score(clahe(image, slice_axis=0)))
+    assert out.mean() == pytest.approx(0, abs=1e-4) and out.std() == pytest.approx(1, abs=1e-4)
+    assert chain(("z_score", "clahe"))(image).max() == 1
+    np.testing.assert_array_equal(chain(())(image), image)
+    with pytest.raises(InputError, match=r"data\.intensity: 'log' is not one of z_score, clahe, percentile"):
+        chain(("z_score", "log"))
+
+
+def test_percentiles_of_each_slice_become_0_and_1_and_nothing_is_clipped():
+    image = stack()
+    image[1] = 7.0
+    out = percentile(image, 5.0, 90.0)
+    assert out.dtype == np.float32 and (out[1] == 0).all()
+    for before, after in zip(image[::2], out[::2], strict=True):
+        np.testing.assert_allclose(np.percentile(after, (5, 90)), (0, 1), atol=1e-5)
+        assert after.min() < 0 and after.max() > 1
+        np.testing.assert_allclose(np.corrcoef(before.ravel(), after.ravel())[0, 1], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_a_constant_stack_has_z_score_zero(value):
+    assert (z_score(np.full((2, 5, 5), value, np.float32)) == 0).all()
+
+
 def test_real_cine_is_evened_out(real_data):
     data = dataset("acdc")
     image = load(data.find(real_data / "acdc")[0], data).images["cine"]
-    out = clahe(image, slice_axis=2)
+    out = clahe(image, slice_axis=0)
     dark = image < np.median(image)
     before = image[dark].std() / (image.max() - image.min())
     assert out.min() == 0 and out.max() == 1 and out[dark].std() > 1.25 * before

@@ -32,10 +32,11 @@ def test_files_are_matched_by_name_and_values_become_classes(folders):
     assert [pair.id for pair in found.pairs] == ["b"]
     assert found.missing == ["a"]
     assert found.dataset.classes == ("background", "label 1", "label 3")
-    pred, truth, grid = label_maps.load(found.pairs[0], found.dataset)
-    assert grid.data.shape == SHAPE
-    assert np.unique(truth).tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(pred, np.flip(truth, 0))
+    pred, truth = label_maps.load(found.pairs[0], found.dataset)
+    assert truth.to_file().shape == SHAPE
+    assert truth.frame == pred.frame and np.array_equal(truth.affine, images.affine())
+    assert np.unique(truth.data).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(pred.to_file(), np.flip(truth.to_file(), 0))
 
 
 def test_a_data_set_description_names_the_values(folders):
@@ -66,7 +67,7 @@ def test_not_annotated_is_not_a_structure(folders):
     images.save(truth / "b.nii.gz", drawn)
     found = label_maps.find(pred, truth)
     assert found.dataset.classes == ("background", "label 1", "label 3")
-    assert (label_maps.load(found.pairs[0], found.dataset)[1][0] == 255).all()
+    assert (label_maps.load(found.pairs[0], found.dataset)[1].to_file()[0] == 255).all()
 
 
 def test_images_are_found_under_the_channel_of_nnunet(folders, tmp_path):
@@ -90,9 +91,9 @@ def test_a_data_set_matches_by_its_cases(tmp_path):
     chosen = dataset("mscmr")
     found = label_maps.find(pred, data, chosen=chosen)
     assert found.pairs[0].image == data / "patient7_LGE.nii.gz"
-    ours, truth, _ = label_maps.load(found.pairs[0], chosen)
-    np.testing.assert_array_equal(ours, truth)
-    assert set(np.unique(truth)) == {0, chosen.classes.index("LV")}
+    ours, truth = label_maps.load(found.pairs[0], chosen)
+    np.testing.assert_array_equal(ours.data, truth.data)
+    assert set(np.unique(truth.data)) == {0, chosen.classes.index("LV")}
 
 
 def _stranger(pred, truth):

@@ -6,8 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from cardiac_jax.data.orientation import orientation
-from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of, class_frequency, draw, slices
+from cardiac_jax.data.pipeline import Examples, Prefetch, batch_of, class_frequency, draw, refuse_empty, slices, volumes
 from cardiac_jax.data.preprocess import Axis, Geometry, Prepared
 from cardiac_jax.errors import InputError
 
@@ -31,7 +30,7 @@ def numbers(batch: dict[str, np.ndarray]) -> list[int]:
 
 def case(labels: np.ndarray | None, name: str = "a") -> Prepared:
     count = 3 if labels is None else len(labels)
-    geometry = Geometry(orientation(np.eye(4), "affine"), *[Axis(2, 2, 1.0, 0, 2)] * 3)
+    geometry = Geometry(*[Axis(2, 2, 1.0, 0, 2)] * 3)
     image = np.full((count, 2, 2, 1), float(ord(name)), np.float32)
     place = np.linspace(0, 1, count, dtype=np.float32)
     return Prepared(name, name, image, labels, place, (1.0, 1.0, 1.0), geometry, None, None, None)
@@ -57,10 +56,29 @@ def test_class_frequency_counts_fully_annotated_slices_only():
 
 
 @pytest.mark.parametrize("labels", [np.full((3, 2, 2), 255, np.uint8), None])
-def test_a_training_set_without_a_whole_annotation_is_refused(labels):
-    cases = [case(labels)] if labels is not None else [case(None), case(np.zeros((1, 2, 2), np.uint8))]
-    with pytest.raises(InputError, match="training set"):
-        slices(cases)
+@pytest.mark.parametrize("made", [slices, volumes])
+def test_a_training_set_without_annotation_is_refused(labels, made):
+    cases = [case(labels)] if labels is not None else [case(None), case(np.zeros((3, 2, 2), np.uint8))]
+    with pytest.raises(InputError, match="training set: " + ("no .* annotated" if labels is not None else "every")):
+        made(cases)
+    with pytest.raises(InputError, match="training set: is empty"):
+        made([])
+
+
+def test_a_training_set_annotated_in_part_is_refused_where_whole_shapes_are_asked_for():
+    """It will do for stages that take all examples, and where flagged ones are only a share of a batch."""
+    label = np.zeros((3, 2, 2), np.uint8)
+    label[:, 0, 0] = 255
+    in_part = slices([case(label)])
+    assert len(in_part) == 3 and not in_part.arrays["fully_annotated"].any()
+    assert class_frequency(in_part, 2) == (9, 0)
+    refuse_empty(in_part, "", 1.0)
+    refuse_empty(in_part, "fully_annotated", 0.5)
+    refuse_empty(slices([case(label), case(np.zeros((1, 2, 2), np.uint8))]), "fully_annotated", 1.0)
+    with pytest.raises(InputError, match="training set: no example is annotated in full"):
+        refuse_empty(in_part, "fully_annotated", 1.0)
+    with pytest.raises(InputError, match="training set: no example has the flag odd"):
+        refuse_empty(Examples({"odd": np.zeros(3, np.float32)}), "odd", 1.0)
 
 
 # --- the batch of a step

@@ -1,9 +1,11 @@
-"""The canonical frame, and the way back from it to any file's own grid."""
+"""The canonical frame, the network's grid in it, and the way back to the grid of the case and of its file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,17 +14,27 @@ from cardiac_jax.data import resample
 from cardiac_jax.data.case import Case
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import from_canonical, orientation, slice_axis, to_canonical
-from cardiac_jax.data.preprocess import Grid, prepare, to_file_grid
+from cardiac_jax.data.preprocess import Grid, network_stack, prepare, to_native_grid
 from cardiac_jax.data.sets import dataset
+from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 from tests import images
 
+AS_IT_IS = (0.0, 0.0, 0.0)
 
-def case_of(label: np.ndarray, grid: np.ndarray, sequences=("LGE",), seed=0) -> Case:
+
+def case_of(label: np.ndarray, grid: np.ndarray, sequences=("LGE",), seed=0, order="affine") -> Case:
+    """A case of noise; `label` is `[X, Y, Z]`, as a file with the affine `grid` holds it."""
     rng = np.random.default_rng(seed)
-    arrays = {s: rng.normal(100, 30, label.shape).astype(np.float32) for s in sequences}
-    x, y, z = (float(s) for s in np.linalg.norm(grid[:3, :3], axis=0))
-    return Case("a", "p", arrays, label, grid, (x, y, z), None, None, None, Path("a.nii.gz"))
+    drawn = from_volume(label, grid, order)
+    arrays = {s: rng.normal(100, 30, drawn.data.shape).astype(np.float32) for s in sequences}
+    return Case("a", "p", arrays, drawn.data, drawn.frame, grid, None, None, None, Path("a.nii.gz"))
+
+
+def own(case: Case) -> np.ndarray:
+    """The label, `[Z, H, W]`."""
+    assert case.label is not None
+    return case.label
 
 
 def one_hot(label: np.ndarray, classes: int = 4) -> np.ndarray:
@@ -47,16 +59,18 @@ def test_restore_undoes_prepare_exactly_when_spacing_is_kept(codes, tilt, shape,
     spacing = [0.8, 0.8, 0.8]
     spacing[thick] = 6.0
     label = np.random.default_rng(seed).integers(0, 4, shape).astype(np.uint8)
-    case = case_of(label, images.affine(codes, spacing, tilt=tilt))
-    prepared = prepare(case, Grid(None, size), ("LGE",), order)
+    case = case_of(label, images.affine(codes, spacing, tilt=tilt), order=order)
+    np.testing.assert_array_equal(case.stack(own(case)).to_file(), label)
+    prepared = prepare(case, Grid(AS_IT_IS, size), ("LGE",))
     assert prepared.label is not None
     assert prepared.image.shape == (shape[thick], *size, 1) and prepared.label.shape == (shape[thick], *size)
-    back = to_file_grid(one_hot(prepared.label), prepared.geometry)
+    back = case.stack(to_native_grid(one_hot(prepared.label), prepared.geometry)).to_file()
     np.testing.assert_array_equal(back.sum(-1), 1)
-    kept = to_file_grid(np.ones((*prepared.label.shape, 4), np.float32), prepared.geometry)[..., 3] == 1
+    everywhere = to_native_grid(np.ones((*prepared.label.shape, 4), np.float32), prepared.geometry)
+    kept = case.stack(everywhere).to_file()[..., 3] == 1
     np.testing.assert_array_equal(back.argmax(-1)[kept], label[kept])
     np.testing.assert_array_equal(back[~kept], np.eye(4)[np.zeros((~kept).sum(), int)])
-    axes = prepared.geometry.frame.axes
+    axes = case.frame.axes
     assert kept.sum() == shape[thick] * min(shape[axes[1]], size[0]) * min(shape[axes[2]], size[1])
 
 
@@ -74,9 +88,9 @@ def test_smooth_blobs_survive_resampling(codes, spacing, wanted, extent):
     radius = np.hypot(x[:, None], y[None])[..., None] * np.ones(2)
     label = np.where(radius < 22, 3, np.where(radius < 32, 2, 0)).astype(np.uint8)
     case = case_of(label, images.affine(codes, (*spacing, 8.0)))
-    prepared = prepare(case, Grid(wanted, (round(100 / wanted),) * 2), ("LGE",), "affine")
+    prepared = prepare(case, Grid((0.0, wanted, wanted), (round(100 / wanted),) * 2), ("LGE",))
     assert prepared.label is not None
-    back = to_file_grid(one_hot(prepared.label), prepared.geometry).argmax(-1)
+    back = case.stack(to_native_grid(one_hot(prepared.label), prepared.geometry).argmax(-1)).to_file()
     assert dice(back, label, 3) > 0.95 and dice(back, label, 2) > 0.95
     area_mm2 = float((prepared.label[0] == 3).sum()) * prepared.spacing_mm[1] * prepared.spacing_mm[2]
     drawn_mm2 = float((label[..., 0] == 3).sum()) * spacing[0] * spacing[1]
@@ -129,8 +143,8 @@ def test_ties_are_broken_the_same_way():
 def test_z_score_position_and_padding():
     label = np.ones((6, 8, 5), np.uint8)
     label[:, :, 4] = np.where(np.arange(8) < 4, 1, IGNORE)  # the last slice is annotated in part
-    case = case_of(label, images.affine(), ("LGE", "T2"))
-    prepared = prepare(case, Grid(None, (12, 10)), ("T2", "LGE"), "apex_first")
+    case = case_of(label, images.affine(), ("LGE", "T2"), order="apex_first")
+    prepared = prepare(case, Grid(AS_IT_IS, (12, 10)), ("T2", "LGE"))
     assert prepared.label is not None
     np.testing.assert_allclose(prepared.position, [0, 0.25, 0.5, 0.75, 1])
     inside = prepared.label[0] == 1
@@ -142,10 +156,10 @@ def test_z_score_position_and_padding():
         np.testing.assert_allclose(np.sort(values.ravel()), np.sort((raw.ravel() - raw.mean()) / raw.std()), atol=1e-4)
     assert (prepared.image[:, ~inside] == 0).all()
     assert (prepared.label[:4, ~inside] == 0).all() and (prepared.label[4][~inside] == IGNORE).all()
-    single = prepare(case_of(label[..., :1], images.affine()), Grid(None, (4, 4)), ("LGE",), "affine")
+    single = prepare(case_of(label[..., :1], images.affine()), Grid(AS_IT_IS, (4, 4)), ("LGE",))
     np.testing.assert_array_equal(single.position, [0.5])
     with pytest.raises(InputError, match=r"a.nii.gz: case a lacks the sequence bSSFP"):
-        prepare(case, Grid(None, (4, 4)), ("bSSFP",), "affine")
+        prepare(case, Grid(AS_IT_IS, (4, 4)), ("bSSFP",))
 
 
 def test_ignored_pixels_stay_ignored_when_resampled():
@@ -153,7 +167,7 @@ def test_ignored_pixels_stay_ignored_when_resampled():
     label = np.full((20, 20, 2), IGNORE, np.uint8)
     label[:10], label[:5] = 2, 3
     case = case_of(label, images.affine(("P", "I", "R"), (1.0, 1.0, 8.0)))
-    prepared = prepare(case, Grid(0.5, (40, 40)), ("LGE",), "affine")
+    prepared = prepare(case, Grid((0.0, 0.5, 0.5), (40, 40)), ("LGE",))
     assert prepared.label is not None
     np.testing.assert_array_equal(prepared.label[0, 0], [3] * 10 + [2] * 10 + [IGNORE] * 20)
 
@@ -187,7 +201,7 @@ def test_mscmr_stacks_grow_from_apex_to_base(real_data):
     ratios = []
     for record in records:
         case = load(record, data, ("LGE",), labelled=True)
-        prepared = prepare(case, Grid(None, (240, 240)), ("LGE",), data.slice_order)
+        prepared = prepare(case, Grid(AS_IT_IS, (240, 240)), ("LGE",))
         assert case.label is not None and prepared.label is not None
         for k in (1, 2, 3):
             assert (prepared.label == k).sum() == (case.label == k).sum()
@@ -196,7 +210,7 @@ def test_mscmr_stacks_grow_from_apex_to_base(real_data):
         assert ratios[-1] < 1, record.id
         right, left = (np.argwhere(prepared.label == k)[:, 2].mean() for k in (1, 3))
         assert right + 15 < left, record.id  # the right ventricle lies at smaller columns
-        back = to_file_grid(one_hot(np.where(prepared.label == IGNORE, 0, prepared.label)), prepared.geometry)
+        back = to_native_grid(one_hot(np.where(prepared.label == IGNORE, 0, prepared.label)), prepared.geometry)
         np.testing.assert_array_equal(back.argmax(-1), np.where(case.label == IGNORE, 0, case.label))
     assert np.mean(ratios) < 0.75
 
@@ -211,9 +225,9 @@ def test_where_the_affine_lost_its_orientation_pixels_stay_as_stored(order):
 
 @pytest.mark.parametrize("depth", [2, 4, 7])
 def test_a_volume_is_cut_or_padded_along_its_slices_and_comes_back(depth):
-    case = case_of(images.label(), images.affine())
-    flat = prepare(case, Grid(None, (12, 10)), ("LGE",), "apex_first")
-    solid = prepare(case, Grid(None, (depth, 12, 10)), ("LGE",), "apex_first")
+    case = case_of(images.label(), images.affine(), order="apex_first")
+    flat = prepare(case, Grid(AS_IT_IS, (12, 10)), ("LGE",))
+    solid = prepare(case, Grid(AS_IT_IS, (depth, 12, 10)), ("LGE",))
     assert solid.image.shape == (depth, 12, 10, 1) and solid.label is not None and flat.label is not None
     slices = len(flat.image)
     start = (slices - depth) // 2
@@ -224,12 +238,174 @@ def test_a_volume_is_cut_or_padded_along_its_slices_and_comes_back(depth):
         else:
             assert not solid.image[z].any() and (solid.label[z] == IGNORE).all()
     marked = np.eye(2, dtype=np.float32)[np.ones((depth, 12, 10), int)]
-    back = to_file_grid(marked, solid.geometry)
-    assert back.shape == (*case.images["LGE"].shape, 2)
-    axis = solid.geometry.frame.axes[0]
-    per_slice = np.moveaxis(back, axis, 0)[..., 1].reshape(slices, -1).max(axis=1)
-    if solid.geometry.frame.flips[0]:
-        per_slice = per_slice[::-1]
+    back = to_native_grid(marked, solid.geometry)
+    assert back.shape == (*case.shape, 2)
+    per_slice = back[..., 1].reshape(slices, -1).max(axis=1)
     inside = (np.arange(slices) >= start) & (np.arange(slices) < start + depth)
     np.testing.assert_allclose(per_slice, inside)
     np.testing.assert_allclose(back.sum(axis=-1), 1)
+
+
+# --- slices resampled along Z
+
+
+def pillar(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Ellipsoids one within the other, `[Z, H, W]`: half axes 30, 22, 22 mm of class 3 within 40, 32, 32 mm of 2."""
+    at_mm = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing_mm, strict=True)]
+    z, y, x = np.meshgrid(*at_mm, indexing="ij")
+    far = np.hypot(y, x)
+    inner, outer = (z / 30) ** 2 + (far / 22) ** 2 < 1, (z / 40) ** 2 + (far / 32) ** 2 < 1
+    return np.where(inner, 3, np.where(outer, 2, 0)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("codes", images.AXIS_CODES[::5])
+@pytest.mark.parametrize(("own_mm", "wanted_mm"), [(8.0, 2.0), (8.0, 5.0), (2.5, 5.0), (3.0, 4.0)])
+def test_labels_and_probabilities_survive_slices_of_another_thickness(codes, own_mm, wanted_mm):
+    shape, spacing = (round(100 / own_mm), 50, 50), (own_mm, 1.8, 1.8)
+    grid = images.affine(codes, spacing[::-1])
+    frame = orientation(grid, "affine")
+    order = np.argsort(frame.axes)
+    label = from_canonical(pillar(shape, spacing), frame)
+    assert label.shape == tuple(shape[i] for i in order)
+    case = case_of(label, grid)
+    prepared = prepare(case, Grid((wanted_mm, 0.0, 0.0), (48, 48)), ("LGE",))
+    assert prepared.label is not None and prepared.image.shape == (*prepared.label.shape, 1)
+    slices = round(shape[0] * own_mm / wanted_mm)
+    assert prepared.label.shape == (slices, 48, 48)
+    assert prepared.spacing_mm == pytest.approx((wanted_mm, 1.8, 1.8))
+    drawn = pillar(prepared.label.shape, (wanted_mm, 1.8, 1.8))
+    assert dice(prepared.label, drawn, 3) > 0.9 and dice(prepared.label, drawn, 2) > 0.85
+    back = to_native_grid(one_hot(prepared.label), prepared.geometry)
+    assert back.shape == (*case.shape, 4)
+    np.testing.assert_allclose(back.sum(axis=-1), 1, atol=1e-5)
+    assert dice(back.argmax(-1), own(case), 3) > 0.9 and dice(back.argmax(-1), own(case), 2) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("own_mm", "wanted_mm", "slices", "cropped"), [(8.0, 2.0, 18, 6), (3.0, 6.0, 9, 0), (8.0, 2.0, 60, 0)]
+)
+def test_what_is_linear_along_z_comes_back_linear(own_mm, wanted_mm, slices, cropped):
+    """A ramp of probability over the slices; outside the slices that the grid keeps there is background."""
+    count = 10
+    case = case_of(np.zeros((5, 6, count), np.uint8), images.affine(("L", "P", "S"), (1.0, 1.0, own_mm)))
+
+    def ramp(number: int, step_mm: float) -> np.ndarray:
+        at_mm = (np.arange(number) - (number - 1) / 2) * step_mm  # both fields of view have one centre
+        one = np.broadcast_to((0.5 + 0.005 * at_mm)[:, None, None], (number, *case.shape[1:]))
+        return np.stack([1 - one, one], axis=-1)
+
+    prepared = prepare(case, Grid((wanted_mm, 0.0, 0.0), (slices, *case.shape[1:])), ("LGE",))
+    back, filled = (to_native_grid(ramp(slices, wanted_mm), prepared.geometry, *fill) for fill in ((), (-3.0,)))
+    away_mm = np.abs(np.arange(count) - (count - 1) / 2) * own_mm
+    outside = away_mm > slices * wanted_mm / 2
+    inner = away_mm < slices * wanted_mm / 2 - max(own_mm, wanted_mm)  # the kernel does not reach the edge
+    assert outside.sum() == cropped and inner.sum() >= 2
+    np.testing.assert_allclose(back[inner], ramp(count, own_mm)[inner], atol=1e-5)
+    np.testing.assert_allclose(back.sum(axis=-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(back[outside], np.broadcast_to([1, 0], back[outside].shape))
+    np.testing.assert_array_equal(filled[outside], np.broadcast_to([-3, 0], back[outside].shape))
+    np.testing.assert_array_equal(filled[~outside], back[~outside])
+
+
+def test_position_and_padding_of_resampled_slices():
+    """Ten slices of 8 mm become 20 of 4 mm in a grid of 24: two slices of padding at either end."""
+    label = np.ones((6, 6, 10), np.uint8)
+    grid = Grid((4.0, 0.0, 0.0), (24, 6, 6))
+    affine = images.affine(("L", "P", "S"), (1.0, 1.0, 8.0))
+    prepared = prepare(case_of(label, affine), grid, ("LGE",))
+    assert prepared.label is not None
+    within = np.arange(24)[2:-2]
+    np.testing.assert_allclose(prepared.position[[0, 1, 22, 23]], 0.5)
+    expected = np.clip((within - 11.5) * 4 / 8 / 9 + 0.5, 0, 1)  # 9 steps of 8 mm from apex to base
+    np.testing.assert_allclose(prepared.position[2:-2], expected, atol=1e-6)
+    assert not prepared.image[[0, 1, 22, 23]].any() and prepared.image[2:-2].any(axis=(1, 2, 3)).all()
+    assert (prepared.label[2:-2] == 1).all() and (prepared.label[[0, 1, 22, 23]] == 0).all()
+    label[:, :, 5:] = IGNORE  # the upper half of the slices
+    half = prepare(case_of(label, affine), grid, ("LGE",)).label
+    assert half is not None
+    np.testing.assert_array_equal((half == 1).all(axis=(1, 2)), (within[0] <= np.arange(24)) & (np.arange(24) < 12))
+    assert (half[12:22] == IGNORE).all()
+
+
+# --- the network's grid in the patient
+
+
+def itk(data: np.ndarray, affine: np.ndarray) -> sitk.Image:
+    """`[X, Y, Z]` with its affine (RAS) as an image of ITK (LPS)."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.T.astype(np.float64)))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def ras(lps: tuple[float, ...]) -> np.ndarray:
+    return np.array(lps) * (-1, -1, 1)
+
+
+GRIDS = {
+    "as it is": Grid(AS_IT_IS, (11, 9), ()),
+    "padded": Grid(AS_IT_IS, (9, 30, 31), ()),
+    "in plane": Grid((0.0, 1.1, 0.7), (10, 13), ()),
+    "along z": Grid((2.5, 0.0, 0.0), (10, 9), ()),
+    "all axes": Grid((3.0, 1.1, 0.9), (9, 12, 11), ()),
+    "no crop": Grid((3.0, 1.1, 0.9), (9, 12, 60), (), no_crop=True),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("codes", images.AXIS_CODES[::7])
+def test_a_stack_on_the_networks_grid_lies_where_itk_says(name, codes):
+    """An image linear in the patient's x, y, z is linear on any grid: each voxel must hold its own place there.
+
+    Interpolation keeps it linear away from the edges of the image and of the padding.
+    """
+    shape, spacing = (14, 17, 6), (0.8, 1.3, 6.0)
+    affine = images.affine(codes, spacing, tilt=0.3)
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    places = index @ affine[:3, :3].T + affine[:3, 3]
+    case = case_of(np.zeros(shape, np.uint8), affine)
+    along = np.moveaxis(places, -1, 0).astype(np.float32)
+    arrays = {axis: from_volume(place, affine, "affine").data for axis, place in zip("xyz", along, strict=True)}
+    case = replace(case, images=arrays)
+    prepared = prepare(case, GRIDS[name], tuple("xyz"))
+    order = np.argsort(case.frame.axes)  # Z, H, W -> X, Y, Z
+    whole = network_stack(prepared.image, case, prepared.geometry)
+    values = whole.to_file()
+    coarse = itk(values[..., 0], whole.affine)
+    index = np.stack(np.meshgrid(*map(np.arange, values.shape[:3]), indexing="ij"), -1).reshape(-1, 3)
+    at = (index @ whole.affine[:3, :3].T + whole.affine[:3, 3] - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    margin = np.maximum(2, 2 * np.array(prepared.spacing_mm)[order] / spacing) - 1e-3
+    inner = index[((at > margin) & (at < np.array(shape) - 1 - margin)).all(axis=1)]
+    assert len(inner) > 10
+    inner = np.random.default_rng(0).permutation(inner)[:40]
+    points = np.array([ras(coarse.TransformIndexToPhysicalPoint(where.tolist())) for where in inner])
+    np.testing.assert_allclose(values[tuple(inner.T)], points, atol=0.02)  # of 0.7 mm or more
+    for scale in ((1, 1), (2, 2), (3, 1, 2)):
+        factors = (*(1,) * (3 - len(scale)), *scale)
+        fine = prepared.image
+        for axis, factor in enumerate(factors):
+            fine = np.repeat(fine, factor, axis)
+        found = network_stack(fine, case, prepared.geometry, scale)
+        assert found.spacing_mm == pytest.approx(np.divide(prepared.spacing_mm, factors))
+        finer = itk(found.to_file()[..., 0], found.affine)
+        centres = np.array(factors)[order] * (inner + 0.5) - 0.5  # of the same voxels, in the finer grid
+        same = [ras(finer.TransformContinuousIndexToPhysicalPoint(centre.tolist())) for centre in centres]
+        np.testing.assert_allclose(same, points, atol=1e-4)
+
+
+def test_nothing_is_cropped_where_tiles_cover_all():
+    label = np.random.default_rng(0).integers(0, 4, (12, 10, 4)).astype(np.uint8)
+    case = case_of(label, images.affine(("L", "P", "S")))
+    assert case.shape == (4, 10, 12)
+    small, large = (prepare(case, Grid(AS_IT_IS, size, no_crop=True), ("LGE",)) for size in ((2, 6, 20), (8, 10, 5)))
+    assert small.image.shape == (4, 10, 20, 1) and large.image.shape == (8, 10, 12, 1)
+    for ready in (small, large):
+        assert ready.label is not None
+        back = to_native_grid(one_hot(ready.label), ready.geometry)
+        np.testing.assert_array_equal(back.argmax(-1), own(case))
+    whole = prepare(case, Grid(AS_IT_IS, (10, 12)), ("LGE",))
+    np.testing.assert_array_equal(small.image[:, :, 4:16], whole.image)
+    np.testing.assert_array_equal(large.image[2:6], whole.image)

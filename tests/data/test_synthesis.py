@@ -11,13 +11,14 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data import synthesis
 from cardiac_jax.data.case import Case
 from cardiac_jax.data.load import load
+from cardiac_jax.data.orientation import orientation
 from cardiac_jax.data.sets import dataset
 from cardiac_jax.data.synthesis import lge_like
 from tests import ventricle
 from tests.ventricle import LV, MYO, RV
 
 SCAR = 5
-SPACING_MM = (1.4, 1.4, 10.0)
+SPACING_MM = ventricle.SPACING_MM
 SIGNAL = np.zeros(256)
 SIGNAL[[0, RV, MYO, LV, IGNORE]] = 40.0, 200.0, 80.0, 220.0, 60.0
 
@@ -26,22 +27,23 @@ def label(slices: int = 6) -> np.ndarray:
     """Rings of 9 mm about a cavity that widens from 8 to 20 mm, between two slices that hold nothing."""
     empty = np.zeros((ventricle.SIZE, ventricle.SIZE), np.uint8)
     rings = [ventricle.ring(inner, inner + 9) for inner in np.linspace(8, 20, slices)]
-    return np.stack([empty, *rings, empty], axis=-1)
+    return ventricle.stack(empty, *rings, empty)
 
 
 def cine(drawn: np.ndarray | None, name: str = "a_ED", noise: float = 3.0) -> Case:
     """A case whose tissues are as bright as in cine: myocardium 80, blood 220; around it 0 to 80 and fat, 230."""
     rng = np.random.default_rng(0)
-    shape = drawn.shape if drawn is not None else (40, 40, 3)
+    shape = drawn.shape if drawn is not None else (3, 40, 40)
     image = SIGNAL[drawn] if drawn is not None else rng.uniform(0, 200, shape)
-    image[:4] = 230.0
+    image[:, :, :4] = 230.0
     image = np.abs(image + noise * rng.standard_normal(shape)).astype(np.float32)
-    affine = np.diag([*SPACING_MM, 1.0])
-    return Case(name, "a", {"cine": image}, drawn, affine, SPACING_MM, "ED", "NOR", "train", Path("a.nii.gz"))
+    affine = np.diag([*SPACING_MM[::-1], 1.0])
+    frame = orientation(affine, "base_first")
+    return Case(name, "a", {"cine": image}, drawn, frame, affine, "ED", "NOR", "train", Path("a.nii.gz"))
 
 
 def references() -> list[np.ndarray]:
-    return [np.random.default_rng(k).gamma(1 + k, 50.0, (30 + k, 40, 4)).astype(np.float32) for k in range(3)]
+    return [np.random.default_rng(k).gamma(1 + k, 50.0, (4, 30 + k, 40)).astype(np.float32) for k in range(3)]
 
 
 def enhanced(drawn: np.ndarray, seeds: int) -> list[Case]:
@@ -59,9 +61,9 @@ def extents(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Of each slice with scar: the angle of the smallest sector that holds it, degrees; share of the wall, inside."""
     widths, depths = [], []
     radius_mm, angle = ventricle.polar()
-    inner_mm = np.linspace(8, 20, some(case.label).shape[2] - 2)
-    for z in np.flatnonzero((some(case.label) == SCAR).any(axis=(0, 1))):
-        scar = some(case.label)[..., z] == SCAR
+    inner_mm = np.linspace(8, 20, len(some(case.label)) - 2)
+    for z in np.flatnonzero((some(case.label) == SCAR).any(axis=(1, 2))):
+        scar = some(case.label)[z] == SCAR
         around = np.sort(angle[scar])
         widths.append(360 - np.diff(around, append=around[0] + 360).max())
         depths.append((radius_mm[scar].max() - inner_mm[z - 1]) / 9)
@@ -74,9 +76,10 @@ def test_scar_replaces_myocardium_and_nothing_else_changes():
     case = cine(drawn)
     made = lge_like(case, references(), 1, scar=SCAR)
     assert made.id == "a_ED_lge_like" and list(made.images) == ["LGE"] and list(case.images) == ["cine"]
-    same = ("patient", "affine", "spacing_mm", "phase", "group", "split", "source")
+    same = ("patient", "frame", "affine", "phase", "group", "split", "source")
     assert all(getattr(made, name) is getattr(case, name) for name in same)
     assert made.images["LGE"].dtype == np.float32 and made.images["LGE"].shape == drawn.shape
+    assert made.spacing_mm == case.spacing_mm == SPACING_MM
     np.testing.assert_array_equal(drawn, before)
     for one in enhanced(drawn, 12):
         now = some(one.label)
@@ -92,8 +95,9 @@ def test_scar_is_a_sector_over_neighbouring_slices_that_starts_at_the_cavity():
         scar = some(case.label) == SCAR
         share = scar.sum() / (drawn == MYO).sum()
         assert 0 < share <= widest / 360 + 0.02
-        held = np.flatnonzero(scar.any(axis=(0, 1)))
-        assert len(held) <= synthesis.LENGTH_MM[1] / SPACING_MM[2]
+        held = np.flatnonzero(scar.any(axis=(1, 2)))
+        assert len(held) <= synthesis.LENGTH_MM[1] / SPACING_MM[0]
+        assert (np.diff(held) == 1).all()
         widths, depths = extents(case)
         assert (widths <= widest + 10).all()  # a pixel at 8 mm spans 10 degrees
         deepest.append(depths.max())
@@ -162,7 +166,7 @@ def test_without_a_scar_class_the_label_stays_and_the_image_is_the_same():
         assert unnamed.label is not drawn
 
 
-@pytest.mark.parametrize("drawn", [None, np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), IGNORE, np.uint8)])
+@pytest.mark.parametrize("drawn", [None, np.zeros((3, 40, 40), np.uint8), np.full((3, 40, 40), IGNORE, np.uint8)])
 def test_without_annotated_myocardium_the_image_alone_changes(drawn):
     for seed in range(6):
         made = lge_like(cine(drawn), references(), seed, scar=SCAR)
@@ -176,7 +180,7 @@ def test_without_annotated_myocardium_the_image_alone_changes(drawn):
 
 def test_unannotated_voxels_stay_so():
     drawn = label()
-    drawn[:30], drawn[..., 2] = IGNORE, np.where(drawn[..., 2] == MYO, MYO, IGNORE)
+    drawn[:, :, :30], drawn[2] = IGNORE, np.where(drawn[2] == MYO, MYO, IGNORE)
     cases = enhanced(drawn, 10)
     assert cases
     for case in cases:
@@ -185,12 +189,12 @@ def test_unannotated_voxels_stay_so():
 
 @pytest.mark.parametrize("what", ["one slice", "apex without cavity", "one voxel", "wall to the image's edge"])
 def test_stacks_out_of_the_ordinary(what):
-    drawn = label(1)[..., 1:2]
+    drawn = label(1)[1:2]
     if what == "apex without cavity":
         drawn = np.where(drawn == LV, MYO, drawn).astype(np.uint8)
     elif what == "one voxel":
         drawn = np.zeros_like(drawn)
-        drawn[20, 30] = MYO
+        drawn[:, 20, 30] = MYO
     elif what == "wall to the image's edge":
         drawn = np.full_like(drawn, MYO)
     cases = enhanced(drawn, 8)

@@ -12,7 +12,7 @@ from cardiac_jax.data.check import check
 from cardiac_jax.data.io import formats, write
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import orientation
-from cardiac_jax.data.preprocess import Grid, prepare, to_file_grid
+from cardiac_jax.data.preprocess import Grid, prepare, to_native_grid
 from cardiac_jax.data.sets import dataset, lasc, phantom
 from cardiac_jax.errors import InputError
 from tests import images
@@ -56,11 +56,11 @@ def test_255_is_the_atrium_and_nothing_is_ignored(tmp_path):
     case = load(record, LASC, labelled=True)
     assert case.label is not None and set(np.unique(case.label)) == {0, 1} and (case.label == 1).sum() == 50
     np.testing.assert_allclose(case.spacing_mm, 0.625)
-    prepared = prepare(case, Grid(None, (16, 16)), ("LGE",), LASC.slice_order)
+    prepared = prepare(case, Grid((0.0, 0.0, 0.0), (16, 16)), ("LGE",))
     assert prepared.label is not None and set(np.unique(prepared.label)) == {0, 1}  # padding too
-    back = to_file_grid(np.eye(2, dtype=np.float32)[prepared.label], prepared.geometry).argmax(-1)
+    back = to_native_grid(np.eye(2, dtype=np.float32)[prepared.label], prepared.geometry).argmax(-1)
     np.testing.assert_array_equal(back, case.label)
-    write.write_label(tmp_path / "out.nrrd", back, case, LASC.labels)
+    write.write_label(tmp_path / "out.nrrd", case.stack(back), LASC.labels, case.source)
     np.testing.assert_array_equal(
         formats.read(tmp_path / "out.nrrd").data, formats.read(tmp_path / "A1/laendo.nrrd").data
     )
@@ -92,7 +92,7 @@ def test_a_fault_is_named_and_the_other_scans_are_read(tmp_path, spoil, culprit,
 def test_the_phantom_in_this_layout_is_read_in_bounded_memory(tmp_path):
     phantom.write(tmp_path / "one", "lasc", 1, 3, **COARSE)
     found = check(LASC, tmp_path / "one")
-    assert not found.problems and found.rows[0].shape == (72, 64, 18) and found.rows[0].voxels[1] > 400
+    assert not found.problems and found.rows[0].shape == (18, 64, 72) and found.rows[0].voxels[1] > 400
     for number in range(6):
         shutil.copytree(tmp_path / "one" / "patient001", tmp_path / "six" / f"scan{number}")
     peaks = []
@@ -117,17 +117,17 @@ def test_the_real_scans(real_data, monkeypatch):
     assert not found.problems and len(found.rows) == 24
     assert len(reads) == 48 and set(reads.values()) == {1}
     for row in found.rows:
-        assert row.spacing_mm == pytest.approx((0.625,) * 3) and row.fully_annotated == row.shape[2] == 88
+        assert row.spacing_mm == pytest.approx((0.625,) * 3) and row.fully_annotated == row.shape[0] == 88
         assert 30e3 < row.voxels[1] * 0.625**3 < 130e3  # mm3
     behind = 0
     for record in LASC.find(real_data / "lasc")[:8]:
         case = load(record, LASC, labelled=True)
         # Axial, rows to the back, columns to the left, slices upwards: as stored.
-        assert orientation(case.affine, LASC.slice_order) == ((2, 1, 0), (False, False, False))
+        assert case.frame == orientation(case.affine, LASC.slice_order) == ((2, 1, 0), (False, False, False))
         # Behind the atrium lies the descending aorta, full of contrast, on the left; in front of it, the heart.
         image, label = case.images["LGE"], case.label
         assert label is not None
-        _, y, z = (int(v) for v in np.argwhere(label == 1).mean(axis=0))
-        heart, back = image[:, : y // 2, z], image[:, -12:, z]
+        z, y, _ = (int(v) for v in np.argwhere(label == 1).mean(axis=0))
+        heart, back = image[z, : y // 2], image[z, -12:]
         behind += heart.mean() > back.mean()
     assert behind >= 6

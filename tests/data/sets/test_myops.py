@@ -16,6 +16,7 @@ from tests import images
 
 MYOPS = dataset("myops")
 SEQUENCES = ("bSSFP", "LGE", "T2")
+AS_IT_IS = (0.0, 0.0, 0.0)
 
 
 def gold() -> np.ndarray:
@@ -49,10 +50,10 @@ def test_cases_carry_three_sequences_and_six_classes(tmp_path):
     case = load(records[1], MYOPS, labelled=True)
     assert case.label is not None
     for value, k in {0: 0, 600: 1, 200: 2, 500: 3, 1220: 4, 2221: 5}.items():
-        np.testing.assert_array_equal(case.label == k, gold() == value)
+        np.testing.assert_array_equal(case.stack(case.label).to_file() == k, gold() == value)
     assert MYOPS.classes == (*mscmr.DATASET.classes, "oedema", "scar")
     for seed, sequence in enumerate(SEQUENCES):  # C0 is bSSFP, DE is LGE
-        np.testing.assert_array_equal(case.images[sequence], images.image(seed=seed))
+        np.testing.assert_array_equal(case.stack(case.images[sequence]).to_file(), images.image(seed=seed))
 
 
 def test_other_places_of_the_annotation_and_one_file(tmp_path, monkeypatch):
@@ -100,9 +101,9 @@ def test_the_phantom_in_this_layout(tmp_path):
     found = check(MYOPS, tmp_path)
     assert not found.problems and [row.id for row in found.rows] == ["myops_training_101", "myops_training_102"]
     for row in found.rows:
-        assert row.shape == (112, 112, 5) and all(n > 20 for n in row.voxels)  # oedema and scar in every case
+        assert row.shape == (5, 112, 112) and all(n > 20 for n in row.voxels)  # oedema and scar in every case
     case = load(MYOPS.find(tmp_path)[0], MYOPS, SEQUENCES, labelled=True)
-    prepared = prepare(case, Grid(None, (96, 96)), SEQUENCES, MYOPS.slice_order)
+    prepared = prepare(case, Grid(AS_IT_IS, (96, 96)), SEQUENCES)
     assert prepared.image.shape == (5, 96, 96, 3)
 
 
@@ -119,9 +120,9 @@ def test_the_real_patients(real_data, monkeypatch):
     found = check(MYOPS, real_data / "myops")
     assert not found.problems and len(found.rows) == 25
     assert len(reads) == 100 and set(reads.values()) == {1}
-    assert all(row.fully_annotated == row.shape[2] and min(row.voxels) > 0 for row in found.rows)
+    assert all(row.fully_annotated == row.shape[0] and min(row.voxels) > 0 for row in found.rows)
     for record in MYOPS.find(real_data / "myops"):
-        prepared = prepare(load(record, MYOPS, SEQUENCES), Grid(None, (240, 240)), SEQUENCES, MYOPS.slice_order)
+        prepared = prepare(load(record, MYOPS, SEQUENCES), Grid(AS_IT_IS, (240, 240)), SEQUENCES)
         assert prepared.label is not None
         rv = (prepared.label == 1).sum(axis=(1, 2))
         assert rv[0] < rv[-1], record.id

@@ -50,6 +50,20 @@ def test_mscmr_folders_flat_and_single_file(tmp_path):
     assert [(r.id, r.split) for r in find(tmp_path / "flat")] == [("patient3", None)]
 
 
+def test_patients_without_the_table_of_the_phantom_are_not_simulated(tmp_path):
+    """Real patients in the layout of the phantom must not be recorded as phantom, wherever the root points."""
+    image, _ = images.patient(tmp_path / "train", 1)
+    find, folder = dataset("phantom").find, tmp_path / "train"
+    for root in (tmp_path, folder, image):
+        with pytest.raises(InputError) as caught:
+            find(root)
+        problem = "holds no cases.csv: it is not a simulated phantom; name its data set with data.name"
+        assert (caught.value.where, caught.value.problem) == (str(root), problem)
+    (tmp_path / "cases.csv").write_text("id,group\npatient1,DCM\n", encoding="utf-8")
+    for root in (tmp_path, folder, image):
+        assert [(r.id, r.group, r.split) for r in find(root)] == [("patient1", "DCM", "train")]
+
+
 def test_a_label_without_its_image_names_the_image(tmp_path):
     image, _ = images.patient(tmp_path, 5)
     image.unlink()
@@ -70,7 +84,7 @@ def test_folder_groups_sequences_and_passes_over_the_rest(tmp_path):
         ("c", ["image"]),
     ]
     assert all(r.label is None for r in records)
-    prepared = prepare(load(records[1], data), Grid(None, (8, 8)), ("LGE",), data.slice_order)
+    prepared = prepare(load(records[1], data), Grid((0.0, 0.0, 0.0), (8, 8)), ("LGE",))
     assert prepared.image.shape == (4, 8, 8, 1) and prepared.label is None
     assert not check(data, tmp_path).problems
     path = tmp_path / "b.nii"
@@ -103,7 +117,7 @@ def test_dicom_series(tmp_path):
         (record,) = data.find(root)
         assert record.id == "one"
         case = load(record, data)
-        np.testing.assert_array_equal(case.images["image"], images.image())
+        np.testing.assert_array_equal(case.stack(case.images["image"]).to_file(), images.image())
         expected = np.diag([-0.75, -0.75, 8.0, 1.0])
         expected[:3, 3] = (-5, -6, 10)
         np.testing.assert_allclose(case.affine, expected, atol=1e-6)
@@ -126,4 +140,4 @@ def test_check_of_the_real_sets_finds_no_problem(real_data):
     assert not found.problems
     train = [row for row in found.rows if row.split == "train"]
     assert len(train) == 25 and sum(row.fully_annotated for row in train) == 95
-    assert all(row.fully_annotated == row.shape[2] for row in found.rows if row.split == "val")
+    assert all(row.fully_annotated == row.shape[0] for row in found.rows if row.split == "val")
