@@ -153,34 +153,38 @@ def test_projections_of_folds_are_added(made):
     assert "projection" not in evaluation.pooled([held[0], evaluation.read_results(made / "out")]).about
 
 
-def test_a_mixture_in_the_folder_of_the_run_is_shown(made, tmp_path):
+def test_the_mixture_of_a_run_is_shown(made, tmp_path):
     held = {
         "sizes": [1, 2, 4],
         "nll": [[5.0, 7.0], [2.0, 4.0], [2.5, 3.5]],
         "aic": [[50.0, 70.0], [20.0, 40.0], [25.0, 35.0]],
-        "chosen": 2,
-        "used": 4,
+        "components_by_cv": 2,
+        "components": 4,
         "accept_rate": 0.625,
         "limits": {"holes_px": 0},
     }
-    out, run = tmp_path / "evaluation", tmp_path / "run"
+    out = tmp_path / "evaluation"
     out.mkdir()
-    run.mkdir()
     for path in (made / "out").glob("*.json"):
-        text = json.loads(path.read_text(encoding="utf-8"))
-        if path.name == "cases.json":
-            text["about"]["workdir"] = str(run)
-        (out / path.name).write_text(json.dumps(text), encoding="utf-8")
-    (entry,) = collect.collect([out], "val")
-    assert entry.latent is None and not anatomy.latent([entry], sections.Options("net", {}, ())).pictures
-    (run / "mixture.json").write_text(json.dumps(held), encoding="utf-8")
+        (out / path.name).write_bytes(path.read_bytes())
+
+    def with_fits(fits) -> None:
+        text = json.loads((made / "out" / "cases.json").read_text(encoding="utf-8"))
+        text["about"].update({"workdir": str(tmp_path / "run"), "fits": fits})
+        (out / "cases.json").write_text(json.dumps(text), encoding="utf-8")
+
+    for without in ({}, {"other": {"masks": 3}}):
+        with_fits(without)
+        (entry,) = collect.collect([out], "val")
+        assert entry.latent is None and not anatomy.latent([entry], sections.Options("net", {}, ())).pictures
+    with_fits({"other": {"masks": 3}, "prior": held})
     (entry,) = collect.collect([out], "val")
     section = anatomy.latent([entry], sections.Options("net", {}, ()))
     assert [cell.text for cell in section.tables[0].rows[0]] == ["net", "1, 2, 4", "2", "2", "4", "62.5%"]
     assert len(section.pictures) == 1 and "holes 0 px" in section.tables[0].notes[0]
-    for wrong in ({**held, "sizes": [1, 2]}, {**held, "nll": [1.0]}, {"sizes": [1]}, []):
-        (run / "mixture.json").write_text(json.dumps(wrong), encoding="utf-8")
-        with pytest.raises(InputError, match=r"mixture\.json"):
+    for wrong in ({**held, "sizes": [1, 2]}, {**held, "nll": [1.0]}, {"nll": held["nll"]}, ["nll"]):
+        with_fits({"prior": wrong})
+        with pytest.raises(InputError, match=r"cases\.json: (has|is not a mixture record)"):
             collect.collect([out], "val")
 
 
