@@ -219,11 +219,14 @@ def _label_onto(label: np.ndarray, depth: Axis, height: Axis, width: Axis) -> np
     rows, columns = _onto(height, cubic=False), _onto(width, cubic=False)
     shares = resample.planes((label[..., None] == classes).astype(np.float32), rows, columns)
     partly = (label == IGNORE).any(axis=(1, 2))
+    weights = _onto(depth, cubic=False)
     if depth.scale != 1.0:
-        weights = _onto(depth, cubic=False)
         shares, partly = resample.along_first(shares, weights), (weights @ partly.astype(np.float32)) > 0
-        shares[weights.sum(axis=1) == 0, ..., 0] = 1
     out = classes[shares.argmax(axis=-1)].astype(np.uint8)
     covered = (rows.sum(axis=1)[:, None] > 0) & (columns.sum(axis=1)[None] > 0)
     out[partly[:, None, None] & ~(covered & (shares.sum(axis=-1) > 0.5 - 1e-4))] = IGNORE
-    return out if depth.scale != 1.0 else _onto_depth(out, depth, IGNORE if (out == IGNORE).any() else 0)
+    padding = IGNORE if (out == IGNORE).any() else 0
+    if depth.scale == 1.0:
+        return _onto_depth(out, depth, padding)
+    out[weights.sum(axis=1) == 0] = padding
+    return out
