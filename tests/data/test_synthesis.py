@@ -107,6 +107,24 @@ def test_scar_is_a_sector_over_neighbouring_slices_that_starts_at_the_cavity():
     assert min(shares) < 0.1 < 0.2 < max(shares)
 
 
+def test_depth_and_angle_are_in_the_plane_of_the_slice_in_millimetres():
+    """Pixels are 1.2 x 2 mm: distances to straight edges are exact, those to a ring right to a share of a pixel."""
+    spacing_mm = (10.0, 1.2, 2.0)
+    strip = np.zeros((20, 20), bool)
+    strip[4:9] = True
+    assert synthesis._within(strip, spacing_mm)[4:9, 9] == pytest.approx([1.2, 2.4, 3.6, 2.4, 1.2])
+    assert synthesis._within(strip.T, spacing_mm)[9, 4:9] == pytest.approx([2, 4, 6, 4, 2])
+    drawn = ventricle.ring(15, 27, None, spacing_mm)
+    share, angle_deg = synthesis._wall(drawn, spacing_mm)
+    radius_mm, counterclockwise_deg = ventricle.polar(spacing_mm)
+    wall = drawn == MYO
+    assert np.isinf(share[~wall]).all()
+    off = share[wall] - (radius_mm[wall] - 15) / 12
+    assert np.abs(off).max() < 2 / 12 and np.abs(off).mean() < 0.5 / 12
+    from_rows_deg = counterclockwise_deg + 90  # rows run down, at -90 degrees, columns to the right
+    assert ventricle.apart(angle_deg[wall], from_rows_deg[wall]).max() < 2
+
+
 def test_a_share_of_the_cases_stays_without_enhancement():
     """Of 60 draws the binomial's mean is 60 x `WITHOUT` = 15 and its SD 3.4: three SD to either side."""
     drawn = label(1)
