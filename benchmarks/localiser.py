@@ -36,7 +36,7 @@ def main() -> None:
     config, data, variables = trained.config, trained.description, trained.variables
     if config.variant != "multistage":
         raise InputError("--workdir", f"is of variant {config.variant}: only multistage has a localiser by itself")
-    nets = {net.name: net for net in systems.build(config, data).nets}
+    nets = {net.name: net for net in systems.build_system(config, data).nets}
     size, box = tuple(data.size), tuple(config.localiser.box)
     find = cascade.localise(
         cascade.shrink(tuple(config.localiser.window)),

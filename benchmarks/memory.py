@@ -51,7 +51,7 @@ def build(size: tuple[int, ...], remat: bool) -> System:
         config.model.update({"filters": FILTERS.value, "remat": remat})
         config.data.size = config.localiser.box = size
     described = DataSpec("acdc", CLASSES, (0, 1, 2, 3), ("cine",), "base_first", 1.25, size, (9, 1, 1, 1))
-    return systems.build(config, described)
+    return systems.build_system(config, described)
 
 
 def batch(size: tuple[int, ...], count: int) -> dict[str, Array]:

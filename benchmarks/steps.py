@@ -85,7 +85,7 @@ def main() -> None:
         clahe=config.data.clahe,
         beside=config.data.append_clahe,
     )
-    system = systems.build(config, described)
+    system = systems.build_system(config, described)
     whole = examples(config, max(config.train.batch_size, 2), len(classes), channels)
     print(f"{config.system} {config.get('method', '')}, {config.model.dtype}, {devices.describe()}")
     first = init_state(system, 0, ema=config.train.ema > 0)

@@ -48,7 +48,7 @@ def config(method: str, **keys: Any) -> Config:
 def build(method: str, **keys: Any) -> tuple[System, Config]:
     """The real system of a method on data of four classes."""
     held = config(method, **keys)
-    return systems.build(held, spec(tuple(held.data.size))), held
+    return systems.build_system(held, spec(tuple(held.data.size))), held
 
 
 def spec(size: tuple[int, ...] = SIZE, **changes: Any) -> DataSpec:
@@ -139,7 +139,7 @@ def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: sign
 
 FORKS = """
 import json, os, runpy, sys, tempfile, traceback
-import launch.cli, experiments.srscn
+import cardiac_jax.commands.cli, experiments.srscn
 import cardiac_jax.report.build, cardiac_jax.runs.evaluate, cardiac_jax.runs.train, cardiac_jax.runs.study
 results = []
 for words in json.load(sys.stdin):

@@ -45,7 +45,7 @@ class Room(NamedTuple):
 
 def save(workdir: Path, config, described: DataSpec, **bank: np.ndarray) -> Path:
     """A checkpoint of zeros, but for what is given of the bank."""
-    system = systems.build(config, described)
+    system = systems.build_system(config, described)
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     for name, value in bank.items():

@@ -56,7 +56,7 @@ def build(classes: tuple[str, ...] = SCARRED, changes: dict | None = None, **key
     config = get_config("data=myops,preset=smoke")
     with config.unlocked():
         config.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
-    return systems.build(config, described(classes, **{"size": tuple(config.data.size), **(changes or {})}))
+    return systems.build_system(config, described(classes, **{"size": tuple(config.data.size), **(changes or {})}))
 
 
 def examples(classes: tuple[str, ...]) -> Examples:

@@ -37,7 +37,9 @@ def build(which: str, classes: tuple[str, ...]):
         config.update_from_flattened_dict(TINY)
     raw = tuple(range(len(classes)))
     grid = {"spacing_mm": (0.0, 2.0, 2.0), "size": SIZE, "append_clahe": True}
-    return systems.build(config, DataSpec("myops", classes, raw, ("LGE",), "affine", frequency=(9,) * len(raw), **grid))
+    return systems.build_system(
+        config, DataSpec("myops", classes, raw, ("LGE",), "affine", frequency=(9,) * len(raw), **grid)
+    )
 
 
 def under(step, *args):

@@ -11,7 +11,7 @@ from tests import tiny, toy_systems
 def built(monkeypatch: pytest.MonkeyPatch, system: object) -> System:
     """The system of a builder that is registered as `mine`."""
     monkeypatch.setitem(systems.SYSTEMS, "mine", lambda config, data: system)
-    return systems.build(tiny.config("unet", system="mine"), tiny.spec())
+    return systems.build_system(tiny.config("unet", system="mine"), tiny.spec())
 
 
 def test_an_own_system_is_taken(monkeypatch):

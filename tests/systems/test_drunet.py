@@ -29,7 +29,7 @@ def build(variant: str, classes: tuple[str, ...] = ("background", "RV", "Myo", "
     held = drunet.get_config(f"variant={variant},preset=smoke")
     with held.unlocked():
         held.update_from_flattened_dict({**TINY, **{k.replace("__", "."): v for k, v in keys.items()}})
-    return systems.build(held, spec(classes, tuple(held.data.size)))
+    return systems.build_system(held, spec(classes, tuple(held.data.size)))
 
 
 def spec(classes: tuple[str, ...], size: tuple[int, ...]) -> DataSpec:
@@ -122,7 +122,7 @@ def test_the_localiser_is_small():
     config = drunet.get_config("variant=multistage,preset=paper")
     with config.unlocked():
         config.data.size, config.localiser.box = (16, 64, 64), (16, 32, 32)
-    system = systems.build(config, spec(tuple("abcd"), (16, 64, 64)))
+    system = systems.build_system(config, spec(tuple("abcd"), (16, 64, 64)))
     state = jax.eval_shape(lambda: init_state(system, 0))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.variables["localiser"]["params"])) < 1_000_000
 
