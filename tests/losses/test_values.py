@@ -110,3 +110,11 @@ def test_adversarial_losses_are_cross_entropies_of_the_sigmoid():
     np.testing.assert_allclose(adversarial.generator_loss(fake, one), -np.log(sigmoid(-1.3)), rtol=1e-6)
     expected = -np.log(sigmoid(0.7)) - np.log(1 - sigmoid(-1.3))
     np.testing.assert_allclose(adversarial.discriminator_loss(real, fake, one), expected, rtol=1e-6)
+
+
+def test_adversarial_losses_of_a_volume_are_means_over_its_slices():
+    real, fake, half = jnp.array([0.7, -2.0, 0.1]), jnp.array([-1.3, 0.4, 3.0]), jnp.float32(0.5)
+    alone = [adversarial.discriminator_loss(r, f, half) for r, f in zip(real, fake, strict=True)]
+    np.testing.assert_allclose(adversarial.discriminator_loss(real, fake, half), np.mean(alone), rtol=1e-6)
+    alone = [adversarial.generator_loss(f, half) for f in fake]
+    np.testing.assert_allclose(adversarial.generator_loss(fake, half), np.mean(alone), rtol=1e-6)
