@@ -5,6 +5,7 @@ thin wall is cut through, and an RV of radius 1 or less is absent.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -43,7 +44,6 @@ class Hearts(nn.Module):
     size: Sequence[int] = SIZE
     bank_size: int = 200
     components: int = 2
-    folds: int = 2
     structures: str = "heart"
 
     def setup(self) -> None:
@@ -75,18 +75,19 @@ def decoded(codes: np.ndarray) -> np.ndarray:
 
 
 def bank(codes: np.ndarray) -> dict[str, jax.Array]:
-    """The collection of a prior whose bank is `codes`, under the default limits."""
+    """The collection of a prior whose bank is `codes`."""
     return {
         "codes": jnp.asarray(codes, jnp.float32),
         "masks": pack(jnp.asarray(decoded(codes))),
         "weights": jnp.array([1.0, 0.0]),
         "means": jnp.zeros((2, CODES)),
         "cholesky": jnp.stack([jnp.eye(CODES)] * 2),
-        "limits": jnp.asarray([float(v) for v in heart_check.DEFAULT]),
-        "nll": jnp.array([[3.0, 3.2], [2.9, 3.3]]),
-        "aic": jnp.array([[9.0, 9.2], [9.4, 9.6]]),
-        "accept_rate": jnp.asarray(0.5, jnp.float32),
     }
+
+
+def fits() -> dict[str, dict[str, Any]]:
+    """The figures of the prior's fit that a prior is made of: the default limits."""
+    return {anatomical_prior.STAGE: {"limits": heart_check.DEFAULT._asdict()}}
 
 
 def prior() -> anatomical_prior.Prior:
@@ -94,4 +95,4 @@ def prior() -> anatomical_prior.Prior:
     rng = np.random.default_rng(0)
     codes = rng.uniform((-3, -0.5, -6, -1), (3, 1, 2, 0), (200, CODES)).astype(np.float32)
     passed = np.asarray(heart_check.check(decoded(codes), SPACING_MM).valid)
-    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes[passed])}}, SPACING_MM)
+    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes[passed])}}, fits(), SPACING_MM)

@@ -4,6 +4,7 @@ The code is (middle radius - 7, wall - 3) in pixels: a ring, cut through where t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cardiac_jax.anatomy import anatomical_prior
-from cardiac_jax.anatomy.wall_check import DEFAULT
+from cardiac_jax.anatomy.wall_check import DEFAULT, Limits
 from cardiac_jax.core.types import Net
 
 SIZE, SPACING_MM = (40, 40), 2.0
@@ -24,7 +25,6 @@ class Rings(nn.Module):
     size: Sequence[int] = SIZE
     bank_size: int = 300
     components: int = 2
-    folds: int = 3
     structures: str = "wall"
 
     def setup(self) -> None:
@@ -63,19 +63,19 @@ def decoded(codes: np.ndarray) -> np.ndarray:
 
 
 def bank(codes: np.ndarray) -> dict[str, jax.Array]:
-    """The collection of a prior whose bank is `codes`, under the default limits."""
-    count = len(codes)
+    """The collection of a prior whose bank is `codes`."""
     return {
         "codes": jnp.asarray(codes, jnp.float32),
         "masks": jnp.asarray(np.packbits(decoded(codes), axis=-1)),
         "weights": jnp.array([1.0, 0.0]),
         "means": jnp.zeros((2, 2)),
         "cholesky": jnp.stack([jnp.eye(2)] * 2),
-        "limits": jnp.asarray([float(v) for v in DEFAULT]),
-        "nll": jnp.array([[3.0, 3.2, 3.1], [2.9, 3.3, 3.1]]),
-        "aic": jnp.array([[9.0, 9.2, 9.1], [9.4, 9.6, 9.5]]),
-        "accept_rate": jnp.asarray(count / 1000, jnp.float32),
     }
+
+
+def fits(limits: Limits = DEFAULT) -> dict[str, dict[str, Any]]:
+    """The figures of the prior's fit that a prior is made of: its limits, the default ones."""
+    return {anatomical_prior.STAGE: {"limits": limits._asdict()}}
 
 
 def prior(codes: np.ndarray | None = None) -> anatomical_prior.Prior:
@@ -83,7 +83,7 @@ def prior(codes: np.ndarray | None = None) -> anatomical_prior.Prior:
     if codes is None:
         rng = np.random.default_rng(0)
         codes = np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1)
-    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, SPACING_MM)
+    return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, fits(), SPACING_MM)
 
 
 def ring(

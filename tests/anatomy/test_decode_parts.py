@@ -1,18 +1,18 @@
 """What is done to label maps beside making them valid: extent towards the base, enhancement; and the tally of it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from cardiac_jax.anatomy.basal_extent import last_slice
-from cardiac_jax.anatomy.decode import finish
+from cardiac_jax.anatomy.decode import projecting
 from cardiac_jax.anatomy.enhancement import cleaned
 from cardiac_jax.anatomy.projection_summary import ProjectionSummary
 from cardiac_jax.anatomy.stack_projection import ProjectedSlices, open_slices
 from cardiac_jax.anatomy.validity import failures
-from cardiac_jax.data.case import Case
+from cardiac_jax.core.types import Decoded, Decoder
+from cardiac_jax.data.orientation import Orientation
+from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 from tests import rings
 
@@ -68,32 +68,35 @@ def test_enhancement_is_eroded_and_its_largest_pieces_stay():
     assert not cleaned(mask & False, 1.0).any()
 
 
-def case(labels: np.ndarray, pixel_mm: float) -> Case:
-    grid = np.diag([pixel_mm, pixel_mm, 40.0, 1.0])
-    return Case("a", "a", {"LGE": labels}, None, grid, (pixel_mm, pixel_mm, 40.0), None, None, None, Path("a.nii"))
+def decoder(asked: dict[str, object]) -> Decoder:
+    return projecting(lambda variables, fits: rings.prior(), SCARRED, ConfigDict(asked))({}, {})
 
 
 def test_all_that_the_configuration_asks_for():
     """Apex to base: a ring with a speck and a scar; a ring cut in two; two rings of a tenth of the area."""
-    prior = rings.prior()
-    asked = ConfigDict({"project": "invalid", "trim": True, "erode": 0, "pieces": 5, "least_mm2": 10.0})
+    asked = {"project": "invalid", "trim": True, "erode": 0, "pieces": 5, "least_mm2": 10.0}
     ring = rings.ring((40, 40), (20, 20), 6, 10)
     marked, halves, small = ring.copy(), ring.copy(), rings.ring((40, 40), (20, 20), 1, 3.5)
     marked[20, 11] = marked[19:22, 27:29] = 5
     halves[20] = 0
-    labels = np.ascontiguousarray(np.stack([marked, halves, small, small]).transpose(2, 1, 0))
-    done = finish(prior, asked, labels, case(labels, 2.0), SCARRED, "apex_first")
-    out = done.labels.transpose(2, 1, 0)
+    drawn = np.stack([marked, halves, small, small])
+    labels = from_volume(drawn.transpose(2, 1, 0), np.diag([2.0, 2.0, 40.0, 1.0]), "apex_first")
+    done = decoder(asked).decode(labels)
+    out = done.value.data
+    np.testing.assert_array_equal(done.raw.data, drawn)
     expected = marked.copy()
     expected[20, 11] = 2  # 4 mm2
     np.testing.assert_array_equal(out[0], expected)
     assert not out[2:].any()
-    assert done.slices.index.tolist() == [0, 1] and done.slices.before.tolist() == [True, False]
-    assert done.slices.after.all() and not failures(out[1:2] == 2, 2.0, prior.limits).any()
-    whole = finish(prior, ConfigDict({**asked, "trim": False}), labels, case(labels, 2.0), SCARRED, "apex_first")
-    assert whole.labels.transpose(2, 1, 0)[3].any()
+    assert done.changes.index.tolist() == [0, 1] and done.changes.before.tolist() == [True, False]
+    assert done.changes.after.all() and not failures(out[1:2] == 2, 2.0, rings.prior().limits).any()
+    summary = decoder(asked).summary()
+    summary.add(done, None)
+    assert summary.about()["which"] == "invalid, trimmed at the base" and summary.about()["before"] == 1
+    whole = decoder({**asked, "trim": False})
+    assert whole.decode(labels).value.data[3].any() and whole.summary().about()["which"] == "invalid"
     with pytest.raises(InputError, match=r"post\.project: 'some'"):
-        finish(prior, ConfigDict({**asked, "project": "some"}), labels, case(labels, 2.0), SCARRED, "apex_first")
+        decoder({**asked, "project": "some"})
 
 
 # --- the tally
@@ -103,17 +106,26 @@ def slices(before: list[bool], after: list[bool], alpha: list[float], from_bank:
     return ProjectedSlices(np.arange(len(before)), *(np.array(v) for v in (before, after, alpha, from_bank)))
 
 
+def of(data: np.ndarray) -> Stack:
+    return Stack(data, Orientation((2, 1, 0), (False, False, False)), np.eye(4))
+
+
+def changed(slices: ProjectedSlices, before: np.ndarray, after: np.ndarray) -> Decoded:
+    return Decoded(of(after), of(before), slices)
+
+
 def test_the_tally_adds_up_cases():
-    summary = ProjectionSummary((*CLASSES, "scar"))
+    summary = ProjectionSummary((*CLASSES, "scar"), {"area_mm2": 5.0}, "all")
     truth = np.array([[2, 2, 3, 3, 0, 4, 255, 1]])
     drawn = np.array([[2, 0, 3, 0, 0, 4, 2, 0]])  # Myo 1 of 2; wall with scar 2 of 3; LV 1 of 2; RV 0 of 1
     after = np.array([[2, 2, 3, 3, 3, 2, 4, 0]])  # Myo 2 of 2 and one more; wall 3 of 3; LV 2 of 2 and one more
-    summary.add(slices([True, False], [True, True], [np.nan, 0.5], [False, False]), drawn, after, truth)
-    summary.add(
-        slices([False, False, False], [True, False, True], [0.0, 1.0, 1.0], [False, True, True]), drawn, after, None
-    )
-    held = summary.summary()
+    two = slices([True, False], [True, True], [np.nan, 0.5], [False, False])
+    three = slices([False, False, False], [True, False, True], [0.0, 1.0, 1.0], [False, True, True])
+    summary.add(changed(two, drawn, after), of(truth))
+    summary.add(changed(three, drawn, after), None)
+    held = summary.about()
     dice = held.pop("dice")
+    assert (held.pop("limits"), held.pop("which")) == ({"area_mm2": 5.0}, "all")
     assert held == {"slices": 5, "before": 4, "after": 1, "moved": 3, "from_bank": 2}
     assert set(dice) == {"myocardium", "RV", "Myo", "LV", "scar"}
     expected = {"myocardium": (4 / 5, 1), "RV": (0, 0), "Myo": (2 / 3, 4 / 5), "LV": (2 / 3, 4 / 5), "scar": (1, 0)}
@@ -122,14 +134,14 @@ def test_the_tally_adds_up_cases():
     line = summary.line()
     assert line.startswith("anatomically invalid slices: before 4, after 1, of 5; Dice ")
     assert "myocardium +0.2000 (1.000)" in line and "scar -1.0000 (0.000)" in line
-    summary.add(slices([True], [True], [np.nan], [False]), truth, truth, truth)
-    assert summary.summary()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})
+    summary.add(changed(slices([True], [True], [np.nan], [False]), truth, truth), of(truth))
+    assert summary.about()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})
 
 
 def test_a_structure_that_no_case_has_and_cases_without_truth_have_no_dice():
-    summary = ProjectionSummary(CLASSES)
-    none = slices([True], [True], [np.nan], [False])
-    summary.add(none, np.array([2]), np.array([2]), None)
-    assert summary.summary()["dice"] == {} and summary.line().endswith("of 1")
-    summary.add(none, np.array([2]), np.array([2]), np.array([2]))
-    assert set(summary.summary()["dice"]) == {"Myo"}
+    summary = ProjectionSummary(CLASSES, {}, "invalid")
+    none = changed(slices([True], [True], [np.nan], [False]), np.array([[2]]), np.array([[2]]))
+    summary.add(none, None)
+    assert summary.about()["dice"] == {} and summary.line().endswith("of 1")
+    summary.add(none, of(np.array([[2]])))
+    assert set(summary.about()["dice"]) == {"Myo"}

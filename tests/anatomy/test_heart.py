@@ -18,6 +18,7 @@ from cardiac_jax.anatomy.registry import anatomy_spec
 from cardiac_jax.anatomy.stack_projection import project_stack
 from cardiac_jax.anatomy.validity import unfit
 from cardiac_jax.anatomy.wall import WALL
+from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 from tests import criteria_reference as reference
 from tests import hearts, rings
@@ -33,12 +34,10 @@ def prior() -> Prior:
 
 
 def valid(prior: Prior, stack: np.ndarray, pixel_mm: tuple[float, float], mode: str, classes=CLASSES):
-    """`make_valid` of slices `[Z, H, W]`, apex first; the result in the same order."""
-    turned = pixel_mm[::-1]
-    affine = np.diag([*turned, 40.0, 1.0])
-    labels = np.ascontiguousarray(stack.transpose(2, 1, 0))
-    out, slices = project_stack(prior, labels, affine, (*turned, 40.0), classes, "apex_first", mode)
-    return out.transpose(2, 1, 0), slices
+    """`project_stack` of slices `[Z, H, W]`, apex first; the result in the same order."""
+    labels = from_volume(stack.transpose(2, 1, 0), np.diag([*pixel_mm[::-1], 40.0, 1.0]), "apex_first")
+    out, slices = project_stack(prior, labels, classes, mode)
+    return out.data, slices
 
 
 def hostile(rng: np.random.Generator) -> np.ndarray:
@@ -222,8 +221,8 @@ def test_the_fit_learns_hearts(fitted):
     examples, variables, figures = fitted
     assert figures["masks"] == len(examples["shape"]) == 23
     assert figures["dice_restored"] > 0.7 and 0 < figures["accept_rate"] <= 1
-    held = anatomical_prior.prior(hearts.NET, variables, hearts.SPACING_MM)
-    assert held.structures is HEART and held.about["limits"]["no_rv"] is True
+    held = anatomical_prior.prior(hearts.NET, variables, {"prior": figures}, hearts.SPACING_MM)
+    assert held.spec is HEART and figures["limits"]["no_rv"] is True
     assert [type(v) for v in held.limits] == [type(v) for v in heart_check.DEFAULT]
     maps = np.asarray(unpack(held.bank.masks, hearts.SIZE[1]))
     np.testing.assert_array_equal(maps, hearts.decoded(np.asarray(held.bank.codes)))
@@ -232,6 +231,6 @@ def test_the_fit_learns_hearts(fitted):
 
 
 def test_a_prior_of_the_wall_says_so():
-    assert rings.prior().structures is WALL
+    assert rings.prior().spec is WALL
     with pytest.raises(InputError, match="'atria' is not one of wall, heart"):
         anatomy_spec("atria")

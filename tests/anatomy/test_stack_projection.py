@@ -11,6 +11,7 @@ from cardiac_jax.anatomy.anatomical_prior import Prior
 from cardiac_jax.anatomy.stack_projection import project_stack
 from cardiac_jax.anatomy.validity import failures, unfit
 from cardiac_jax.anatomy.wall import redrawn
+from cardiac_jax.data.stack import from_volume
 from tests import rings
 from tests.anatomy_reference import hull_of
 
@@ -37,12 +38,13 @@ def affine(pixel_mm: tuple[float, float]) -> np.ndarray:
 
 
 def valid(prior: Prior, stack: np.ndarray, pixel_mm: tuple[float, float], mode: str, classes=CLASSES):
-    """`make_valid` of slices `[Z, H, W]`, apex first; the result in the same order."""
-    labels = np.ascontiguousarray(stack.transpose(2, 1, 0))
-    turned = pixel_mm[::-1]
-    out, slices = project_stack(prior, labels, affine(turned), (*turned, 40.0), classes, "apex_first", mode)
-    assert out.shape == labels.shape and out.dtype == labels.dtype
-    return out.transpose(2, 1, 0), slices
+    """`project_stack` of slices `[Z, H, W]`, apex first; the result in the same order."""
+    labels = from_volume(stack.transpose(2, 1, 0), affine(pixel_mm[::-1]), "apex_first")
+    np.testing.assert_array_equal(labels.data, stack)
+    out, slices = project_stack(prior, labels, classes, mode)
+    assert out.data.shape == stack.shape and out.data.dtype == stack.dtype
+    np.testing.assert_array_equal(out.affine, labels.affine)
+    return out.data, slices
 
 
 def hostile(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -161,11 +163,12 @@ def test_axes_of_the_file_do_not_matter(prior: Prior):
     rng = np.random.default_rng(5)
     labels = np.stack([hostile(rng, (46, 52)) for _ in range(4)], -1)
     grid = np.array([[0, 0, 12.0, 0], [-1.5, 0, 0, 0], [0, -1.5, 0, 0], [0, 0, 0, 1]])
-    out, slices = project_stack(prior, labels, grid, (1.5, 1.5, 12.0), CLASSES, "affine")
+    valid_stack, slices = project_stack(prior, from_volume(labels, grid, "affine"), CLASSES)
+    out = valid_stack.to_file()
     order, flipped = (2, 0, 1), grid[:, [2, 0, 1, 3]] * [1, -1, 1, 1]
     given = labels.transpose(order)[:, ::-1]
-    turned, again = project_stack(prior, given, flipped, (12.0, 1.5, 1.5), CLASSES, "affine")
-    np.testing.assert_array_equal(turned[:, ::-1], out.transpose(order))
+    turned, again = project_stack(prior, from_volume(given, flipped, "affine"), CLASSES)
+    np.testing.assert_array_equal(turned.to_file()[:, ::-1], out.transpose(order))
     np.testing.assert_array_equal(slices.alpha, again.alpha)
     assert (out != labels).any()
 
