@@ -23,7 +23,7 @@ class AnatomySpec(NamedTuple):
     """Structures that one anatomical prior models together. Maps are `[N, H, W]` with square pixels.
 
     Attributes:
-      name: value of the configuration key `structures`.
+      name: value of the configuration key `anatomy`.
       outputs: class names of each segmented structure, one output each; the wall comes first.
       localiser_classes: class names that the localiser segments.
       required_classes: class names that the training data must have.
