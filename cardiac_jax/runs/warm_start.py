@@ -5,6 +5,8 @@ network OTHER of it), or an `.npz` file whose arrays are named like leaves, e.g.
 """
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,11 +86,15 @@ def read_origin(name: str, source: str) -> Origin:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                raise ValueError("one array, no archive of named ones")
+            with held:
+                return {name: held[name] for name in held.files}
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(path, f"cannot be read as .npz ({error})") from None
 
 
