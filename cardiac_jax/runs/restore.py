@@ -75,7 +75,12 @@ def restore(
     step = checkpoints.pick(which)
     about, variables = checkpoints.about(step), None
     if about["format"] == OLDEST:
-        about, variables = upgraded(about, checkpoints.tree(step))
+        stored = checkpoints.tree(step)
+        try:
+            about, variables = upgraded(about, stored)
+        except KeyError as error:
+            problem = f"checkpoint of another version of the code: it lacks {error.args[0]}"
+            raise InputError(workdir, problem) from None
     config = to_config(about["config"])
     for key, value in (post or {}).items():
         if key not in config.post:
