@@ -1,16 +1,16 @@
-"""A hostile environment for every test: eight CPU devices, no silent rank promotion, warnings are errors.
+"""The environment of every test: eight CPU devices, no silent rank promotion, warnings are errors.
 
-The settings are environment variables, put in place before JAX is imported, so commands that a test starts
-as processes of their own inherit them.
+The settings are environment variables, set before JAX is imported, so commands that a test starts as processes of
+their own inherit them.
 """
 
+import hashlib
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-
-# One compilation cache per worker: JAX writes its entries in place, and a half-written one must not be read.
-_CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 # CARDIAC_JAX_TEST_PLATFORM=cuda,cpu runs what needs no eight devices on a GPU (see CONTRIBUTING.md).
 os.environ["JAX_PLATFORMS"] = os.environ.get("CARDIAC_JAX_TEST_PLATFORM", "cpu")
@@ -20,9 +20,38 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_cpu_collective_call_terminate_timeout_seconds=600"
 ).strip()
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["MPLBACKEND"] = "Agg"
+
+# Compiled programs are kept outside the clone, in a folder per versions, flags and processor; a fresh clone finds them.
+_VERSIONS = [f"{name} {version(name)}" for name in ("jax", "jaxlib", "flax", "optax")]
+_FLAGS = [f"{name}={os.environ.get(name, '')}" for name in ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES")]
+_INFO = Path("/proc/cpuinfo")
+_CPU = [
+    platform.machine(),
+    *[s for s in (_INFO.read_text().splitlines() if _INFO.exists() else []) if "flags" in s][:1],
+]
+_KEY = hashlib.sha256("\n".join([platform.python_version(), *_VERSIONS, *_FLAGS, *_CPU]).encode()).hexdigest()[:16]
+CACHE = Path(os.environ.get("CARDIAC_JAX_TEST_CACHE", Path.home() / ".cache" / "cardiac_jax_tests")) / _KEY
+os.environ["CARDIAC_JAX_TEST_COMMANDS"] = str(CACHE / "commands")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "tests")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def _write_whole() -> None:
+    """Makes JAX write cache entries under a temporary name: the workers share the cache, none reads half an entry."""
+    from jax._src import lru_cache
+
+    def put(self: lru_cache.LRUCache, key: str, value: bytes) -> None:
+        target = Path(str(self.path)) / f"{key}{lru_cache._CACHE_SUFFIX}"
+        if not target.exists():
+            temporary = target.with_name(f".{target.name}.{os.getpid()}")
+            temporary.write_bytes(value)
+            temporary.replace(target)
+
+    lru_cache.LRUCache.put = put
+
+
+_write_whole()
 
 
 @pytest.fixture(scope="session")

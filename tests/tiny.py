@@ -83,8 +83,16 @@ def phantom_at(root: Path) -> Path:
     return folder
 
 
+def kept_cache(name: str) -> Path:
+    """Where the commands of a test file keep compiled programs from one run of the tests to the next."""
+    return Path(os.environ["CARDIAC_JAX_TEST_COMMANDS"]) / name.rpartition(".")[2]
+
+
 def environment(devices: int, cache: Path) -> dict[str, str]:
-    """For commands on `devices` virtual devices that share compiled programs."""
+    """For commands on `devices` virtual devices that share compiled programs in `cache`.
+
+    Tests that kill a command pass a temporary folder: JAX writes entries in place, and half an entry must not be kept.
+    """
     flags = os.environ.get("XLA_FLAGS", "") + "".join(f" --{key}={value}" for key, value in QUICK.items())
     given = {"XLA_FLAGS": flags.strip(), "CARDIAC_JAX_CACHE": str(cache), "JAX_NUM_CPU_DEVICES": str(devices)}
     return {**os.environ, **given, "COLUMNS": "200", "PYTHONUTF8": "1"}

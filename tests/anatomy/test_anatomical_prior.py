@@ -216,6 +216,19 @@ def test_restored_gold_standards_are_judged_and_compared(fitted, examples):
     assert figures["dice_restored"] == pytest.approx(dice.mean()) and dice.mean() > 0.8
 
 
+def test_a_fit_with_more_components_than_ten(examples):
+    """Asked for twelve, the bank has room for twelve, all in use."""
+    net = rings.NET._replace(module=rings.Rings(components=12, bank_size=40))
+    settings = ConfigDict({"components": 12, "restarts": 1})
+    variables, figures = anatomical_prior.fit(net, rings.SPACING_MM, settings, 0)(
+        {"autoencoder": rings.PARAMS}, examples
+    )
+    held = variables["autoencoder"]["bank"]
+    assert figures["components"] == 12 and figures["sizes"] == list(range(1, 13))
+    assert held["weights"].shape == (12,) and held["cholesky"].shape == (12, 2, 2)
+    assert (np.asarray(held["weights"]) > 0).all() and float(held["weights"].sum()) == pytest.approx(1)
+
+
 def test_a_fit_writes_nothing_but_its_collection_and_knows_averaged_parameters(fitted, examples):
     """With an average kept the codes are those of the averaged network; parameters stay as they were."""
     seen = []

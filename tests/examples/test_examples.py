@@ -82,7 +82,7 @@ def commands_of(name: str, room: Path) -> dict[str, list[str]]:
 def done(room) -> dict[tuple[str, str], Any]:
     """Every command of every extension, in order."""
     named = {(name, step): words for name in NAMES for step, words in commands_of(name, room).items()}
-    ended = tiny.run_all([["-m", *words] for words in named.values()], tiny.environment(1, room / "cache"))
+    ended = tiny.run_all([["-m", *words] for words in named.values()], tiny.environment(1, tiny.kept_cache(__name__)))
     return dict(zip(named, ended, strict=True))
 
 

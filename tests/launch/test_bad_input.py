@@ -147,9 +147,11 @@ def test_a_sound_case_is_accepted(tmp_path):
     case = load(data.find(tmp_path)[0], data, ("LGE",), labelled=True)
     raw = images.label()
     assert case.images["LGE"].dtype == np.float32 and case.label is not None and case.label.dtype == np.uint8
-    np.testing.assert_array_equal(case.images["LGE"], images.image())
-    for value, label in {0: 0, 200: 2, 500: 3, 600: 1, 255: 255}.items():
-        np.testing.assert_array_equal(case.label == label, raw == value)
+    assert case.images["LGE"].shape == case.label.shape == case.shape == (4, 10, 12)
+    np.testing.assert_array_equal(case.stack(case.images["LGE"]).to_file(), images.image())
+    label = case.stack(case.label).to_file()
+    for value, known in {0: 0, 200: 2, 500: 3, 600: 1, 255: 255}.items():
+        np.testing.assert_array_equal(label == known, raw == value)
 
 
 def test_unreadable_file(tmp_path, monkeypatch):
@@ -186,7 +188,7 @@ def test_sequences_on_two_grids_are_refused(tmp_path):
 
 
 def test_unknown_data_set_and_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r"known are .*mscmr"):
+    with pytest.raises(InputError, match=r"^data\.name: 'mscmrr' is not one of .*mscmr, .*phantom"):
         dataset("mscmrr")
     with pytest.raises(InputError, match="holds no patient"):
         dataset("mscmr").find(tmp_path)

@@ -38,7 +38,7 @@ class Room(NamedTuple):
 def room(tmp_path_factory) -> Room:
     """The phantom, and SRSCN trained on it without interruption."""
     root = tmp_path_factory.mktemp("launch")
-    made = Room(root, tiny.phantom_at(root), root / "study", tiny.environment(2, root / "cache"))
+    made = Room(root, tiny.phantom_at(root), root / "study", tiny.environment(2, tiny.kept_cache(__name__)))
     # As `study` will write it: an experiment without a method of its own, and every override.
     done = tiny.run(tiny.train(made.data, made.run), made.env)
     assert done.returncode == 0, done.stderr
@@ -296,6 +296,7 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
         "unknown data": (train(config, data, "--config.data.name=brain", f"--workdir={new}"), "data.name"),
         "wrong classes": (train(config, f"--config.data.root={coded}", f"--workdir={new}"), str(coded)),
         "wrong size": (train(config, data, "--config.data.size=(30,31)", f"--workdir={new}"), "data.size"),
+        "size is one number": (train(config, data, "--config.data.size=96", f"--workdir={new}"), "data.size"),
         "no batch": (train(config, data, "--config.train.batch_size=0", f"--workdir={new}"), "train.batch_size"),
         "uneven parts": (train(config, data, "--config.train.accumulate=3", f"--workdir={new}"), "train.accumulate"),
         "one process too many": (

@@ -11,8 +11,9 @@ from rich.console import Console
 from cardiac_jax.anatomy import anatomical_prior, projection
 from cardiac_jax.anatomy.mixture_size import Curves
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs import latent, train
+from cardiac_jax.runs import latent
 from cardiac_jax.runs.restore import restore
+from cardiac_jax.runs.train import train_run
 from experiments.acsnet import get_config
 from tests import tiny
 
@@ -44,7 +45,7 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setattr(anatomical_prior.projection, "resample", lenient)
     held = get_config("data=phantom,preset=smoke")
     with held.unlocked():
-        held.data.update({"root": str(tiny.phantom_at(tmp_path)), "size": (4, 48, 48), "spacing_mm": 4.0})
+        held.data.update({"root": str(tiny.phantom_at(tmp_path)), "size": (4, 48, 48), "spacing_mm": (0.0, 4.0, 4.0)})
         held.model.update({"filters": 1, "box": (4, 32, 32)})
         held.localiser.filters = 1
         held.prior.update({"size": (32, 32), "features": (2, 2, 2), "steps": 4, "bank": 20, "batch_size": 4})
@@ -56,16 +57,20 @@ def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp
     keys = latent.alone(config, 3)
     with config.unlocked():
         config.update_from_flattened_dict(keys)
-    assert train.train(config, tmp_path / "code3", QUIET) == 0
+    assert train_run(config, tmp_path / "code3", QUIET) == 0
     labels = latent.held_out_labels(config, QUIET)
     assert len(labels) == 1
     found = latent.measure(tmp_path / "code3", labels)
     latent.write([found], tmp_path, QUIET)
     trained = restore(tmp_path / "code3", "latest")
-    assert trained.step == 4 and trained.prior is not None
-    assert found.components == trained.prior.about["used"] == trained.prior.about["chosen"]
+    prior = anatomical_prior.prior_of(trained.system, trained.variables, trained.fits, trained.spec.pixel_mm)
+    figures = trained.fits["prior"]
+    assert trained.step == 4 and prior is not None
+    assert found.components == figures["components"] == figures["components_by_cv"]
+    assert found.components == int((np.asarray(trained.variables["autoencoder"]["bank"]["weights"]) > 0).sum())
+    assert found.curves.nll.tolist() == figures["nll"] and found.accept_rate == figures["accept_rate"] == 1.0
     shapes = anatomical_prior.shapes_of(labels, (2,), (32, 32))["shape"]
-    again = np.asarray(trained.prior.restore(jnp.asarray(shapes)))
+    again = np.asarray(prior.restore(jnp.asarray(shapes)))
     both = 2 * (again & (shapes > 0)).sum((1, 2)) / (again.sum((1, 2)) + (shapes > 0).sum((1, 2)))
     np.testing.assert_allclose(found.held_out, both)
     (row,) = csv.DictReader((tmp_path / "latent.csv").read_text(encoding="utf-8").splitlines())

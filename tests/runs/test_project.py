@@ -9,7 +9,7 @@ import functools
 import io
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import nibabel as nib
@@ -22,7 +22,7 @@ from cardiac_jax.anatomy.validity import failures
 from cardiac_jax.core.step import init_state
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs import predict, project
+from cardiac_jax.runs import project
 from cardiac_jax.runs.restore import restore
 from cardiac_jax.train.checkpoint import Checkpoints
 from experiments.acsnet import get_config
@@ -30,6 +30,7 @@ from tests import images, rings, tiny
 
 CLASSES, RAW = ("background", "Myo", "LV"), (0, 200, 500)
 PIXEL_MM, SHAPE = 1.6, (40, 44)
+GRID_MM = (0.0, rings.SPACING_MM, rings.SPACING_MM)
 GRID = images.affine(spacing_mm=(PIXEL_MM, PIXEL_MM, 9.0))
 NO_DICE = "anatomically invalid slices: before 1, after {}, of 2"
 
@@ -43,8 +44,8 @@ class Room(NamedTuple):
     env: dict[str, str]
 
 
-def save(workdir: Path, config, described: DataSpec, **bank: np.ndarray) -> Path:
-    """A checkpoint of zeros, but for what is given of the bank."""
+def save(workdir: Path, config, described: DataSpec, fits: dict[str, Any], **bank: np.ndarray) -> Path:
+    """A checkpoint of zeros, but for what is given of the bank; `fits` are the figures beside it."""
     system = systems.build_system(config, described)
     like = jax.eval_shape(lambda: init_state(system, 0, ema=config.train.ema > 0))
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
@@ -53,7 +54,8 @@ def save(workdir: Path, config, described: DataSpec, **bank: np.ndarray) -> Path
         assert held[name].shape == np.shape(value)
         held[name] = np.asarray(value, held[name].dtype)
     checkpoints = Checkpoints(workdir, writing=True)
-    checkpoints.save(10, state, {"config": config.to_dict(), "data": dataclasses.asdict(described)}, 0.5)
+    about = {"config": config.to_dict(), "data": dataclasses.asdict(described), "fits": fits}
+    checkpoints.save(10, state, about, 0.5)
     checkpoints.close()
     return workdir
 
@@ -64,7 +66,7 @@ def room(tmp_path_factory) -> Room:
     config = get_config("data=phantom,preset=smoke")
     codes = np.array([[3.0, 1.0], [0.1, 0.5], [-1.0, 1.0], [2.0, 2.0]])
     with config.unlocked():
-        config.data.update({"size": (4, 32, 32), "spacing_mm": rings.SPACING_MM})
+        config.data.update({"size": (4, 32, 32), "spacing_mm": GRID_MM})
         config.model.update({"box": (4, 32, 32), "filters": 1})
         config.localiser.filters = 1
         config.prior.update({"size": rings.SIZE, "code": 2, "features": (1, 1, 1), "bank": len(codes)})
@@ -74,17 +76,16 @@ def room(tmp_path_factory) -> Room:
         RAW,
         ("LGE",),
         "affine",
-        rings.SPACING_MM,
+        GRID_MM,
         (4, 32, 32),
         (9, 9, 9),
-        clahe=True,
         append_clahe=True,
     )
-    bank = {name: rings.bank(codes)[name] for name in ("codes", "masks", "limits")}
-    run = save(root / "run", config, described, **bank)
+    bank = {name: rings.bank(codes)[name] for name in ("codes", "masks")}
+    run = save(root / "run", config, described, rings.fits(), **bank)
     held = tiny.config("unet")
-    other = DataSpec("phantom", ("background", "Myo"), (0, 200), ("LGE",), "affine", 8.0, tiny.SIZE, (9, 9))
-    return Room(root, run, save(root / "plain", held, other), tiny.environment(1, root / "cache"))
+    other = DataSpec("phantom", ("background", "Myo"), (0, 200), ("LGE",), "affine", (0.0, 8.0, 8.0), tiny.SIZE, (9, 9))
+    return Room(root, run, save(root / "plain", held, other, {}), tiny.environment(1, tiny.kept_cache(__name__)))
 
 
 def stack() -> np.ndarray:
@@ -268,8 +269,11 @@ def test_structures_that_the_prior_does_not_know_stay_where_the_wall_is_not(room
 
 
 def test_what_only_a_prior_can_do_is_refused_without_one(room: Room):
-    plain, own = restore(room.plain), restore(room.run)
-    with pytest.raises(InputError, match=r"^--trim: .* is a run of srscn, which learns no anatomical prior"):
-        predict.refuse_without_prior(plain, room.plain, {"trim": True})
-    predict.refuse_without_prior(plain, room.plain, {})
-    predict.refuse_without_prior(own, room.run, {"trim": True, "project": "all"})
+    with pytest.raises(InputError, match=r"^--trim: .*plain is a run of srscn, which learns no anatomical prior"):
+        restore(room.plain, post={"trim": True})
+    assert restore(room.plain, post={}).decoders["probabilities"].summary().about() == {}
+    with pytest.raises(InputError, match=r"^post\.project: 'some' is not one of"):
+        restore(room.run, post={"project": "some"})
+    own = restore(room.run, post={"trim": True, "project": "all"})
+    assert own.decoders["probabilities"].summary().about()["which"] == "all, trimmed at the base"
+    assert restore(room.run).decoders["probabilities"].summary().about()["which"] == "invalid"
