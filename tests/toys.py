@@ -1,6 +1,7 @@
 """Toy networks with the signature of the real ones, and a toy batch: what the tests of the theory train."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from cardiac_jax.core.types import Net, Values
 from cardiac_jax.nets.layers import BatchNorm, Dropout
+from cardiac_jax.ops.pool import upsample_nearest
 
 SIZE, CLASSES, CODE = (4, 4), 3, 2
 QUICK = {"xla_backend_optimization_level": 0}  # halves the time to compile, which is most of a test on toys
@@ -90,3 +92,16 @@ def batch(size: int = 8, seed: int = 0, mask: list[float] | None = None) -> Valu
         "index": np.arange(size, dtype=np.int32),
     }
     return jax.tree.map(jnp.asarray, values)
+
+
+class NearestUp(nn.Module):
+    """An injected part of a U-Net: nearest upsampling without parameters."""
+
+    features: int
+    window: Any = 2
+    norm: Any = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train, mask=None, index=None):
+        return upsample_nearest(x, self.window)

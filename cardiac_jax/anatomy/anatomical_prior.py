@@ -18,6 +18,7 @@ from cardiac_jax.anatomy.spec import AnatomySpec, Limits
 from cardiac_jax.anatomy.wall import WALL
 from cardiac_jax.core.types import IGNORE, Array, Config, Fit, Net, System, Variables
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.overlap import counts, dice_of
 from cardiac_jax.ops import roi
 from cardiac_jax.train import devices
 
@@ -201,13 +202,10 @@ def _plain(value: Any) -> float | bool | int:
 
 
 def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Dice of every mask `[N, H, W]`, the mean over the structures that it or its restored self has: `[N]`."""
-    found = np.full((max(int(masks.max(initial=0)), 1), len(masks)), np.nan)
-    for label, row in enumerate(found, 1):
-        one, other = masks == label, restored == label
-        mass = one.sum((1, 2)) + other.sum((1, 2))
-        np.divide(2 * (one & other).sum((1, 2)), mass, out=row, where=mass > 0)
-    return np.nanmean(found, 0)
+    """Dice of every mask `[N, H, W]` and its reconstruction, the mean over the structures that either has: `[N]`."""
+    labels = range(1, max(int(masks.max(initial=0)), 1) + 1)
+    pairs = zip(masks.astype(np.uint8), restored.astype(np.uint8), strict=True)
+    return np.array([np.nanmean(dice_of(counts(mask, other, labels))) for mask, other in pairs])
 
 
 def _functions(net: Net, held: Mapping[str, Any]) -> tuple[projection.Encode, projection.Decode]:

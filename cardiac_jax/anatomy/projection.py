@@ -285,17 +285,3 @@ def resample(
             )
     bank = Bank(*(jnp.asarray(np.concatenate(parts)[:wanted]) for parts in (codes, masks)))
     return Resampled(bank, drawn, accepted)
-
-
-def still_valid(bank: Bank, width: int, check: Check, batch: int = 256) -> Bank:
-    """Return the entries of `bank` (masks `width` pixels wide) that pass `check`, e.g. one with stricter limits."""
-
-    @jax.jit
-    def passes(masks: Array) -> Array:
-        return check(unpack(masks, width))
-
-    masks = np.asarray(bank.masks)
-    padding = np.zeros((-len(masks) % batch, *masks.shape[1:]), masks.dtype)
-    batches = np.concatenate([masks, padding]).reshape(-1, batch, *masks.shape[1:])
-    kept = np.concatenate([np.asarray(passes(part)) for part in batches])[: len(masks)]
-    return Bank(bank.codes[kept], bank.masks[kept])

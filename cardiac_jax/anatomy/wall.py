@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy import ndimage
-from skimage.measure import label
-from skimage.morphology import convex_hull_image
 
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.anatomy.cavity import cavity
 from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
-from cardiac_jax.anatomy.validity import PIXEL_MM, failures
+from cardiac_jax.anatomy.validity import FRAME, PIXEL_MM, STEP, failures
 from cardiac_jax.anatomy.wall_check import DEFAULT, Limits, Measured
 from cardiac_jax.core.types import Array
 from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
@@ -54,23 +52,32 @@ def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.
     inside = wall_labels(classes)
     out = np.where(np.isin(labels, inside) & ~mask, 0, labels)
     out[mask & ~np.isin(labels, inside)] = known["myo"]
-    enclosed = ndimage.binary_fill_holes(mask) & ~mask
     if "lv" in known:
         out[out == known["lv"]] = 0
-        out[enclosed | _open_pool(mask, enclosed, np.isin(labels, (known["lv"], *inside)))] = known["lv"]
+        out[_pool(mask, np.isin(labels, (known["lv"], *inside)))] = known["lv"]
     else:
-        out[enclosed] = 0
+        out[ndimage.binary_fill_holes(mask) & ~mask] = 0
     return out.astype(labels.dtype)
 
 
-def _open_pool(mask: np.ndarray, enclosed: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
-    """The part of `ventricle` in the cavity of an open wall; empty for a closed or solid wall."""
+def _pool(mask: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
+    """The cavity of a wall, bool `[H, W]`, by the same rule as in prediction (`cavity.py`).
+
+    The slice is cropped to wall and ventricle and padded to a frame of few sizes, so that few programs are compiled.
+    """
+    out = np.zeros(mask.shape, bool)
     if not mask.any():
-        return mask
-    inside = ndimage.binary_opening(convex_hull_image(mask) & ~mask & ~enclosed & ventricle)
-    pieces = np.asarray(label(inside, connectivity=1))
-    sizes = np.bincount(pieces.ravel())[1:]
-    return pieces == 1 + sizes.argmax() if sizes.size and sizes.max() > enclosed.sum() else np.zeros_like(mask)
+        return out
+    box = tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(mask | ventricle))
+    height, width = mask[box].shape
+    frame = max(FRAME, -(-max(height, width) // STEP) * STEP)
+    padded = np.zeros((2, 1, frame, frame), bool)
+    padded[0, 0, :height, :width], padded[1, 0, :height, :width] = mask[box], ventricle[box]
+    out[box] = np.asarray(_cavity(*map(jnp.asarray, padded)))[0, :height, :width]
+    return out
+
+
+_cavity = jax.jit(cavity)
 
 
 def _take(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:

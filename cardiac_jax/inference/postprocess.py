@@ -1,7 +1,7 @@
 """Post-processing of label maps that any system can ask for under `config.post`. Host side, on the case's own grid."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -10,10 +10,9 @@ from cardiac_jax.core.config import words
 from cardiac_jax.core.types import Config, Decoded, Decoder, Variables
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
+from cardiac_jax.ops.pieces import kept
 
 MM3_PER_ML = 1000.0
-NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
-"""Voxels that share a face, an edge or a corner are connected."""
 
 MakeDecoder = Callable[[Variables, Mapping[str, Any]], Decoder]
 
@@ -70,7 +69,7 @@ def cleaned(labels: Stack, largest: Sequence[int] = (), filled: Sequence[int] = 
 
     Args:
       labels: `[Z, H, W]`.
-      largest: label values of which only the largest connected piece in 3D stays.
+      largest: label values of which only the largest piece in 3D stays (voxels that share a corner are connected).
       filled: label values whose holes, in each slice, take that value.
       least_ml: pieces of any structure that are smaller become background; 0: none.
     """
@@ -79,12 +78,8 @@ def cleaned(labels: Stack, largest: Sequence[int] = (), filled: Sequence[int] = 
     out = labels.data.copy()
     voxel_ml = float(np.prod(labels.spacing_mm)) / MM3_PER_ML
     for value in np.unique(out[out > 0]):
-        numbers, count = cast(tuple[np.ndarray, int], ndimage.label(out == value, NEIGHBOURS))
-        sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-        kept = sizes * voxel_ml >= least_ml
-        if value in largest:
-            kept &= np.arange(count) == sizes.argmax()
-        out[np.isin(numbers, 1 + np.flatnonzero(~kept))] = 0
+        own = out == value
+        out[own & ~kept(own, 1 if value in largest else None, least_ml / voxel_ml, corners=True)] = 0
     for value in filled:
         for plane in out:
             plane[ndimage.binary_fill_holes(plane == value) & (plane == 0)] = value

@@ -69,11 +69,6 @@ def dice_loss(probabilities: Array, label: Array, smooth: float = 1.0) -> Array:
     return 1.0 - jnp.mean(dice(overlap(probabilities, label), smooth))
 
 
-def tversky_loss(probabilities: Array, label: Array, beta: float = 0.5, smooth: float = 1.0) -> Array:
-    """One minus the mean Tversky index over all classes of one example, scalar."""
-    return 1.0 - jnp.mean(tversky(overlap(probabilities, label), beta, smooth))
-
-
 def batch_dice_loss(probabilities: str, label: str, smooth: float = 1.0, axis_name: str | None = None) -> Loss:
     """Loss `[B]`: one minus the mean Dice over all classes, with counts pooled over the global batch.
 

@@ -120,24 +120,6 @@ def core_scar(image: np.ndarray, myocardium: np.ndarray, enhancement: np.ndarray
     return enhanced & (image >= peak / 2)
 
 
-def clean_enhancement(
-    enhancement: np.ndarray, spacing_mm: Sequence[float], components: int = 5, min_area_mm2: float = 10.0
-) -> np.ndarray:
-    """Predicted enhancement after ACSNet's clean-up, slice by slice: `[Z, H, W]` -> bool `[Z, H, W]`.
-
-    Erodes once with the 3 x 3 ellipse (a cross), then keeps at most the `components` largest connected components,
-    each larger than `min_area_mm2`. The paper gives no smallest area.
-    """
-    cleaned = np.zeros(enhancement.shape, bool)
-    for z, plane in enumerate(enhancement.astype(bool)):
-        pieces = np.zeros(plane.shape, np.int32)
-        ndimage.label(ndimage.binary_erosion(plane), np.ones((3, 3)), output=pieces)
-        area_mm2 = np.bincount(pieces.ravel())[1:] * spacing_mm[1] * spacing_mm[2]
-        largest = np.argsort(-area_mm2, kind="stable")[:components]
-        cleaned[z] = np.isin(pieces, largest[area_mm2[largest] > min_area_mm2] + 1)
-    return cleaned
-
-
 def quantify(core: np.ndarray, enhancement: np.ndarray, myocardium: np.ndarray, spacing_mm: Sequence[float]) -> Scar:
     """Volumes (ml) and shares (%) of scar from three masks `[*S]`; core counts as enhancement."""
     inside = myocardium.astype(bool)

@@ -27,6 +27,7 @@ from scipy import ndimage
 
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import CLASSES
+from cardiac_jax.ops.pieces import kept
 
 RAYS = 360
 RAY_RAD = np.arange(RAYS) * (2 * np.pi / RAYS)
@@ -177,9 +178,7 @@ def _levels(label: np.ndarray) -> np.ndarray:
 
 def _centre(pool: np.ndarray) -> np.ndarray:
     """`[2]` centre of the largest connected component of a slice's blood pool."""
-    pieces = np.zeros(pool.shape, np.int32)
-    ndimage.label(pool, output=pieces)
-    return np.argwhere(pieces == np.bincount(pieces[pool]).argmax()).mean(axis=0)
+    return np.argwhere(kept(pool, 1)).mean(axis=0)
 
 
 def _cast(label: np.ndarray, centre: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, ...]:

@@ -20,7 +20,6 @@ from jax.typing import DTypeLike
 from cardiac_jax.errors import InputError
 from cardiac_jax.ops.conv import Size, conv, conv_transpose, per_axis
 from cardiac_jax.ops.cpu.remat import remat_ordered
-from cardiac_jax.ops.pool import upsample_nearest
 
 Module = Callable[..., Any]  # a module class, or a `partial` of one
 glorot = nn.initializers.glorot_uniform()
@@ -212,16 +211,3 @@ class UpConv(nn.Module):
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
         x = ConvTranspose(self.features, self.window, self.window, bias=self.norm is None, dtype=self.dtype)(x)
         return nn.relu(x if self.norm is None else self.norm(dtype=self.dtype)(x, train=train, mask=mask))
-
-
-class UpNearest(nn.Module):
-    """[B, *S, C] -> [B, *(S * window), C]: nearest upsampling without parameters; uses no other field than `window`."""
-
-    features: int
-    window: Size = 2
-    norm: Module | None = None
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        return upsample_nearest(x, self.window)

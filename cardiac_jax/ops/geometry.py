@@ -129,20 +129,6 @@ def quarter_turns(x: jax.Array, turns: int, axes: tuple[int, int] = (-3, -2)) ->
     return jnp.rot90(x, turns, axes)
 
 
-def flips(image: jax.Array) -> jax.Array:
-    """The four in-plane flips of `image` [*S, H, W, C], stacked: [4, *S, H, W, C]."""
-    return jnp.stack([_flip(image, k) for k in range(4)])
-
-
-def unflip(logits: jax.Array) -> jax.Array:
-    """Predictions [4, *S, H, W, K] for `flips(image)`, flipped back, to be averaged over axis 0."""
-    return jnp.stack([_flip(logits[k], k) for k in range(4)])
-
-
-def _flip(x: jax.Array, k: int) -> jax.Array:
-    return jnp.flip(x, [axis for bit, axis in ((1, -3), (2, -2)) if k & bit])
-
-
 def _spread(table: jax.Array, bases: Sequence[np.ndarray]) -> jax.Array:
     """`table` [D, *G] times one matrix [size, G] per axis: [D, *size]; each product moves its axis to the end."""
     for basis in bases:

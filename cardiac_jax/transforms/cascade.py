@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from cardiac_jax.core.passes import call, chain, pure, random, read
 from cardiac_jax.core.types import IGNORE, Array, Net, Pass, Values, Variables
 from cardiac_jax.ops import roi
+from cardiac_jax.ops.conv import space_to_depth
 from cardiac_jax.ops.gradcam import gradcam
 from cardiac_jax.ops.largest import largest
 
@@ -39,10 +40,8 @@ def blocks(x: Array, window: Sequence[int]) -> Array:
     sizes = x.shape[1:-1]
     if any(s % w for s, w in zip(sizes, window, strict=True)):
         raise ValueError(f"{sizes} is not divisible by {tuple(window)}")
-    split = x.reshape(x.shape[0], *(v for s, w in zip(sizes, window, strict=True) for v in (s // w, w)), x.shape[-1])
-    n = len(window)
-    moved = split.transpose(0, *range(2, 2 * n + 1, 2), *range(1, 2 * n, 2), 2 * n + 1)
-    return moved.reshape(x.shape[0], -1, *moved.shape[n + 1 :])
+    deep = space_to_depth(x, window)
+    return jnp.moveaxis(deep.reshape(*deep.shape[:-1], -1, x.shape[-1]), -2, 1)
 
 
 def largest_piece(logits: str) -> Pass:

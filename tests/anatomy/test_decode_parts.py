@@ -56,16 +56,29 @@ def test_enhancement_is_eroded_and_its_largest_pieces_stay():
     mask[1:5, 10:13] = True  # 12; eroded 2
     mask[10, 1:8] = True  # 7; eroded none
     mask[11, 8] = True  # joined to it by a corner
-    none = cleaned(mask, 2.0, erode=0, least_mm2=16.0)
+    none = cleaned(mask, 2.0, erode=0, least_mm2=15.9)
     np.testing.assert_array_equal(none, mask)
     np.testing.assert_array_equal(cleaned(mask, 2.0, erode=0, least_mm2=16.1), mask & (np.arange(20) < 8)[:, None])
     np.testing.assert_array_equal(np.argwhere(cleaned(mask, 2.0, erode=0, pieces=1)).max(0), [5, 5])
     eroded = np.zeros_like(mask)
     eroded[2:5, 2:5] = eroded[2:4, 11] = True
-    np.testing.assert_array_equal(cleaned(mask, 2.0, least_mm2=4.0), eroded)
+    np.testing.assert_array_equal(cleaned(mask, 2.0, least_mm2=3.9), eroded)
     eroded[2:4, 11] = False
     np.testing.assert_array_equal(cleaned(mask, 2.0, least_mm2=4.1), eroded)
     assert not cleaned(mask & False, 1.0).any()
+
+
+def test_the_five_largest_stay_after_erosion_by_a_cross():
+    plane = np.zeros((40, 80), bool)
+    for i, side in enumerate((9, 8, 7, 6, 5, 4, 3)):
+        plane[2 : 2 + side, 11 * i + 1 : 11 * i + 1 + side] = True
+    # Squares of 7, 6, 5, 4, 3 remain of the five largest; 3 x 3 pixels of 4 mm2 are 36 mm2, which is not above 36.
+    assert cleaned(plane, 4.0, least_mm2=36.0).sum() == 49 + 36 + 25 + 16
+    assert cleaned(plane, 4.0, least_mm2=35.9).sum() == 49 + 36 + 25 + 16 + 9
+    assert cleaned(plane, 4.0, pieces=1).sum() == 49
+    one = np.zeros((5, 5), bool)
+    one[1:4, 2] = one[2, 1:4] = True  # a cross shrinks to its middle; eroded by a square it would vanish
+    assert cleaned(one, 4.0, least_mm2=0.0).sum() == 1
 
 
 def decoder(asked: dict[str, object]) -> Decoder:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.anatomy.mixture import Mixture
-from cardiac_jax.anatomy.projection import Bank, Projection, nearest, project, resample, still_valid
+from cardiac_jax.anatomy.projection import Bank, Projection, nearest, project, resample
 from cardiac_jax.errors import InputError
 from tests import anatomy_reference as reference
 
@@ -257,17 +257,6 @@ def test_hopeless_resampling_is_refused():
 
     with pytest.raises(InputError, match="resampling: only 0 of 1024 sampled codes"):
         resample(jax.random.key(0), MIXTURE, decode, never, 10, batch=256)  # 8 / 0.01 draws, in whole batches
-
-
-def test_bank_under_a_stricter_check(plain_setting: Setting):
-    def strict(masks: jax.Array) -> jax.Array:
-        return masks.sum((1, 2)) > 240
-
-    kept = still_valid(plain_setting.bank, SIZE, strict, batch=64)
-    keep = _stored(plain_setting.bank).sum((1, 2)) > 240
-    assert 0 < keep.sum() < len(keep)
-    np.testing.assert_array_equal(kept.codes, plain_setting.bank.codes[keep])
-    np.testing.assert_array_equal(kept.masks, plain_setting.bank.masks[keep])
 
 
 def _stored(bank: Bank) -> np.ndarray:

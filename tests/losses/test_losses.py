@@ -132,10 +132,6 @@ def balanced(logits: Any, label: Any) -> Any:
 WEIGHTS = (0.5, 1.0, 2.0)
 ROWS: dict[str, tuple[Row, ...]] = {
     "overlap.dice_loss": (segmenting(overlap.dice_loss, "probabilities"),),
-    "overlap.tversky_loss": (
-        segmenting(overlap.tversky_loss, "probabilities"),
-        segmenting(lambda **kw: overlap.tversky_loss(**kw, beta=0.6), "probabilities"),
-    ),
     "overlap.batch_dice_loss": (
         Row(overlap.batch_dice_loss("probabilities", "label"), scores, extreme_scores, pools=True),
     ),

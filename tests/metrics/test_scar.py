@@ -150,17 +150,3 @@ def test_without_right_ventricle_no_segment_is_known():
     label = stack(*[ring(20, 30, None)] * 3)
     found = scar.transmurality(label == MYO, label, SPACING_MM, wall.wall_thickness(label, SPACING_MM))
     assert np.isnan(found.extent).all() and np.isnan(found.area).all()
-
-
-def test_clean_up_erodes_by_a_cross_and_keeps_the_five_largest():
-    plane = np.zeros((40, 80), bool)
-    for i, side in enumerate((9, 8, 7, 6, 5, 4, 3)):
-        plane[2 : 2 + side, 11 * i + 1 : 11 * i + 1 + side] = True
-    found = scar.clean_enhancement(np.stack([plane, ~plane & False]), (10.0, 2.0, 2.0), min_area_mm2=40.0)
-    # Squares of 7, 6, 5, 4, 3 remain of the five largest; 3 x 3 pixels of 4 mm2 are 36 mm2, too small.
-    assert found[0].sum() == 49 + 36 + 25 + 16 and not found[1].any()
-    assert scar.clean_enhancement(plane[None], (10.0, 2.0, 2.0)).sum() == 49 + 36 + 25 + 16 + 9
-    assert scar.clean_enhancement(plane[None], (10.0, 2.0, 2.0), components=1).sum() == 49
-    one = np.zeros((1, 5, 5), bool)
-    one[0, 1:4, 2] = one[0, 2, 1:4] = True  # a cross shrinks to its middle, a square of 3 x 3 would vanish by a square
-    assert scar.clean_enhancement(one, (10.0, 2.0, 2.0), min_area_mm2=0.0).sum() == 1

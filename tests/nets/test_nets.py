@@ -14,8 +14,9 @@ from cardiac_jax.nets import autoencoder, discriminator, heads, unet
 from cardiac_jax.nets.autoencoder import Autoencoder
 from cardiac_jax.nets.discriminator import Discriminator
 from cardiac_jax.nets.heads import PositionHead, flatten, global_average
-from cardiac_jax.nets.layers import BatchNorm, ConvBlock, Dropout, UpNearest
+from cardiac_jax.nets.layers import BatchNorm, ConvBlock, Dropout
 from cardiac_jax.nets.unet import UNet
+from tests.toys import NearestUp
 
 
 def conv_count(kernel, cin, cout, bias=False):
@@ -304,7 +305,7 @@ def test_unet_published_sizes():
 
 def test_unet_of_other_parts():
     """No normalisation, no dropout, nearest upsampling: biases, no batch statistics, no upsampling parameters."""
-    net = UNet((4, 6, 8), 2, dropout=0.0, norm=None, up=UpNearest, block=partial(ConvBlock, convs=1))
+    net = UNet((4, 6, 8), 2, dropout=0.0, norm=None, up=NearestUp, block=partial(ConvBlock, convs=1))
     v = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     assert set(v) == {"params"}
     want = sum(conv_count((3, 3), a, b, True) for a, b in ((3, 4), (4, 6), (6, 8), (6 + 8, 6), (4 + 6, 4)))

@@ -10,10 +10,10 @@ import pytest
 from jax import lax
 
 from cardiac_jax.nets.drunet import DilatedBottleneck, DRUNet, ResidualEncoder
-from cardiac_jax.nets.layers import UpNearest
 from cardiac_jax.nets.unet import UNet
 from cardiac_jax.nets.vnet import PReLU, VNet
 from tests.nets.test_nets import AXIS, block_count, close, conv_count, example, jit, total, unet_count, variables
+from tests.toys import NearestUp
 
 CUBE = (3, 3, 3)
 
@@ -280,7 +280,7 @@ def test_unet_by_injection_is_the_3d_baseline(window, bottleneck):
     assert (logits.shape, deep.shape) == ((1, 16, 256, 256, 4), (1, *bottleneck, 128))
     taps = (2, 2, 2) if window == 2 else window
     assert count(net, 16, 16, 16, 1) == unet_count(features, 1, 4, CUBE, taps)
-    nearest = UNet(features, 4, window, dropout=0.0, up=UpNearest)
+    nearest = UNet(features, 4, window, dropout=0.0, up=NearestUp)
     want = sum(block_count(CUBE, a, b) for a, b in pairwise((1, *features)))
     want += sum(block_count(CUBE, deep + f, f) for f, deep in pairwise(features))
     assert count(nearest, 16, 16, 16, 1) == want + conv_count((1,), 16, 4, bias=True)

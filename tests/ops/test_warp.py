@@ -10,11 +10,9 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.ops.geometry import (
     affine_matrix,
     coordinates,
-    flips,
     quarter_turn_matrix,
     quarter_turns,
     spline_basis,
-    unflip,
     upsample,
 )
 from cardiac_jax.ops.warp import resample, resample_labels
@@ -144,15 +142,3 @@ def test_turning_by_matrix_is_exactly_the_turn_of_the_array(turns):
     label = (image[..., 0] > 0).astype(jnp.int32)
     np.testing.assert_array_equal(resample_labels(label, coords), quarter_turns(label, turns, (-2, -1)))
     np.testing.assert_array_equal(quarter_turns(quarter_turns(image, turns), -turns), image)
-
-
-def test_mirror_images_differ_and_come_back():
-    image = jnp.asarray(_random((2, 5, 4, 3)))
-    mirrored = flips(image)
-    assert mirrored.shape == (4, *image.shape)
-    for k in range(1, 4):
-        assert not jnp.array_equal(mirrored[k], image)
-    for back in unflip(mirrored):
-        np.testing.assert_array_equal(back, image)
-    np.testing.assert_array_equal(mirrored[1], image[:, ::-1])
-    np.testing.assert_array_equal(mirrored[2], image[:, :, ::-1])
