@@ -295,7 +295,7 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
         ),
         "unknown data": (train(config, data, "--config.data.name=brain", f"--workdir={new}"), "data.name"),
         "wrong classes": (train(config, f"--config.data.root={coded}", f"--workdir={new}"), str(coded)),
-        "wrong size": (train(config, data, "--config.data.size=(30,31)", f"--workdir={new}"), "data.size"),
+        "wrong size": (train(config, data, "--config.data.size=(30,31)", f"--workdir={new}"), "input of size (30, 31)"),
         "size is one number": (train(config, data, "--config.data.size=96", f"--workdir={new}"), "data.size"),
         "no batch": (train(config, data, "--config.train.batch_size=0", f"--workdir={new}"), "train.batch_size"),
         "uneven parts": (train(config, data, "--config.train.accumulate=3", f"--workdir={new}"), "train.accumulate"),
