@@ -52,10 +52,11 @@ def _no_best(stage: Stage, variables: Variables) -> dict[str, Any]:
 
 def keep_best(stage: Stage, state: TrainState, score: float) -> TrainState:
     """Keeps the inference variables of the stage's networks if `score`, of a validation, is the best yet."""
-    if stage.name not in state.best or not score > float(state.best[stage.name]["score"]):
+    held = jnp.asarray(score, jnp.float32)  # as it is kept: two scores that round to one number are alike
+    if stage.name not in state.best or not held > state.best[stage.name]["score"]:
         return state
     kept = {net: jax.tree.map(jnp.copy, inference_variables(state)[net]) for net in trained_by(stage)}
-    return state.replace(best={**state.best, stage.name: {"score": jnp.asarray(score, jnp.float32), "nets": kept}})
+    return state.replace(best={**state.best, stage.name: {"score": held, "nets": kept}})
 
 
 def take_best(stage: Stage, state: TrainState) -> TrainState:
