@@ -40,6 +40,7 @@ TINY = {
     "prior.batch_size": 2,
     "prior.steps": 2,
     "prior.bank": 5,
+    "prior.components": 2,  # there are four masks
     "train.steps": 2,
     "augmentation": False,
     **{f"prior.augment.{name}": 0.0 for name in Augment._fields if name.endswith("_p") and name != "rotation_p"},
@@ -295,3 +296,83 @@ def test_what_does_not_fit_is_refused_by_its_key(key: str, keys: dict, changes: 
 def test_a_wall_and_a_pool_are_wanted(classes):
     with pytest.raises(InputError, match=r"^data\.name: myops has no class (Myo|LV)$"):
         build(classes)
+
+
+# --- loss transforms
+
+
+def with_shape_prior(**keys) -> System:
+    return build(PLAIN, transforms__shape_prior=0.01, shape_prior__code=4, shape_prior__steps=1, **keys)
+
+
+def fully(stage, held: Examples) -> dict[str, jax.Array]:
+    return batch(Examples(stage.stream.of(held.arrays)) if stage.stream.of else held)
+
+
+def test_a_shape_prior_learns_from_slices_of_the_box_and_trains_the_segmenter():
+    system, held = with_shape_prior(), examples(PLAIN)
+    assert [stage.name for stage in system.stages] == ["localisation", "prior", "shape_prior", "segmentation"]
+    assert {net.name: net.inputs for net in system.nets}["shape_autoencoder"] == ((16, 16, len(PLAIN)),)
+    state = initial(system)
+    state = state.replace(variables=toys.alive(state.variables))
+    for stage, net in zip(system.stages[2:], ("shape_autoencoder", "segmenter"), strict=True):
+        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, fully(stage, held))
+        stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
+        assert {name for name, one in stayed.items() if not all(jax.tree.leaves(one))} == {net}
+        assert all(np.isfinite(float(value)) for value in metrics.values())
+        state = after
+    assert float(metrics["shape"]) > 0
+    plain = float(metrics["loss"]) - float(metrics["shape_weighted"])
+    np.testing.assert_allclose(metrics["shape_weighted"], 0.01 * metrics["shape"], rtol=1e-5)
+    assert 0 < plain < float(metrics["loss"])
+
+
+def test_a_shape_prior_sees_every_slice_as_a_map_of_its_own():
+    system, held = with_shape_prior(), examples(PLAIN)
+    stage, variables = system.stages[3], toys.alive(initial(system).variables)
+
+    @functools.partial(jax.jit, compiler_options=toys.QUICK)
+    def forward(variables, values):
+        values, _ = stage.stream.prepare(variables, values, key=jax.random.key(0), train=frozenset())
+        objective = stage.phases[0].objective
+        values, _ = objective.forward(variables, values, key=jax.random.key(0), train=frozenset())
+        loss = objective.loss
+        _, _, logs = loss.apply(loss.init(), values)
+        module = {net.name: net.module for net in system.nets}["shape_autoencoder"]
+        alone = [
+            jnp.stack(
+                [
+                    jax.nn.softmax(module.apply(variables["shape_autoencoder"], volume[z][None], train=False)[0][0])
+                    for z in range(SIZE[0])
+                ]
+            )
+            for volume in (*values["probabilities"], *values["truth"])
+        ]
+        return values, logs, alone
+
+    values, logs, alone = forward(variables, batch(held))
+    assert values["probabilities"].shape == (2, 2, 16, 16, 3)
+    shapes = (*values["predicted_shape"], *values["true_shape"])
+    for found, expected in zip(shapes, alone, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    difference = np.asarray(values["predicted_shape"] - values["true_shape"])
+    np.testing.assert_allclose(logs["shape"], (difference**2).sum((1, 2, 3, 4)), rtol=1e-4)
+    assert (np.asarray(logs["shape"]) > 0).all()
+
+
+@pytest.mark.parametrize("slices", [0, 1])
+def test_a_shape_prior_keeps_the_state_as_it_is_made(slices):
+    """Traced, not run, for all slices of a volume and for some."""
+    system, held = with_shape_prior(model__slices=slices, transforms__adversarial=0.1), examples(PLAIN)
+    state = jax.eval_shape(lambda: init_state(system, 0))
+    for stage in system.stages[2:]:
+        step = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), (None, 0), axis_name=AXIS)
+        after, _ = jax.eval_shape(step, state, jax.tree.map(lambda x: x[None], fully(stage, held)))
+        assert jax.tree.map(lambda x: (x.shape[1:], x.dtype), after) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), state
+        )
+
+
+def test_a_volume_has_no_position():
+    with pytest.raises(InputError, match=r"^transforms\.position: "):
+        build(transforms__position=0.1)

@@ -28,6 +28,7 @@ TINY = {
     "prior.features": (2, 2, 2),
     "prior.code": 3,
     "prior.bank": 5,
+    "prior.components": 2,  # there are four masks
 }
 
 

@@ -12,6 +12,7 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.devices import AXIS
 from experiments import drunet
+from tests import toys
 
 SIZE = (2, 16, 16)
 TINY = {
@@ -134,3 +135,59 @@ def test_what_does_not_fit_is_refused():
         build("drunet", data__size=(16, 16))
     with pytest.raises(InputError, match=r"localiser\.window"):
         build("multistage", localiser__window=(1, 3, 3))
+
+
+# --- loss transforms
+
+WEIGHTS = {"shape_prior": 1e-3, "code_prior": 2e-3, "adversarial": 0.3, "weight_decay": 1e-2}
+TERMS = {f"transforms__{name}": weight for name, weight in WEIGHTS.items()}
+LOGS = {"shape_prior": "shape", "code_prior": "code"}  # the others are logged under their own names
+
+
+def stepped(stage, state, start: int = 0):
+    """A step of a stage, compiled quickly: the state after, metrics, the networks that moved."""
+    run = jax.jit(lambda s: under(_step(stage, start), s), compiler_options=toys.QUICK)
+    before = {name: held["params"] for name, held in state.variables.items()}
+    state, metrics = run(state)
+    metrics = {name: float(value) for name, value in metrics.items()}
+    assert all(np.isfinite(value) for value in metrics.values())
+    return state, metrics, moved(before, {name: held["params"] for name, held in state.variables.items()})
+
+
+def test_loss_transforms_train_on_volumes():
+    system = build("drunet", **TERMS, prior__steps=1, prior__code=4, prior__stride=1)
+    assert [stage.name for stage in system.stages] == ["prior", "segmentation"]
+    prior, segmentation = system.stages
+    assert {net.name for net in system.nets} == {"segmenter", "autoencoder", "discriminator"}
+    state, metrics, trained = stepped(prior, init_state(system, 0))
+    assert trained == {"autoencoder"}
+    assert metrics["reconstruction_ce"] > 0 and metrics["reconstruction_dice"] > 0
+    state = state.replace(variables=toys.alive(state.variables))
+    state, metrics, trained = stepped(segmentation, state, 1)
+    assert trained == {"segmenter", "discriminator"}
+    added = {name: metrics[f"segment/{LOGS.get(name, name)}"] for name in WEIGHTS}
+    assert all(value > 0 for value in added.values()), added
+    plain = build("drunet")
+    _, alone, _ = stepped(plain.stages[0], init_state(plain, 0), 0)
+    np.testing.assert_allclose(metrics["segment/dice"], alone["dice"], rtol=1e-4)
+    expected = alone["loss"] + sum(weight * added[name] for name, weight in WEIGHTS.items())
+    np.testing.assert_allclose(metrics["segment/loss"], expected, rtol=1e-4)
+    assert expected > alone["loss"] * 1.001
+
+
+@pytest.mark.parametrize("variant", ["unet3d", *drunet.CASCADES])
+def test_loss_transforms_fit_every_variant(variant):
+    """Traced, not run: what a step returns is shaped like what it was given, and every term is logged."""
+    system = build(variant, **TERMS, prior__code=4)
+    state = jax.eval_shape(lambda: init_state(system, 0))
+    for stage in system.stages:
+        after, metrics = jax.eval_shape(lambda s, stage=stage: under(_step(stage, 0), s), state)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert {f"segment/{LOGS.get(name, name)}" for name in WEIGHTS} < set(metrics)
+    size = {"multistage": (2, 8, 8), "endtoend": (2, 8, 8)}.get(variant, SIZE)
+    assert {net.name: net.inputs for net in system.nets}["autoencoder"] == ((*size, 4),)
+
+
+def test_a_volume_has_no_position():
+    with pytest.raises(InputError, match=r"^transforms\.position: regresses the position of a slice"):
+        build("drunet", transforms__position=0.1)

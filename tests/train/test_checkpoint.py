@@ -12,7 +12,7 @@ import pytest
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import checkpoint, devices
-from cardiac_jax.train.checkpoint import FORMAT, Checkpoints, checksums
+from cardiac_jax.train.checkpoint import FORMAT, OLDEST, Checkpoints, checksums
 from tests import tiny
 
 ABOUT = {"system": "srscn", "config": {"size": [16, 16], "lr": 1e-3}}
@@ -176,11 +176,25 @@ def test_another_checksum_is_refused(tmp_path, monkeypatch):
     assert "checksum" in refused(tmp_path).problem
 
 
-def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT + 1)
+@pytest.mark.parametrize("other", [OLDEST - 1, FORMAT + 1])
+def test_another_format_is_refused(tmp_path, monkeypatch, other):
+    monkeypatch.setattr(checkpoint, "FORMAT", other)
     write(tmp_path, {1: 0.0})
     monkeypatch.undo()
-    assert f"format {FORMAT + 1}" in refused(tmp_path).problem
+    assert refused(tmp_path).problem == f"written by checkpoint format {other}, this code reads {OLDEST} to {FORMAT}"
+
+
+def test_the_stored_tree_needs_no_state_to_compare_with(run, copy):
+    found = Checkpoints(run).tree(30)
+    assert checksums(found) == checksums(tree(30))
+    assert all(isinstance(leaf, np.ndarray | np.generic) for leaf in jax.tree.leaves(found)), "on the host"
+    path = largest(checkpoint.folder(copy) / "30" / "state")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        Checkpoints(copy).tree(30)
+    assert Path(caught.value.where).name == "30" and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
