@@ -130,8 +130,9 @@ def _check(net: Net, request: NetRequest, name: str, key: str) -> None:
     except InputError:
         raise
     except Exception as error:  # whatever a user's network raises: shapes, unexpected arguments, its own checks
-        problem = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(key, f"{name!r} cannot be run on an input of size {request.size}: {problem[0]}") from error
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        where = "data.size" if "divisible" in problem else key
+        raise InputError(where, f"{name!r} cannot be run on an input of size {request.size}: {problem}") from error
     found = [tuple(leaf.shape) for leaf in jax.tree.leaves(outputs)]
     if not isinstance(outputs, tuple) or len(found) != 2 or found[0] != (1, *request.size, request.outputs):
         raise InputError(key, f"{name!r} returns arrays of shapes {found}, wanted {wanted}")

@@ -130,6 +130,10 @@ class Checkpoints:
         """
         where = self.directory / str(step)
         about = self.about(step)
+        if about["format"] != FORMAT:
+            raise InputError(
+                where, f"written by checkpoint format {about['format']}: it predicts, but cannot be resumed"
+            )
         if leaves(like) != about["leaves"]:
             raise InputError(where, f"checkpoint of another system ({_difference(leaves(like), about['leaves'])})")
         with _readable(where):

@@ -71,8 +71,8 @@ def train(
         return 0
     state, fits = init_state(system, config.seed, ema=settings.ema > 0), {}
     if step:
-        fits = dict(checkpoints.about(step)["fits"])
         state = checkpoints.restore(step, state)
+        fits = dict(checkpoints.about(step)["fits"])
         console.print(f"going on from step {step}")
     elif start_from is not None:
         state = start_from(state)
