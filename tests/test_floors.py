@@ -11,6 +11,7 @@ import pytest
 from tests import tiny
 
 FLOORS = (
+    "commands",
     "runs",
     "report",
     "results",
@@ -30,8 +31,8 @@ FLOORS = (
     "phantom",
 )
 """Top floor first. `errors` and `progress` lie in the package itself: anything may import them."""
-CELLAR = ("data.case", "data.labels")
-"""Of the folder `data`, what its inner folders are about: data sets and files import these two."""
+CELLAR = ("data.case", "data.labels", "data.orientation", "data.stack")
+"""Of the folder `data`, the types of its inner folders: data sets and files import these."""
 
 
 def floor_of(module: str) -> str | None:

@@ -1,7 +1,7 @@
 """Registry of metrics by column name: printed label, unit, whether higher is better, and the function that computes it.
 
 A metric of one case (`of="case"`) is computed by `evaluate.evaluate_structures` for every structure; a new row here is
-a new column in every table.
+a new column in the files of an evaluation. `report/` lists the metrics that it prints.
 """
 
 import math

@@ -153,7 +153,7 @@ def test_a_prior_learns_from_whole_annotations_only():
     ("keys", "where"),
     [
         ({"model__dtype": "float16"}, "model.dtype"),
-        ({"data__size": (18, 17)}, "model.net"),
+        ({"data__size": (18, 17)}, "data.size"),
         ({"optim__name": "lion"}, "optim.name"),
         ({"prior__schedule": "sine"}, "optim.schedule"),
         ({"system": "unknown"}, "system"),
@@ -163,7 +163,7 @@ def test_a_configuration_that_cannot_be_built_names_its_key(keys, where):
     with pytest.raises(InputError) as caught:
         tiny.build("srscn", **keys)
     assert caught.value.where == where
-    assert where != "model.net" or "size (18, 17)" in caught.value.problem
+    assert where != "data.size" or "(18, 17)" in caught.value.problem
 
 
 # --- training steps
