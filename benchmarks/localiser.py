@@ -25,15 +25,15 @@ def main() -> None:
 
     from cardiac_jax import systems
     from cardiac_jax.core.passes import call
-    from cardiac_jax.data import cohort
     from cardiac_jax.data.load import load
+    from cardiac_jax.data.preprocess import prepare
     from cardiac_jax.data.sets import dataset
     from cardiac_jax.errors import InputError
     from cardiac_jax.runs.restore import restore
     from cardiac_jax.transforms import cascade
 
     trained = restore(Path(cli.required(WORKDIR.value, "--workdir")))
-    config, data, variables = trained.config, trained.description, trained.variables
+    config, data, variables = trained.config, trained.spec, trained.variables
     if config.variant != "multistage":
         raise InputError("--workdir", f"is of variant {config.variant}: only multistage has a localiser by itself")
     nets = {net.name: net for net in systems.build_system(config, data).nets}
@@ -56,7 +56,8 @@ def main() -> None:
     inside, marked, lost = 0, 0, 0
     for record in chosen.find(Path(ROOT.value or config.data.root)):
         if record.patient in wanted:
-            ready = cohort.on_grid(load(record, chosen, data.sequences, labelled=True), data)
+            case = load(record, chosen, data.sequences, labelled=True)
+            ready = prepare(case, data.grid(training=True), data.sequences)
             boxes = located(ready.image[None])
             held, every = cascade.covered(np.asarray(ready.label)[None], boxes["start"], box)
             inside, marked, lost = inside + int(held[0]), marked + int(every[0]), lost + int(boxes["found"][0] == 0)

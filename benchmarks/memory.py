@@ -50,7 +50,7 @@ def build(size: tuple[int, ...], remat: bool) -> System:
     with config.unlocked():
         config.model.update({"filters": FILTERS.value, "remat": remat})
         config.data.size = config.localiser.box = size
-    described = DataSpec("acdc", CLASSES, (0, 1, 2, 3), ("cine",), "base_first", 1.25, size, (9, 1, 1, 1))
+    described = DataSpec("acdc", CLASSES, (0, 1, 2, 3), ("cine",), "base_first", (0.0, 1.25, 1.25), size, (9, 1, 1, 1))
     return systems.build_system(config, described)
 
 

@@ -9,6 +9,7 @@ from JAX's profiler (GPUs only).
 """
 
 import collections
+import dataclasses
 import gzip
 import json
 import shutil
@@ -67,34 +68,22 @@ def main() -> None:
     from cardiac_jax import systems
     from cardiac_jax.core.step import init_state
     from cardiac_jax.data.sets import dataset
-    from cardiac_jax.data.spec import DataSpec
+    from cardiac_jax.data.spec import spec_of
     from cardiac_jax.train import devices
 
     config = flags.FLAGS["config"].value
-    classes = dataset(config.data.name, config.data.classes).classes
-    channels = len(config.data.sequences) * (2 if config.data.append_clahe else 1)
-    described = DataSpec(
-        config.data.name,
-        tuple(classes),
-        tuple(range(len(classes))),
-        tuple(config.data.sequences),
-        "affine",
-        config.data.spacing_mm or None,
-        tuple(config.data.size),
-        (9, *[1] * (len(classes) - 1)),
-        clahe=config.data.clahe,
-        beside=config.data.append_clahe,
-    )
-    system = systems.build_system(config, described)
-    whole = examples(config, max(config.train.batch_size, 2), len(classes), channels)
+    spec = spec_of(config.data, dataset(config.data.name, config.data.classes))
+    spec = dataclasses.replace(spec, frequency=(9, *[1] * (spec.classes_count - 1)))
+    system = systems.build_system(config, spec)
+    whole = examples(config, max(config.train.batch_size, 2), spec.classes_count, spec.channels)
     print(f"{config.system} {config.get('method', '')}, {config.model.dtype}, {devices.describe()}")
     first = init_state(system, 0, ema=config.train.ema > 0)
     for stage in system.stages:
         if STAGE.value not in ("", stage.name):
             continue
         state = devices.replicate(jax.tree.map(lambda x: x.copy(), first))  # a step consumes its state
-        arrays = stage.examples(whole) if stage.examples else whole
-        size = stage.batch_size or config.train.batch_size
+        arrays = stage.stream.of(whole) if stage.stream.of else whole
+        size = stage.stream.batch_size or config.train.batch_size
         batch = devices.shard({name: x[[i % len(x) for i in range(size)]] for name, x in arrays.items()})
         begin = time.perf_counter()
         step = devices.compile_train(stage, ema_decay=config.train.ema)
