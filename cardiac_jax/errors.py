@@ -1,4 +1,4 @@
-"""The one error a user can cause: printed as a single line that names the file or key, exit status 2."""
+"""The error for all user mistakes; commands print it as one line that names the file or key, with exit status 2."""
 
 from os import PathLike
 
@@ -8,7 +8,7 @@ class InputError(Exception):
 
     Args:
       where: the file, folder or key at fault.
-      problem: what is wrong with it, in one clause.
+      problem: the fault, in one clause.
     """
 
     def __init__(self, where: str | PathLike[str], problem: str) -> None:

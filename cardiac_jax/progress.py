@@ -1,4 +1,4 @@
-"""Progress on a terminal: what is done, time spent, time left. Silent where the output is not a terminal."""
+"""Progress bars: steps done, elapsed time, remaining time. Nothing is shown if the output is not a terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def progress(console: Console) -> Progress:
-    """A bar with steps done, time spent, time left and the loss."""
+    """Returns a bar with steps done, elapsed time, remaining time and a note (e.g. the loss)."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,7 +26,7 @@ def progress(console: Console) -> Progress:
 
 
 def shown(items: Sequence[T], what: str, console: Console) -> Iterator[T]:
-    """The items, one after the other, under a bar that goes away when they are done."""
+    """Yields the items in order and shows a progress bar until the last one is done."""
     with progress(console) as bar:
         task = bar.add_task(what, total=len(items), note="")
         for item in items:

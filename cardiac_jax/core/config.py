@@ -9,7 +9,7 @@ from cardiac_jax.core.types import Config
 
 
 def to_config(data: dict[str, Any]) -> Config:
-    """The configuration stored as JSON: lists are tuples again."""
+    """Returns a locked configuration from JSON; lists become tuples."""
 
     def cast(value: Any) -> Any:
         if isinstance(value, dict):
@@ -20,7 +20,7 @@ def to_config(data: dict[str, Any]) -> Config:
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """(dotted key, value) of a nested configuration."""
+    """Yields (dotted key, value) of a nested configuration."""
     for key, value in data.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -29,6 +29,6 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]
 
 
 def words(value: Any) -> tuple[str, ...]:
-    """A list of names: a tuple, or text with commas, as the command line gives it."""
+    """Returns a list of names, given as a tuple or as comma-separated text from the command line."""
     parts = value if isinstance(value, tuple | list) else (value,)
     return tuple(word.strip() for part in parts for word in str(part).split(",") if word.strip())

@@ -1,7 +1,7 @@
-"""Losses of named values: leaf maths is unbatched, a loss is `[B]`, and combinators keep it so.
+"""Losses of named values. Leaf functions are unbatched; every loss returns `[B]`, also after combination.
 
-`term` is the only vmap. `pooled` is the one way to a loss over the whole batch (the Dice of a batch): statistics
-per example, summed over the real examples of all devices, then a value that every example shares.
+`term` maps a leaf function over the batch. `pooled` computes a loss over the whole batch (e.g. batch Dice): it sums
+statistics per example over the real examples of all devices, and every example gets the same value.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Weight = float | optax.Schedule
 
 
 def term(fn: Callable[..., Array], **reads: str) -> Loss:
-    """`fn(argument=example, ...) -> scalar`, vmapped over the batch; `reads` maps its arguments to names of values."""
+    """Loss of `fn(argument=example, ...) -> scalar`, vmapped; `reads` maps arguments of `fn` to names of values."""
 
     def apply(state: LossState, values: Values) -> tuple[Array, LossState, dict[str, Array]]:
         arguments = {argument: read(values, name) for argument, name in reads.items()}
@@ -31,9 +31,9 @@ def term(fn: Callable[..., Array], **reads: str) -> Loss:
 def pooled(
     statistics: Callable[..., Any], value: Callable[[Any], Array], axis_name: str | None = None, **reads: str
 ) -> Loss:
-    """`value` of the per-example `statistics` summed over the global batch; padded examples (`mask` 0) add nothing.
+    """Loss `value(sum of statistics per example)` over the global batch; padded examples (`mask` 0) do not count.
 
-    Under a device axis every device holds the same value, and gradients are right once the caller sums
+    With a device axis every device gets the same value. The gradient is correct after the caller sums
     `mask * loss / count` and its gradients over devices (the transpose of psum is psum).
     """
 
@@ -49,7 +49,7 @@ def pooled(
 
 
 def weighted(loss: Loss, weight: Weight) -> Loss:
-    """`weight * loss`; a schedule `step -> weight` counts the calls of this loss in its own state."""
+    """Loss `weight * loss`; for a schedule `step -> weight`, the step is the number of calls, kept in the state."""
     if not callable(weight):
 
         def apply(state: LossState, values: Values) -> tuple[Array, LossState, dict[str, Array]]:
@@ -67,7 +67,7 @@ def weighted(loss: Loss, weight: Weight) -> Loss:
 
 
 def total(**named: Loss) -> Loss:
-    """Sum of named losses; logs each one raw under its name and, where weighted, as `<name>_weighted` too."""
+    """Sum of named losses; logs each unweighted under its name and, if weighted, also as `<name>_weighted`."""
 
     def init() -> LossState:
         return {name: loss.init() for name, loss in named.items()}
@@ -87,7 +87,7 @@ def total(**named: Loss) -> Loss:
 
 
 def deep(loss: Loss, key: str, weights: Sequence[float]) -> Loss:
-    """Deep supervision: `loss` with `key` read from `<key>_0`, `<key>_1`, ..., summed with `weights`."""
+    """Deep supervision: sum over i of `weights[i] * loss`, with `key` read from `<key>_i`."""
 
     def init() -> LossState:
         return tuple(loss.init() for _ in weights)

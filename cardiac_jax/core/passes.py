@@ -1,4 +1,4 @@
-"""Passes: run a network, apply a function, one after the other."""
+"""Passes: run a network, apply a function, and chain passes."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,12 +16,16 @@ def name_key(key: Array, name: str) -> Array:
 
 
 def example_keys(key: Array, values: Values) -> Array:
-    """Keys `[B]` from each example's position in the global batch; they do not depend on the number of devices."""
+    """Keys `[B]`, derived from each example's position in the global batch, whatever the number of devices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, values["index"])
 
 
 def read(values: Values, name: str) -> Array:
-    """`values[name]`; raises KeyError with the names that exist."""
+    """Returns `values[name]`.
+
+    Raises:
+      KeyError: lists the names that exist.
+    """
     try:
         return values[name]
     except KeyError:
@@ -29,7 +33,7 @@ def read(values: Values, name: str) -> Array:
 
 
 def call(net: Net, reads: Sequence[str], writes: Sequence[str], method: str | None = None) -> Pass:
-    """Runs a network on the values named in `reads` and names its outputs after `writes`, in order."""
+    """Pass that runs a network on the values `reads` and writes its outputs to the names `writes`, in order."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         training = net.name in train
@@ -53,7 +57,7 @@ def call(net: Net, reads: Sequence[str], writes: Sequence[str], method: str | No
 
 
 def pure(fn: Callable[..., Array], reads: Sequence[str], write: str) -> Pass:
-    """Writes `fn(*reads)`; `fn` takes and returns batch-leading arrays."""
+    """Pass that writes `fn(*reads)`; `fn` takes and returns batch-leading arrays."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         return {**values, write: fn(*(read(values, name) for name in reads))}, variables
@@ -62,7 +66,7 @@ def pure(fn: Callable[..., Array], reads: Sequence[str], write: str) -> Pass:
 
 
 def random(fn: Callable[..., tuple[Array, ...]], reads: Sequence[str], writes: Sequence[str]) -> Pass:
-    """Writes the outputs of `fn(keys [B], *reads)`, with one random key per example (augmentation, corruption)."""
+    """Pass that writes the outputs of `fn(keys [B], *reads)`; each example has its own key (e.g. augmentation)."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         keys = example_keys(name_key(key, ",".join(writes)), values)
@@ -73,13 +77,13 @@ def random(fn: Callable[..., tuple[Array, ...]], reads: Sequence[str], writes: S
 
 
 def per(axis: int, step: Pass, reads: Sequence[str], writes: Sequence[str], mask: str = "") -> Pass:
-    """Runs `step` on every entry along `axis` as an example of its own, e.g. a 2D network on the slices of volumes.
+    """Pass that runs `step` on each entry along `axis` as one example, e.g. a 2D network on the slices of volumes.
 
-    `[B, ..., N, ...]` becomes `[B * N, ...]` for the values in `reads`, and back for those in `writes`.
+    Values in `reads` are reshaped from `[B, ..., N, ...]` to `[B * N, ...]`, those in `writes` back.
 
     Args:
-      axis: 1 or more; the batch is axis 0.
-      mask: name of a value `[B, N]`; entries where it is 0 count as padding. "": none do.
+      axis: 1 or more; axis 0 is the batch.
+      mask: name of a value `[B, N]`; entries where it is 0 are padding. "": no entry is padding.
     """
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
@@ -98,7 +102,7 @@ def per(axis: int, step: Pass, reads: Sequence[str], writes: Sequence[str], mask
 
 
 def chain(*passes: Pass) -> Pass:
-    """Runs passes in order; each reads the values that earlier ones wrote."""
+    """Pass that runs `passes` in order; each can read the values that earlier passes wrote."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         for step in passes:

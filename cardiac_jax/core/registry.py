@@ -1,9 +1,9 @@
-"""Things that are chosen by name: shipped ones, those of installed packages, and a user's own by import path.
+"""Lookup of systems, networks, terms and data sets by name.
 
 A name is looked up in the shipped table, then among the entry points of installed packages (group
 `cardiac_jax.<kind>`). A name of the form `module:attribute` is imported, but only after `allow`: the commands allow the
-names that a user wrote on the command line or in a configuration file. A checkpoint records such a name and restoring
-asks for it again; nothing is imported because a file says so.
+names that a user wrote on the command line or in a configuration file. A checkpoint records such a name, and the user
+must name it again to restore the checkpoint; nothing is imported because a file names it.
 """
 
 import importlib
@@ -23,15 +23,15 @@ def allow(names: Iterable[str]) -> None:
 
 
 def lookup(kind: str, key: str, name: str, table: Mapping[str, T]) -> T:
-    """What `name` stands for.
+    """Returns the object called `name`.
 
     Args:
       kind: "systems", "nets", "terms" or "datasets".
       key: the configuration key that holds the name, for messages.
-      table: the shipped ones.
+      table: the shipped objects by name.
 
     Raises:
-      InputError: an unknown name, a name that was not allowed, or one that cannot be imported.
+      InputError: the name is unknown, was not allowed, or cannot be imported.
     """
     if name in table:
         return table[name]

@@ -1,4 +1,4 @@
-"""The initial state, one training step, one prediction. Pure functions, compiled in `train/devices.py`."""
+"""The initial state, the training step and the prediction step. Pure functions; `train/devices.py` compiles them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,13 +17,13 @@ from cardiac_jax.ops.cpu.compiler import compiler_options
 def init_net(net: Net, key: Array) -> dict[str, Any]:
     """Flax variables of one network, `{"params": ..., "batch_stats": ...}`."""
     zeros = [jnp.zeros((1, *shape)) for shape in net.inputs]
-    # Under a trace (`eval_shape`) this is not the outermost program, and only that one takes options.
+    # Only the outermost program takes compiler options; under a trace (`eval_shape`) this is not the outermost.
     options = None if isinstance(key, Tracer) else compiler_options(once=True)
     return jax.jit(lambda key: net.module.init(key, *zeros, train=False), compiler_options=options)(key)
 
 
 def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
-    """The state before the first step: networks, and the optimiser and loss state of every phase of every stage."""
+    """Returns the state before the first step: networks, and optimiser and loss states of all phases of all stages."""
     key = jax.random.key(seed)
     variables = {net.name: init_net(net, name_key(key, net.name)) for net in system.nets}
     phases = {phase_id(stage, phase): phase for stage in system.stages for phase in stage.phases}
@@ -39,7 +39,7 @@ def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
 
 
 def trained_by(stage: Stage) -> tuple[str, ...]:
-    """Networks that a stage trains, in the order of its phases."""
+    """Names of the networks that a stage trains, in the order of its phases."""
     return tuple(dict.fromkeys(net for phase in stage.phases for net in phase.trains))
 
 
@@ -51,8 +51,8 @@ def _no_best(stage: Stage, variables: Variables) -> dict[str, Any]:
 
 
 def keep_best(stage: Stage, state: TrainState, score: float) -> TrainState:
-    """Keeps the inference variables of the stage's networks if `score`, of a validation, is the best yet."""
-    held = jnp.asarray(score, jnp.float32)  # as it is kept: two scores that round to one number are alike
+    """Returns the state with the inference variables of the stage's networks kept if the validation `score` is best."""
+    held = jnp.asarray(score, jnp.float32)  # compared in the stored precision: equal after rounding is not better
     if stage.name not in state.best or not held > state.best[stage.name]["score"]:
         return state
     kept = {net: jax.tree.map(jnp.copy, inference_variables(state)[net]) for net in trained_by(stage)}
@@ -60,7 +60,7 @@ def keep_best(stage: Stage, state: TrainState, score: float) -> TrainState:
 
 
 def take_best(stage: Stage, state: TrainState) -> TrainState:
-    """The state at the end of `stage`: its networks, and their averages, have the weights of its best validation."""
+    """Returns the state with the stage's networks, and their averages, set to the weights of its best validation."""
     held = state.best.get(stage.name)
     if held is None or not jnp.isfinite(held["score"]):
         return state
@@ -83,7 +83,7 @@ def params_of(variables: Variables, phase: Phase) -> dict[str, Any]:
 
 
 def parameter_counts(system: System, variables: Variables) -> dict[str, int]:
-    """Trainable scalars per network."""
+    """Number of trainable scalars of each network."""
     return {net.name: sum(leaf.size for leaf in jax.tree.leaves(variables[net.name]["params"])) for net in system.nets}
 
 
@@ -97,19 +97,19 @@ def train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One step of `stage`: prepare once, then each phase in order. Metrics are means over the real examples.
+    """Returns the state after one step of `stage` and its metrics, means over the real examples.
 
-    Random draws follow the seed, the stage's name and the step within the stage: two systems that share a stage see
-    the same draws in it, whatever came before.
+    `prepare` runs once, then each phase in order. Random numbers depend only on the seed, the name of the stage and the
+    step within the stage. Two systems that share a stage therefore use the same random numbers in it.
 
     Args:
       stage: the stage; static.
       state: replicated over devices.
       batch: this device's share, batch-leading, with `mask [B]` and `index [B]`.
-      axis_name: the device axis, or None outside any.
+      axis_name: the device axis; None without one.
       start: the step at which the stage begins.
-      accumulate: number of equal parts of the batch whose gradients are summed before the optimiser moves.
-      ema_decay: of the exponential moving average of parameters; 0 keeps none.
+      accumulate: number of equal parts of the batch whose gradients are summed before the optimiser update.
+      ema_decay: decay of the exponential moving average of parameters; unused if the state has no average.
     """
     psum = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     key = jax.random.fold_in(name_key(jax.random.wrap_key_data(state.seed), stage.name), state.step - start)
@@ -146,7 +146,7 @@ def train_step(
 
 
 def fit(stage: Stage, state: TrainState, examples: Mapping[str, Any]) -> tuple[TrainState, dict[str, Any]]:
-    """The state after the fit of `stage`, and its figures; the fit sees averaged parameters where they are kept."""
+    """Returns the state after the fit of `stage`, and the fit's figures; the fit uses averaged parameters if kept."""
     assert stage.fit is not None
     after, figures = stage.fit(inference_variables(state), examples)
     kept = {name: {**after[name], "params": held["params"]} for name, held in state.variables.items()}
@@ -158,14 +158,14 @@ def _average(params: Any) -> dict[str, Any]:
 
 
 def _updated(old: dict[str, Any], params: Any, decay: float) -> dict[str, Any]:
-    """The average after one more step; it warms up over the network's own steps, whatever stage it starts in."""
+    """The average after one more step; its decay warms up over the steps in which this network is trained."""
     steps = old["steps"] + 1
     kept = jnp.minimum(decay, (1.0 + steps) / (10.0 + steps))
     return {"params": optax.incremental_update(params, old["params"], 1.0 - kept), "steps": steps}
 
 
 def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Values, key: Array, psum: Any, parts: int):
-    """Gradient of the mean loss over the real examples of all devices, this device's share of it (not yet summed)."""
+    """This device's part of the gradient of the mean loss over the real examples of all devices (not yet summed)."""
     params = params_of(variables, phase)
     count = jnp.maximum(psum(jnp.sum(values["mask"])), 1.0)
 
@@ -193,16 +193,16 @@ def _gradient(phase: Phase, variables: Variables, loss_state: Any, values: Value
     split = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), dict(values))
     start = (dict(variables), jax.tree.map(jnp.zeros_like, params))
     (variables, grads), (after, values, sums) = lax.scan(accumulate, start, split)
-    after = jax.tree.map(lambda x: x[-1], after)  # every part starts from one state: a schedule counts steps
+    after = jax.tree.map(lambda x: x[-1], after)  # every part starts from the same state: a schedule counts steps
     sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
     values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
     return grads, variables, after, values, sums
 
 
 def predict_step(system: System, variables: Variables, image: Array) -> dict[str, Array]:
-    """`image [B, *S, C]` -> the system's outputs by name, with every network in inference mode.
+    """Returns the system's outputs by name for `image [B, *S, C]`, with every network in inference mode.
 
-    And `found [B]`: 0 where a localiser found nothing, so that the middle of the volume was used; 1 otherwise.
+    Also returns `found [B]`: 0 where a localiser found nothing and the centre of the volume was used, 1 otherwise.
     """
     values, _ = system.predict(variables, {"image": image}, key=jax.random.key(0), train=frozenset())
     named = {output.name: read(values, output.name) for output in system.outputs}
@@ -210,7 +210,7 @@ def predict_step(system: System, variables: Variables, image: Array) -> dict[str
 
 
 def inference_variables(state: TrainState) -> dict[str, Any]:
-    """The variables to predict with: averaged parameters where an average is kept."""
+    """Returns the variables for prediction: averaged parameters where an average is kept."""
     averaged: Mapping[str, Any] = state.ema
     return {
         name: {

@@ -1,7 +1,7 @@
-"""The words of the theory: named values, named networks, passes, losses, objectives, phases, stages, systems.
+"""Types of the theory: named values, named networks, passes, losses, objectives, phases, stages, systems.
 
-Networks write names, losses read names; a loss never calls a network. A *loss transform* adds both: the pass
-that computes something more, and the term that compares it.
+Networks write named values, losses read named values; a loss never calls a network. A *loss transform* adds a pass
+that computes further values and a loss term that compares them.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import optax
 from flax import struct
 
 IGNORE = 255
-"""Label of a voxel that nobody annotated."""
+"""Label of a voxel that is not annotated."""
 
 Array = jax.Array
 Values = Mapping[str, Array]
@@ -26,7 +26,7 @@ Config = Any
 
 
 class Pass(Protocol):
-    """Reads values and writes more of them; networks named in `train` run in training mode and update statistics."""
+    """Reads values and adds further ones; networks named in `train` run in training mode and update statistics."""
 
     def __call__(
         self, variables: Variables, values: Values, *, key: Array, train: frozenset[str]
@@ -34,14 +34,17 @@ class Pass(Protocol):
 
 
 class Loss(NamedTuple):
-    """A pure loss in the manner of optax: `init() -> state`, `apply(state, values) -> ([B], state, {name: [B]})`."""
+    """A pure loss, like an optax transformation: `init() -> state`, `apply(state, values) -> ([B], state, logs)`.
+
+    `logs` is `{name: [B]}`.
+    """
 
     init: Callable[[], LossState]
     apply: Callable[[LossState, Values], tuple[Array, LossState, dict[str, Array]]]
 
 
 class Objective(NamedTuple):
-    """What one optimiser minimises: the forward pass and the loss of what it wrote."""
+    """What one optimiser minimises: a forward pass, and the loss of the values that it wrote."""
 
     forward: Pass
     loss: Loss
@@ -51,7 +54,7 @@ LossTransform = Callable[[Objective], Objective]
 
 
 class Net(NamedTuple):
-    """A named network and the shapes of one example of each of its inputs (without the batch axis)."""
+    """A named network, and the shape of each input without the batch axis."""
 
     name: str
     module: nn.Module
@@ -59,7 +62,7 @@ class Net(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """One optimiser's share of a step. Networks outside `trains` are frozen, yet gradient flows through them."""
+    """One optimiser's part of a step. Networks not in `trains` are frozen, but gradient flows through them."""
 
     name: str
     trains: tuple[str, ...]
@@ -70,7 +73,7 @@ class Phase(NamedTuple):
 Fit = Callable[[Variables, Mapping[str, Any]], tuple[Variables, dict[str, Any]]]
 """A fit without gradients, e.g. a GMM: variables and the stream's examples (host arrays) -> variables, JSON figures.
 
-It may write collections other than `params`. Its figures are stored beside the weights under the stage's name.
+A fit may write collections other than `params`. Its figures are stored in the checkpoint under the stage's name.
 """
 
 
@@ -78,11 +81,12 @@ class Stream(NamedTuple):
     """The batches of a stage.
 
     Attributes:
-      of: makes the stage's own examples from the training set (host arrays to host arrays); None: the training set.
-      flag: a 0/1 array of the examples; `share` of every batch has it set, the rest has not. "": all alike.
+      of: makes the stage's examples from the training set (host arrays to host arrays); None: the training set.
+      flag: name of a 0/1 array of the examples; it is 1 in `share` of every batch. "": no distinction.
       share: in (0, 1].
       batch_size: global; 0: `train.batch_size` of the configuration.
-      prepare: runs once per step before the phases, without gradient (augmentation, a frozen localiser's crop).
+      prepare: pass that runs once per step before the phases, without gradient (e.g. augmentation, a crop by a frozen
+        localiser).
     """
 
     of: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
@@ -93,15 +97,15 @@ class Stream(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of the curriculum: `steps` steps, each of which runs the phases in order.
+    """A part of the training: `steps` steps, each of which runs the phases in order.
 
-    Values written by one phase are visible, without gradient, to the phases after it.
+    Later phases can read the values that earlier phases wrote, without gradient.
 
     Attributes:
       stream: the batches.
       fit: runs once, after the last step.
-      validate: the output whose score is measured during the stage and keeps its best weights; "": none. An earlier
-        stage ends with its best weights; of the last stage the best checkpoint is kept.
+      validate: the output whose validation score selects the stage's best weights; "": none. An earlier stage ends with
+        its best weights; for the last stage the best checkpoint is kept.
     """
 
     name: str
@@ -113,15 +117,15 @@ class Stage(NamedTuple):
 
 
 Stack = Any
-"""`cardiac_jax.data.stack.Stack`, an array `[Z, H, W, ...]` that knows its geometry; `core` knows no files."""
+"""`cardiac_jax.data.stack.Stack`, an array `[Z, H, W, ...]` with its geometry; `core` does not import `data`."""
 
 
 class Decoded(NamedTuple):
-    """An output as it is written.
+    """An output as it is written to file.
 
     Attributes:
       value: the label map, image or vector.
-      raw: a label map before post-processing, else `value`.
+      raw: the label map before post-processing; for other kinds, `value`.
       changes: what post-processing reports to its summary; None: nothing.
     """
 
@@ -131,7 +135,7 @@ class Decoded(NamedTuple):
 
 
 class Summary(Protocol):
-    """Adds up what a decoder changed over cases; `about` is JSON (empty: nothing to say), `line` one line of text."""
+    """Accumulates over cases what a decoder changed; `about` returns JSON (may be empty), `line` one line of text."""
 
     def add(self, decoded: Decoded, truth: Stack | None) -> None: ...
 
@@ -141,11 +145,11 @@ class Summary(Protocol):
 
 
 class Decoder(NamedTuple):
-    """From a network's output on the file's own grid to what is written; runs on the host.
+    """Turns a network's output on the file's grid into what is written; runs on the host.
 
     Attributes:
       decode: e.g. probabilities `[Z, H, W, K]` -> label map `[Z, H, W]`.
-      summary: an empty summary of what `decode` changes.
+      summary: makes an empty summary of what `decode` changes.
     """
 
     decode: Callable[[Stack], Decoded]
@@ -153,15 +157,15 @@ class Decoder(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One thing that a system predicts.
+    """One output of a system.
 
     Attributes:
-      name: the value that `System.predict` writes.
+      name: name of the value that `System.predict` writes.
       kind: "labels" (probabilities `[B, *S, K]`), "image" (`[B, *S, C]`) or "vector" (`[B, D]`).
       scale: voxels of the output per voxel of the input along each axis of the grid; (): 1.
-      fill: outside the grid: probability of the background, or intensity.
-      decoder: (variables, figures of the fits by stage) -> its decoder.
-      score: the figure that ranks checkpoints ("dice", "ssim").
+      fill: value outside the grid: probability of the background, or intensity.
+      decoder: (variables, figures of the fits by stage) -> the decoder of this output.
+      score: name of the validation figure that ranks checkpoints ("dice", "ssim").
     """
 
     name: str
@@ -173,7 +177,7 @@ class Output(NamedTuple):
 
 
 class System(NamedTuple):
-    """A published system: networks, curriculum, the pass that predicts, and its outputs, the main one first."""
+    """A system: networks, training stages, the prediction pass, and its outputs, the main output first."""
 
     nets: tuple[Net, ...]
     stages: tuple[Stage, ...]
@@ -182,7 +186,7 @@ class System(NamedTuple):
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that training changes, arrays only, so that a checkpoint of it resumes bit for bit."""
+    """Everything that training changes, arrays only; training resumed from a checkpoint gives the same bits."""
 
     step: Array
     seed: Array
