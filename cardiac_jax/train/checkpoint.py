@@ -1,4 +1,4 @@
-"""Checkpoints with Orbax: the latest and the best are kept, each with its config, code version and checksums beside it.
+"""Checkpoints with Orbax; the latest and the best are kept, each with configuration, code version and checksums.
 
 <workdir>/checkpoints/<step>/state/      the training state, OCDBT
 <workdir>/checkpoints/<step>/about/      readable JSON: config, data description, code version, sha256 of every leaf
@@ -20,9 +20,9 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 
 FORMAT = 2
-"""Version of what a checkpoint holds; raised by any change after which older ones no longer mean the same."""
+"""Version of the checkpoint format; raised by any change that alters the meaning of older checkpoints."""
 OLDEST = 1
-"""The oldest version that can be read (`runs/upgrade.py`); a run of it cannot be resumed."""
+"""The oldest version that can be read (`runs/upgrade.py`); a run in this version cannot be resumed."""
 
 WORST = -1e30
 _policies = ocp.training.preservation_policies
@@ -34,12 +34,16 @@ def score_of(metrics: Any) -> float:
 
 
 def folder(workdir: Path) -> Path:
-    """Where the checkpoints of a run lie."""
+    """Returns the folder of a run's checkpoints."""
     return Path(workdir).absolute() / "checkpoints"
 
 
 class Checkpoints:
-    """The checkpoints of one run, open for reading and, in training, for writing."""
+    """The checkpoints of one run, open for reading and, with `writing`, for writing.
+
+    Raises:
+      InputError: `workdir` has no checkpoints and `writing` is off.
+    """
 
     def __init__(self, workdir: Path, *, keep_best: int = 1, writing: bool = False) -> None:
         self.directory = folder(workdir)
@@ -65,7 +69,7 @@ class Checkpoints:
         self._pending = None
 
     def steps(self) -> dict[int, float]:
-        """Score by step of every complete checkpoint; an empty folder named like a step is none."""
+        """Score by step of every complete checkpoint; an empty folder named like a step does not count."""
         complete = [
             c for c in self._orbax.checkpoints if (self.directory / str(c.step) / "_CHECKPOINT_METADATA").exists()
         ]
@@ -76,7 +80,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def pick(self, which: str) -> int:
-        """The step meant by `best`, `latest` or a number.
+        """The step of `best`, `latest` or a number given as text.
 
         Raises:
           InputError: there is no such checkpoint.
@@ -94,7 +98,7 @@ class Checkpoints:
         return int(which)
 
     def save(self, step: int, state: Any, about: dict[str, Any], score: float = math.nan) -> None:
-        """Copies the state to the host now and writes it in the background; waits for the write before this one."""
+        """Copies the state to the host and writes it in the background, after the previous write has ended."""
         self.wait()
         host = devices.fetch(state)
         about = {**about, "format": FORMAT, "step": step, "leaves": leaves(host), "sha256": checksums(host)}
@@ -104,16 +108,16 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Returns once the last save is complete on disk."""
+        """Waits until the last save is complete on disk."""
         if self._pending is not None:
             self._pending.result()
             self._pending = None
 
     def about(self, step: int) -> dict[str, Any]:
-        """The JSON beside the weights of `step`.
+        """The JSON stored with the weights of `step`.
 
         Raises:
-          InputError: it cannot be read, or another format wrote it.
+          InputError: it cannot be read, or it has a format that this code does not read.
         """
         with _readable(self.directory / str(step)):
             about = self._orbax.load_checkpointables(step, {"about": None})["about"]
@@ -123,10 +127,13 @@ class Checkpoints:
         return about
 
     def restore(self, step: int, like: Any) -> Any:
-        """The state of `step`, placed as `like` (a state, or its abstract tree) on however many devices there are.
+        """The state of `step`, replicated over all devices.
+
+        Args:
+          like: a state of the same system, or its abstract tree (shapes and types).
 
         Raises:
-          InputError: it is damaged, or the checkpoint of another system.
+          InputError: the checkpoint is damaged, or belongs to another system or format.
         """
         where = self.directory / str(step)
         about = self.about(step)
@@ -142,10 +149,10 @@ class Checkpoints:
         return state
 
     def tree(self, step: int) -> dict[str, Any]:
-        """The stored state of `step` as nested dictionaries of host arrays, of whatever format.
+        """The stored state of `step`, in any readable format, as nested dictionaries of host arrays.
 
         Raises:
-          InputError: it is damaged.
+          InputError: the checkpoint is damaged.
         """
         where = self.directory / str(step)
         expected = self.about(step)["sha256"]
@@ -155,7 +162,7 @@ class Checkpoints:
         return state
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits for the last save and closes the files."""
         self.wait()
         self._orbax.close()
 
@@ -201,7 +208,7 @@ def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def _readable(where: Path):
-    """Turns whatever reading a damaged checkpoint raises into one line that names it."""
+    """Turns the errors from reading a damaged checkpoint into one InputError that names it."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ocp.errors.InvalidLayoutError) as error:

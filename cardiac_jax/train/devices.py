@@ -1,7 +1,7 @@
-"""Everything that knows about devices: the one `pmap`, replication, placement, several processes.
+"""Devices: the only `pmap`, replication, placement, several processes.
 
-Batches are laid out `[devices, batch / devices, ...]`; the state has no device axis, so a checkpoint is the same
-whatever the number of devices, and a step compiles once.
+Batches have the layout `[devices, batch / devices, ...]`. The state has no device axis: a checkpoint does not depend on
+the number of devices, and a step compiles once.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ AXIS = "devices"
 
 
 def initialize(coordinator: str, processes: int, process: int) -> None:
-    """Joins a run of several processes; call before anything else touches a device.
+    """Joins a run of several processes; must be called before any device is used.
 
     Raises:
-      InputError: `process` is not one of them.
+      InputError: `process` is not in 0 to `processes` - 1.
     """
     if not 0 <= process < processes:
         raise InputError("--process", f"{process} is not one of the {processes} processes, 0 to {processes - 1}")
@@ -33,26 +33,26 @@ def initialize(coordinator: str, processes: int, process: int) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that logs and prints."""
+    """Whether this is the process that logs and prints."""
     return jax.process_index() == 0
 
 
 def describe() -> str:
-    """The devices in words, for logs and reports."""
+    """Returns a description of the devices, for logs and reports."""
     devices = jax.devices()
     return f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}, {jax.process_count()} process(es))"
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has come here; a single process goes straight on."""
+    """Waits until every process has reached this call; returns at once with a single process."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def agreed(number: int, now: bool) -> int:
-    """The largest `number` of all processes, on every one of them (a signal may reach only some).
+    """Returns the largest `number` of all processes, the same on each (a signal may reach only some of them).
 
-    Several processes agree only when `now`, the same on all of them: each agreement is an exchange; 0 until then.
+    With several processes, the exchange happens only if `now` is true, which must be the same on all; else returns 0.
     """
     if jax.process_count() == 1:
         return number
@@ -60,7 +60,11 @@ def agreed(number: int, now: bool) -> int:
 
 
 def refuse_uneven(batch_size: int, accumulate: int) -> None:
-    """Raises InputError unless every device has `accumulate` equal parts, all real, of a batch that is accumulated."""
+    """Checks that an accumulated batch divides into `accumulate` equal parts on every device, without padding.
+
+    Raises:
+      InputError: it does not.
+    """
     if accumulate > 1 and batch_size % (accumulate * jax.device_count()):
         problem = f"{accumulate} parts on {jax.device_count()} devices do not divide train.batch_size={batch_size}"
         raise InputError("train.accumulate", problem)
@@ -71,25 +75,25 @@ def _sharding(*axes: str) -> NamedSharding:
 
 
 def replicate(tree: Any) -> Any:
-    """A tree placed whole on every local device, without an axis of its own."""
+    """Returns a tree replicated on every local device, without a device axis."""
     return jax.device_put(tree, _sharding())
 
 
 def abstract(tree: Any) -> Any:
-    """Shapes, types and replicated placement of a tree: what a checkpoint is restored into."""
+    """Returns shapes, types and replicated placement of a tree, the target that a checkpoint is restored into."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_sharding()), tree)
 
 
 def fetch(tree: Any) -> Any:
-    """A replicated tree copied to the host; on a CPU, device_get alone is a view of memory that the step reuses."""
+    """Returns a host copy of a replicated tree; on a CPU, device_get alone is a view of memory that the step reuses."""
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
 def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
-    """This process's rows of a global batch `[B, ...]`, as `[devices, B / devices, ...]` on its devices.
+    """Returns this process's rows of a global batch `[B, ...]`, as `[devices, B / devices, ...]` on its devices.
 
-    A batch that does not divide is padded with copies of its last row under `mask` 0; `mask [B]` (all real where
-    absent) and `index [B]`, the position in the global batch, are always written.
+    A batch that does not divide is padded with copies of its last row, with `mask` 0. The result always has `mask [B]`
+    (1 for every row if absent) and `index [B]`, the position in the global batch.
     """
     rows = len(next(iter(batch.values())))
     devices, local = jax.device_count(), jax.local_device_count()
@@ -107,10 +111,10 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
 
 @contextlib.contextmanager
 def on_host() -> Iterator[None]:
-    """Runs on the processor what is not placed on an accelerator already; as a decorator too.
+    """Context manager or decorator: computations on arrays that are not on an accelerator run on the CPU.
 
-    For many small steps in a row (flood fills, hulls, expectation-maximisation), each of which an accelerator must be
-    asked for. Changes nothing where the processor is the device, or JAX was told to leave it alone.
+    For long chains of small steps (flood fills, hulls, expectation-maximisation), where each step on an accelerator
+    costs a launch. No effect if the CPU is the default device or JAX may not use the CPU.
     """
     try:
         host = None if jax.default_backend() == "cpu" else jax.local_devices(backend="cpu")[0]
@@ -123,7 +127,7 @@ def on_host() -> Iterator[None]:
 def compile_train(
     stage: Stage, *, start: int = 0, accumulate: int = 1, ema_decay: float = 0.0
 ) -> Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]:
-    """The step of `stage` over all devices: replicated state and sharded batch in, the same state and metrics out."""
+    """Compiles the step of `stage` over all devices: (replicated state, sharded batch) -> (state, metrics)."""
     settings = {"start": start, "accumulate": accumulate, "ema_decay": ema_decay}
     step = functools.partial(train_step, stage, axis_name=AXIS, **settings)
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
@@ -132,9 +136,10 @@ def compile_train(
 def compile_predict(
     system: System, on_lost: Callable[[int], None] | None = None
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """`(variables, image [B, *S, C])` -> the system's outputs by name, on the host; any B, spread over local devices.
+    """Compiles `(variables, image [B, *S, C])` -> the system's outputs by name, on the host.
 
-    `on_lost` is called with the number of examples in which a localiser found nothing, if there are any.
+    B is arbitrary; examples are spread over the local devices. `on_lost` is called with the number of examples in which
+    a localiser found nothing, if it is above 0.
     """
     run = jax.pmap(functools.partial(predict_step, system), axis_name=AXIS, in_axes=(None, 0))
 

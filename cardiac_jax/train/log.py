@@ -1,4 +1,4 @@
-"""What a run says while it trains: JSON lines, a progress bar with the time left, optional TensorBoard."""
+"""Logs of a training run: JSON lines, optional TensorBoard, speed and memory."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from cardiac_jax.train import devices
 
 
 def peak_memory_mb() -> float:
-    """Peak memory of the busiest accelerator, or of this process on a CPU, in MB."""
+    """Returns the peak memory in MB: of the fullest accelerator, or of this process on a CPU."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [entry["peak_bytes_in_use"] for entry in stats if entry and "peak_bytes_in_use" in entry]
     if peaks:
@@ -27,7 +27,7 @@ def peak_memory_mb() -> float:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line cut short by a crash is dropped."""
+    """Returns the lines of a log, empty if there is none; a line cut short by a crash is dropped."""
     if not path.exists():
         return []
     lines = []
@@ -40,10 +40,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class Log:
-    """`<workdir>/log.jsonl`, one object a line with `step`; on resume, lines after the restored step are dropped.
+    """`<workdir>/log.jsonl`, one JSON object per line with `step`; on resume, lines after `step` are dropped.
 
     Args:
-      ranked: (stage, score) that ranks checkpoints; `since_best` counts its validations.
+      step: the restored step, 0 for a new run.
+      ranked: stage and name of the score that ranks checkpoints; `since_best` counts validations of this stage.
+
+    Raises:
+      InputError: `tensorboard` is on and tensorboardX is not installed.
     """
 
     def __init__(self, workdir: Path, step: int, tensorboard: bool, ranked: tuple[str, str] = ("", "")) -> None:
@@ -78,12 +82,12 @@ class Log:
 
     @property
     def since_best(self) -> int:
-        """Validations after the first best one."""
+        """Number of validations after the first one with the best score."""
         ranked = [-1.0 if score is None or math.isnan(score) else score for score in self._scores]
         return len(ranked) - 1 - ranked.index(max(ranked)) if ranked else 0
 
     def close(self) -> None:
-        """Flushes to disk."""
+        """Flushes to disk and closes the files."""
         if self._file is None:
             return
         os.fsync(self._file.fileno())
@@ -108,7 +112,7 @@ class Meter:
         self._steps, self._seconds, self._waiting_s = 0, 0.0, 0.0
 
     def read(self, step: int, waited_s: float) -> dict[str, float]:
-        """Figures since the last reading; the first interval of a stage holds the compilation and is not counted."""
+        """Figures since the last reading; the first interval of a stage is left out of `summary` (compilation)."""
         now = time.perf_counter()
         steps, seconds, waiting_s = step - self._step, now - self._time, waited_s - self._waited_s
         self._step, self._time, self._waited_s = step, now, waited_s
@@ -123,11 +127,11 @@ class Meter:
         }
 
     def skip(self) -> None:
-        """Leaves out the interval until the next reading (it holds a validation or a save)."""
+        """Leaves the interval until the next reading out of `summary` (it includes a validation or a save)."""
         self._fresh = True
 
     def summary(self) -> str:
-        """The whole stage in words."""
+        """Speed, waiting time and memory of the stage, in words."""
         if not self._steps:
             return f"too short to time; peak memory {peak_memory_mb():.0f} MB"
         return (
@@ -137,6 +141,6 @@ class Meter:
 
 
 def note(figures: dict[str, float]) -> str:
-    """The figures a person watches, in one short line."""
+    """Returns losses, steps per second and Dice in one short line."""
     shown = [name for name in figures if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")]
     return "  ".join(f"{name} {figures[name]:.3f}" for name in shown)

@@ -1,4 +1,4 @@
-"""The training loop, the only one: stages in order, batches, steps, validation, checkpoints, until done or stopped."""
+"""The training loop for all systems: stages in order, batches, steps, validation, checkpoints."""
 
 import collections
 import functools
@@ -19,10 +19,10 @@ from cardiac_jax.train import devices, log
 from cardiac_jax.train.checkpoint import WORST, Checkpoints
 
 IN_FLIGHT = 2
-"""Steps handed to the devices beyond the one waited for: enough to keep them busy, few enough to bound memory."""
+"""Steps queued on the devices beyond the one waited for: keeps the devices busy and bounds memory."""
 
 Validate = Callable[[Variables, str], dict[str, float]]
-"""Inference variables and the name of an output -> figures, among them the output's `score`."""
+"""(inference variables, name of an output) -> figures, including the output's `score`."""
 
 
 def train(
@@ -36,21 +36,25 @@ def train(
     start_from: Callable[[TrainState], TrainState] | None = None,
     begin: Callable[[], None] | None = None,
 ) -> int:
-    """Trains `system`, or goes on from the latest checkpoint in `workdir`.
+    """Trains `system`, or resumes from the latest checkpoint in `workdir`.
 
     Args:
-      system: what to train.
-      config: `seed` and the keys of `train`.
-      examples: the training set; a stage may make its own of it.
+      system: the system to train.
+      config: `seed` and the keys of `train` are read.
+      examples: the training set; a stage may derive its own examples from it.
       validate: runs every `eval_every` steps of the stages that name an output to validate.
       workdir: receives `checkpoints/` and `log.jsonl`.
-      about: JSON stored beside the weights; `fits`, the figures of the fits by stage, is added.
-      console: where progress goes.
+      about: JSON stored with the weights; `fits`, the figures of the fits by stage, is added.
+      console: where progress is printed.
       start_from: changes the state before the first step (warm start).
-      begin: is called before the first step, once nothing is left to refuse.
+      begin: called before the first step, after all checks have passed.
 
     Returns:
-      0 when every stage is done, or the number of the signal that stopped it (the state is saved, and resumable).
+      0 when every stage is done, or the number of the signal that stopped training; the state is saved and can be
+      resumed.
+
+    Raises:
+      InputError: a stage has no examples, or the checkpoint cannot be restored.
     """
     settings = config.train
     own = {stage.name: _examples(stage, examples) for stage in system.stages}
@@ -82,7 +86,7 @@ def train(
     end, stopped, stop = 0, 0, StopRequest()
     with progress(console) as bar, stop:
         for stage in system.stages:
-            # --- a stage: its own compiled step, and its batches from where the last run stopped
+            # --- a stage: its compiled step, and its batches from the step where the last run stopped
             start, end = end, end + stage.steps
             stopped = devices.agreed(stop.number, now=True)
             if step >= end or stopped:
@@ -144,13 +148,13 @@ def train(
                 )
             if stopped:
                 break
-        checkpoints.close()  # while signals are still noted only: a second one must not cut the save short
+        checkpoints.close()  # inside `with stop`: a second signal must not interrupt the save
     lines.close()
     return stopped if step < last and not exhausted() else 0
 
 
 def _examples(stage: Stage, examples: Examples) -> Examples:
-    """The examples of a stage; raises InputError if there are none to learn from."""
+    """The examples of a stage; raises InputError if there are none to train on."""
     own = Examples(stage.stream.of(examples.arrays)) if stage.stream.of else examples
     refuse_empty(own, stage.stream.flag, stage.stream.share)
     return own
@@ -164,7 +168,7 @@ def _batch(examples: Examples, stage: Stage, start: int, config: Config, step: i
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT while entered: finish the step, save, leave. A second SIGINT interrupts at once."""
+    """Context manager that records SIGTERM and SIGINT in `number`; a second SIGINT raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.number = 0

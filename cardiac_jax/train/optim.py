@@ -1,4 +1,4 @@
-"""Optimisers from configuration: Adam or SGD, schedule, clipping, decoupled weight decay."""
+"""Optimisers from the configuration: Adam or SGD, learning-rate schedule, clipping, decoupled weight decay."""
 
 import optax
 
@@ -7,14 +7,14 @@ from cardiac_jax.errors import InputError
 
 
 def schedule(config: Config, steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up over `config.warmup` of the steps, then `config.schedule`.
+    """Returns the learning rate by step: linear warm-up, then `config.schedule`.
 
     Args:
       config: `lr`, `schedule` (constant | cosine | poly | step), `warmup` (fraction of `steps`).
       steps: length of the stage.
 
     Raises:
-      InputError: unknown schedule.
+      InputError: the schedule is unknown.
     """
     warm = round(config.warmup * steps)
     rest = max(steps - warm, 1)
@@ -32,14 +32,14 @@ def schedule(config: Config, steps: int) -> optax.Schedule:
 
 
 def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam or SGD with momentum 0.9, then decoupled weight decay.
+    """Returns the optimiser: clipping by global norm, Adam or SGD (Nesterov momentum 0.9), decoupled weight decay.
 
     Args:
       config: `name` (adam | sgd), `clip` (0: none), `weight_decay` (0: none) and the keys of `schedule`.
       steps: length of the stage.
 
     Raises:
-      InputError: unknown optimiser or schedule.
+      InputError: the optimiser or the schedule is unknown.
     """
     rate = schedule(config, steps)
     if config.name not in ("adam", "sgd"):
@@ -53,5 +53,5 @@ def optimizer(config: Config, steps: int) -> optax.GradientTransformation:
 
 
 def phase(name: str, trains: tuple[str, ...], objective: Objective, config: Config, steps: int) -> Phase:
-    """A phase with the optimiser that `config` names, its schedule over `steps`."""
+    """Returns a phase with the optimiser that `config` names and its schedule over `steps`."""
     return Phase(name, trains, objective, optimizer(config, steps))
