@@ -1,1 +1,1 @@
-"""Whole runs: a work directory trained, restored, evaluated and compared with others. What the commands call."""
+"""Complete runs in a work directory: training, restoring, evaluation, prediction, studies. Called by the commands."""

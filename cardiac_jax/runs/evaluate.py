@@ -1,4 +1,4 @@
-"""Measures label maps: those of a checkpoint, or those of any other program."""
+"""Evaluation of label maps, predicted by a checkpoint or written by any other program."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -42,18 +42,18 @@ def evaluate(
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> evaluation.Results:
-    """Measures a run, or an ensemble of runs, on a split and writes what it found to `out` (see `results/`).
+    """Evaluates a run, or an ensemble of runs, on a split; returns the results and writes them to `out`.
 
     Args:
       workdirs: one run, or several whose probabilities are averaged; data set and split are those of the first.
-      name: another data set than the one trained on.
-      root: its folder, if not the one of training.
-      split: train, val or test as the run split its patients (of another data set: its own folders), or all.
-      post: values instead of those under `config.post`.
+      name: name of the data set; None: the data set of training.
+      root: folder of the data set; None: the folder of training.
+      split: train, val or test, or all. Patients are split as in training; another data set is split by its folders.
+      post: values that replace those under `config.post`.
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
-      InputError: checkpoint, data or split cannot be used.
+      InputError: the checkpoint, the data or the split cannot be used.
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post)
     first = members[0]
@@ -111,17 +111,20 @@ def evaluate_maps(
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> evaluation.Results:
-    """Measures label maps that any program wrote and writes what it found to `out` (see `data/label_maps.py`).
+    """Evaluates label maps written by any program; returns the results and writes them to `out`.
+
+    Files are matched as in `data/label_maps.py`.
 
     Args:
-      name: the data set whose folder `truth` is; "": a folder of label maps.
-      method: name in tables; default: that of the folder.
-      images: for pictures; where there is a class "scar" they must be LGE as acquired, since core scar is told by them.
-      split: of a data set, as `data/label_maps.py` has it.
+      name: the data set whose folder `truth` is; "": `truth` is a folder of label maps.
+      method: name in tables; default: name of the folder `pred`.
+      images: folder of images for pictures. With a class "scar" they must be LGE as acquired: core scar is measured on
+        their intensities.
+      split: split of the data set `name`, see `data/label_maps.py`.
 
     Raises:
-      InputError: a prediction without truth, on another grid, or with an unknown label value; an image, where core
-        scar is told by it, on another grid.
+      InputError: a prediction has no gold standard, another grid, or an unknown label value; or an LGE image on which
+        core scar is measured has another grid.
     """
     found = label_maps.find(pred, truth, images, dataset(name) if name else None, split)
     chosen = found.dataset
@@ -149,10 +152,10 @@ def evaluate_maps(
 
 
 def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
-    """LGE as acquired `[Z, H, W]`, where the data set marks scar and there is such an image.
+    """LGE as acquired `[Z, H, W]`; None if the data set has no class "scar" or there is no such image.
 
     Raises:
-      InputError: it lies on another grid than `like`.
+      InputError: the image has another grid than `like`.
     """
     if "scar" not in roles(chosen.classes) or path is None or not path.is_file():
         return None
@@ -162,13 +165,13 @@ def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
 
 
 def _data(chosen: Dataset) -> dict[str, Any]:
-    """What is needed to read the label maps back."""
+    """JSON with which the label maps can be read again."""
     labels = sorted(chosen.labels.items())
     return {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
 
 
 def _records(trained: Trained, chosen: Dataset, root: Path, split: str) -> list[Record]:
-    """The cases of a split: of the data set trained on, the patients that the run put there, wherever it lies now."""
+    """The cases of a split under `root`; for the data set of training, the patients in that split of the run."""
     found = chosen.find(root)
     if split == "all":
         return found

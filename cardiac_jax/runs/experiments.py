@@ -1,4 +1,4 @@
-"""Experiments by name or file: `experiments/NAME.py`, in the checkout or installed with the package."""
+"""Lookup of experiments by name or file: `experiments/NAME.py`, in the checkout or installed with the package."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from cardiac_jax.errors import InputError
 
 
 def experiment_file(name: str) -> Path | None:
-    """The file of the experiment NAME; None if there is none."""
+    """Returns the file of the experiment `name`; None if there is none."""
     try:
         spec = importlib.util.find_spec(f"experiments.{name}")
     except ModuleNotFoundError:
@@ -19,7 +19,7 @@ def experiment_file(name: str) -> Path | None:
 
 
 def load_experiment(path: Path) -> ModuleType:
-    """The module of an experiment's file."""
+    """Returns the module of an experiment's file."""
     spec = importlib.util.spec_from_file_location("experiment", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,10 +28,10 @@ def load_experiment(path: Path) -> ModuleType:
 
 
 def study_of(path: Path) -> ModuleType:
-    """An experiment with `STUDY = {name: words}`, the rows of its table: `get_config(words)` is one.
+    """Returns an experiment with `STUDY = {variant: words}`; `get_config(words)` is the variant's configuration.
 
     Raises:
-      InputError: it has none.
+      InputError: the experiment has no `STUDY`.
     """
     module = load_experiment(path)
     if not hasattr(module, "STUDY"):
@@ -40,18 +40,18 @@ def study_of(path: Path) -> ModuleType:
 
 
 def paper_of(system: str) -> ModuleType | None:
-    """The experiment of a system with the paper's figures; None of a system of the user's own."""
+    """Returns the experiment of a system if it has published figures; None otherwise, e.g. for a user's system."""
     path = experiment_file(system) if system.isidentifier() else None
     module = load_experiment(path) if path is not None else None
     return module if module is not None and hasattr(module, "PUBLISHED") else None
 
 
 def experiment(name: str, words: str = "", **changes: Any) -> Config:
-    """The configuration of an experiment, e.g. `experiment("srscn", "method=unet,preset=cpu", **{"data.root": DIR})`.
+    """Returns a configuration, e.g. `experiment("srscn", "method=unet,preset=cpu", **{"data.root": DIR})`.
 
     Args:
-      name: of a shipped experiment, or a file.
-      words: what follows the colon of `--config=NAME:...`.
+      name: name of a shipped experiment, or a file.
+      words: the text after the colon of `--config=NAME:...`.
       changes: dotted keys and their values.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The size of ACSNet's latent space: priors of several code lengths, each trained alone (Abramson et al. 2020, Fig. 5).
+"""Size of ACSNet's latent space: compares priors with several code lengths (Abramson et al. 2020, Fig. 5).
 
 <workdir>/code<d>/      a run of the prior's stage only
 <workdir>/latent.csv    a row for every code length; latent.json, latent.md: the same
-<workdir>/latent.png    likelihood and adjusted AIC by components, a column for every code length
+<workdir>/latent.png    likelihood and adjusted AIC by number of components, a column for every code length
 """
 
 import math
@@ -27,17 +27,20 @@ from cardiac_jax.results import records
 from cardiac_jax.runs.restore import restore
 from cardiac_jax.train import devices
 
-BANK = 1000  # codes are drawn for the share of valid ones only
-FEWEST = 2  # shapes whose restoration has a standard error
+BANK = 1000  # size of the bank; it only serves to measure the share of valid codes
+FEWEST = 2  # least number of shapes, for a standard error
 
 
 class Size(NamedTuple):
-    """What was found for one length of the code.
+    """Results for one code length.
 
     Attributes:
-      held_out: `[M]`, Dice of shapes of the validation part and their restored selves.
-      components: of the mixture, by cross-validation, and in use.
-      accept_rate: of the codes drawn from it, the share that decodes to valid shapes.
+      code: length of the code.
+      parameters: trainable scalars of the autoencoder.
+      held_out: `[M]`, Dice between shapes of the validation set and their reconstructions.
+      components: number of mixture components, chosen by cross-validation and used.
+      accept_rate: share of the codes sampled from the mixture that decode to valid shapes.
+      curves: cross-validated likelihood and adjusted AIC by number of components.
     """
 
     code: int
@@ -54,10 +57,10 @@ class Size(NamedTuple):
 
 
 def alone(config: Config, code: int) -> dict[str, Any]:
-    """The keys that make of an experiment the training of its prior, with a code of that length.
+    """Returns the configuration keys with which an experiment trains only its prior, with code length `code`.
 
     Raises:
-      InputError: a system without prior, a length below 1.
+      InputError: the system has no prior, or `code` is below 1.
     """
     if config.system != "acsnet":
         raise InputError("--config", f"{config.system} learns no anatomical prior")
@@ -68,7 +71,7 @@ def alone(config: Config, code: int) -> dict[str, Any]:
 
 
 def held_out_labels(config: Config, console: Console) -> list[np.ndarray]:
-    """Labels `[Z, H, W]` of the validation part."""
+    """Returns the label maps `[Z, H, W]` of the validation set."""
     cohort.make_phantom(config.data, config.seed, console)
     cases = cohort.load(config.data, config.seed, console, ("val",)).cases["val"]
     return [case.label for case in cases if case.label is not None]
@@ -76,10 +79,10 @@ def held_out_labels(config: Config, console: Console) -> list[np.ndarray]:
 
 @devices.on_host()
 def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
-    """The prior of a trained run, measured on `labels`.
+    """Returns the results of the prior of the run in `folder`, measured on `labels` `[Z, H, W]`.
 
     Raises:
-      InputError: nothing to measure it on.
+      InputError: `labels` have fewer than two shapes in fully annotated slices.
     """
     trained = restore(folder, "latest")
     data, fit = trained.spec, trained.fits[anatomical_prior.STAGE]
@@ -96,14 +99,14 @@ def measure(folder: Path, labels: Sequence[np.ndarray]) -> Size:
 
 
 def chosen(found: Sequence[Size]) -> Size:
-    """The shortest code that restores held-out shapes within one standard error of the best: "high enough" (Fig. 5)."""
+    """Returns the shortest code with held-out Dice within one standard error of the best ("high enough", Fig. 5)."""
     best = max(found, key=lambda size: size.held_out.mean())
     least = best.held_out.mean() - best.error
     return min((size for size in found if size.held_out.mean() >= least), key=lambda size: size.code)
 
 
 def write(found: Sequence[Size], workdir: Path, console: Console) -> None:
-    """Table, figure and rows of what was found so far."""
+    """Writes table, figure and rows of the results so far, and prints the table."""
     best = chosen(found)
     rows = [
         {

@@ -26,8 +26,8 @@ class Segmentation(NamedTuple):
       probabilities: `[X, Y, Z, K]` float32.
       affine: `[4, 4]` voxel index -> RAS millimetres.
       classes: names, background first.
-      raw_values: value in the training data's files -> class.
-      source: the image file, whose header a written copy takes; None of an array.
+      raw_values: value in the files of the training data -> class.
+      source: the image file, whose header is copied by `save`; None for an array.
     """
 
     labels: np.ndarray
@@ -38,14 +38,18 @@ class Segmentation(NamedTuple):
     source: Path | None = None
 
     def volume_ml(self, name: str) -> float:
-        """Volume of a class; raises KeyError for an unknown name."""
+        """Volume of a class in ml.
+
+        Raises:
+          KeyError: there is no class of that name.
+        """
         if name not in self.classes:
             raise KeyError(f"{name!r} is not one of {', '.join(self.classes)}")
         voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
         return float((self.labels == self.classes.index(name)).sum()) * voxel_ml
 
     def save(self, path: str | Path) -> None:
-        """Writes the label map in the raw values of the training data (.nii, .nii.gz, .nrrd, .mha)."""
+        """Writes the label map in the raw label values of the training data (.nii, .nii.gz, .nrrd, .mha)."""
         stack = from_volume(self.labels, self.affine, "affine")
         write_label(Path(path), stack, self.raw_values, self.source)
 
@@ -56,7 +60,7 @@ class Model:
     Attributes:
       members: the restored runs.
       classes: names, background first.
-      sequences: of the images that it needs, in order.
+      sequences: names of the required sequences, in order.
     """
 
     def __init__(self, members: Sequence[Trained]) -> None:
@@ -72,16 +76,16 @@ class Model:
         spacing_mm: Sequence[float] | None = None,
         flips: bool = False,
     ) -> Segmentation:
-        """The segmentation of one case.
+        """Returns the segmentation of one case.
 
         Args:
           image: an image file or a folder with one DICOM series; or an array `[X, Y, Z]`; or arrays by sequence.
-          affine: of arrays, `[4, 4]` voxel index -> RAS millimetres.
-          spacing_mm: of arrays instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
-          flips: averages over mirrored copies.
+          affine: only for arrays: `[4, 4]` voxel index -> RAS millimetres.
+          spacing_mm: only for arrays, instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
+          flips: average over mirrored copies.
 
         Raises:
-          InputError: the image cannot be read, lacks a sequence, or is several cases.
+          InputError: the image cannot be read, lacks a sequence, or contains several cases.
         """
         case = self._case(image, affine, spacing_mm)
         with devices.on_host():
@@ -122,12 +126,12 @@ class Model:
 
 
 def load(*runs: str | Path, checkpoint: str = "best", post: Mapping[str, Any] | None = None) -> Model:
-    """The model of a training run; of several runs, an ensemble.
+    """Returns the model of a training run; for several runs, an ensemble.
 
     Args:
       runs: work directories.
       checkpoint: best, latest or a step.
-      post: values instead of those under `config.post`, e.g. {"largest": ("LV",)}.
+      post: values that replace those under `config.post`, e.g. {"largest": ("LV",)}.
 
     Raises:
       InputError: there is no such checkpoint, or it is damaged.

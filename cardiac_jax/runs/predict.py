@@ -1,4 +1,4 @@
-"""From a model and images to label maps on each image's own grid."""
+"""Prediction of images with trained models, on each image's own grid."""
 
 import json
 import time
@@ -28,9 +28,10 @@ class Prediction(NamedTuple):
     """One output of one case.
 
     Attributes:
-      output: which.
-      value: as the networks predict it: probabilities `[Z, H, W, K]` or an image on its own grid; a vector `[D]`.
-      decoded: as it is written.
+      output: the output.
+      value: the prediction of the networks: probabilities `[Z, H, W, K]` on the case's grid; an image on the case's
+        grid or, with `Output.scale`, on its own; a vector `[D]`.
+      decoded: the output as it is written.
     """
 
     output: Output
@@ -39,9 +40,9 @@ class Prediction(NamedTuple):
 
 
 def predict_case(members: Sequence[Trained], case: Case, flips: bool = False) -> list[Prediction]:
-    """Every output of one case, main output first: the mean over the members, then the first member's decoder.
+    """Returns every output of one case, the main output first: mean over the members, then the first member's decoder.
 
-    Labels are decided on the case's own grid, where the largest mean probability wins.
+    Labels are the argmax of the mean probabilities on the case's own grid.
     """
     found = []
     for output in members[0].outputs:
@@ -69,14 +70,14 @@ def _one_output(member: Trained, name: str, image: np.ndarray) -> np.ndarray:
 
 
 def say_lost(console: Console) -> Callable[[int], None]:
-    """Tells a user of volumes in which the localiser found nothing."""
+    """Returns a function that prints the number of volumes in which the localiser found nothing."""
     return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
 
 
 def write_prediction(
     folder: Path, case: Case, prediction: Prediction, raw_values: Mapping[int, int], suffix: str
 ) -> Path:
-    """Writes one output as `<case><suffix>`: a label map in raw values, an image, or a vector as JSON; the file."""
+    """Writes one output as `<case><suffix>` and returns the file: label map in raw values, image, or vector as JSON."""
     decoded = prediction.decoded.value
     if prediction.output.kind == "vector":
         path = folder / f"{case.id}{suffix}.json"
@@ -104,13 +105,13 @@ def predict_folder(
     post: Mapping[str, Any] | None = None,
     console: Console,
 ) -> None:
-    """Writes `<output>/<case>.nii.gz` for every image under `images`, in the label values of the training data.
+    """Writes `<output>/<case>.nii.gz` for every image under `images`, in the raw label values of the training data.
 
     Args:
       workdirs: one run, or several whose probabilities are averaged.
 
     Raises:
-      InputError: an image or a checkpoint cannot be used; images before it are written, none is half-written.
+      InputError: an image or a checkpoint cannot be used. Predictions of earlier images are complete.
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post)
     raw = members[0].spec.raw_values

@@ -1,4 +1,4 @@
-"""Label maps of any program made anatomically valid by the prior of a checkpoint."""
+"""Projection of label maps of any program onto valid anatomy, with the prior of a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,15 +37,16 @@ def project_folder(
     name: str = "",
     console: Console,
 ) -> ProjectionSummary:
-    """Writes `<output>/<case>.nii.gz` for every label map of `source`, valid as the prior guarantees it.
+    """Writes an anatomically valid `<output>/<case>.nii.gz` for every label map in `source`; returns the summary.
 
     Args:
-      mode: which slices, one of `MODES`.
-      labels: structure -> value in the files; default: those of the data set that the prior was trained on.
-      truth: gold standard of the same names, or the folder of the data set `name`, to tell what it costs in Dice.
+      mode: which slices are projected, one of `MODES`.
+      labels: structure -> value in the files; default: values of the data set that the prior was trained on.
+      truth: folder of gold standards with the same file names, or the folder of the data set `name`; the change in
+        Dice is then reported.
 
     Raises:
-      InputError: a checkpoint without a prior, a map that cannot be read, a value without meaning.
+      InputError: the checkpoint has no prior, a label map cannot be read, or a label value is unknown.
     """
     if name and truth is None:
         raise InputError("--data.name", "names the data set of --truth, which is not given")
@@ -85,17 +86,17 @@ def project_folder(
 
 
 def _stack(volume: Volume, raw: Mapping[int, int], path: Path, slice_order: str) -> Stack:
-    """A label map as classes `[Z, H, W]`; raises InputError on an unknown value."""
+    """A label map as a stack of classes `[Z, H, W]`; raises InputError for an unknown value."""
     return from_volume(canonical_labels(volume.data, raw, path), volume.affine, slice_order)
 
 
 def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, ...], dict[int, int]]:
-    """The classes that the files tell apart, background first, and value in the file -> class.
+    """The classes in the files, background first, and value in the file -> class.
 
-    Structures that the prior does not know (RV) keep their voxels, but those that a new wall or pool takes.
+    Structures that the prior does not model (RV) keep their voxels, except where the new wall or pool covers them.
 
     Raises:
-      InputError: no myocardium, or a value that means two structures.
+      InputError: there is no myocardium, a structure is unknown, or two structures have the same value.
     """
     if not labels:
         return own.classes, {raw: k for raw, k in own.labels.items() if k != IGNORE}
@@ -116,7 +117,7 @@ def _coding(own: Dataset, labels: Mapping[str, int] | None) -> tuple[tuple[str, 
 def _golds(
     truth: Path | None, name: str, classes: tuple[str, ...], raw: Mapping[int, int]
 ) -> dict[str, tuple[Path, Mapping[int, int]]]:
-    """case -> gold standard, and what its values mean."""
+    """case -> (file of the gold standard, value in the file -> class)."""
     if truth is None:
         return {}
     if not name:

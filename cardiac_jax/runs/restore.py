@@ -1,4 +1,4 @@
-"""From checkpoints to a model that predicts."""
+"""Restores trained models from checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ class Trained(NamedTuple):
     """A restored checkpoint.
 
     Attributes:
-      workdir: of the training run.
-      about: the JSON beside the weights.
-      variables: those of every network, averaged parameters where an average is kept.
+      workdir: work directory of the training run.
+      about: the JSON stored with the weights.
+      variables: variables of every network, with averaged parameters where an average is kept.
       predict: `image [B, *S, C]` -> the system's outputs by name.
-      decoders: output -> its decoder.
+      decoders: name of an output -> its decoder.
     """
 
     workdir: Path
@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """What the system predicts, main output first."""
+        """The system's outputs, the main output first."""
         return self.system.outputs
 
     @property
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
 
     @property
     def fits(self) -> dict[str, Any]:
-        """Figures of the fits by stage."""
+        """Figures of the fits, by stage."""
         return self.about["fits"]
 
 
@@ -61,15 +61,15 @@ def restore(
     on_lost: Callable[[int], None] | None = None,
     post: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """The model of a checkpoint (`best`, `latest` or a step), on however many devices there are.
+    """Returns the model of a checkpoint (`best`, `latest` or a step), on any number of devices.
 
     Args:
-      on_lost: is told in how many volumes a localiser found nothing (see `devices.compile_predict`).
-      post: values instead of those under `config.post`.
+      on_lost: called with the number of volumes in which a localiser found nothing (see `devices.compile_predict`).
+      post: values that replace those under `config.post`.
 
     Raises:
-      InputError: there is no checkpoint, it is damaged, another system or code version wrote it, or the system knows no
-        such post-processing.
+      InputError: there is no checkpoint, it is damaged, it was written by another system or code version, or the system
+        has no such post-processing.
     """
     checkpoints = Checkpoints(workdir)
     step = checkpoints.pick(which)
@@ -91,7 +91,7 @@ def restore(
     try:
         system = systems.build_system(config, spec)
     except AttributeError as error:
-        if not (error.args and isinstance(error.args[0], KeyError)):  # how a configuration says that it lacks a key
+        if not (error.args and isinstance(error.args[0], KeyError)):  # ml_collections raises this for a missing key
             raise
         problem = f"checkpoint of another version of the code: its configuration lacks {error.args[0].args[0]}"
         raise InputError(workdir, problem) from None
@@ -109,10 +109,10 @@ def restore_all(
     on_lost: Callable[[int], None] | None = None,
     post: Mapping[str, Any] | None = None,
 ) -> list[Trained]:
-    """The members of an ensemble, one per work directory.
+    """Returns the members of an ensemble, one per work directory.
 
     Raises:
-      InputError: as `restore`; or members that tell other classes apart, or have other outputs.
+      InputError: as for `restore`; or the members differ in classes, label values or outputs.
     """
     members = [restore(workdir, which, on_lost, post) for workdir in workdirs]
     first = members[0]

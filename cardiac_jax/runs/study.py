@@ -1,4 +1,4 @@
-"""Variants side by side: which there are, and which of them are evaluated already."""
+"""Evaluations of the variants of a study: their folders, and whether they exist already."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from cardiac_jax.train.checkpoint import Checkpoints
 
 
 def results(run: Path, split: str) -> Path:
-    """Where a variant's evaluation lies."""
+    """Returns the folder of a variant's evaluation on `split`."""
     return run / folder_of(split)
 
 
 def is_evaluated(run: Path, split: str, flips: bool) -> bool:
-    """Whether the best checkpoint of `run` has been evaluated on `split` already."""
+    """Returns whether the best checkpoint of `run` was already evaluated on `split` with the same `flips`."""
     folder = results(run, split)
     if not (folder / "cases.json").exists():
         return False

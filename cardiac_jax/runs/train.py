@@ -32,19 +32,19 @@ from cardiac_jax.train import devices, loop
 from cardiac_jax.train.checkpoint import Checkpoints, folder
 
 MOVABLE = ("data.root", "data.cine_root", "train.log_every", "train.tensorboard")
-"""Keys that may differ when a run goes on: they change nothing that is learnt."""
+"""Keys that may differ when a run is resumed: they do not affect the trained weights."""
 GROWING = ("train.steps",)
-"""Keys that may grow when a run goes on: more steps of the last stage, under the schedule of the longer training."""
+"""Keys that may increase when a run is resumed: the last stage gets more steps, with the longer schedule."""
 
 
 def train_run(config: Config, workdir: Path, console: Console) -> int:
-    """Trains `config` in `workdir`, or goes on there.
+    """Trains `config` in `workdir`, or resumes the run there.
 
     Returns:
-      0, or the number of the signal that stopped it.
+      0, or the number of the signal that stopped training.
 
     Raises:
-      InputError: the data, a key, or what is in `workdir` already cannot be used; nothing is written then.
+      InputError: the data, a key, or the existing run in `workdir` cannot be used; nothing is written then.
     """
     allow(named_code(config))
     resuming = _has_checkpoint(workdir)
@@ -78,7 +78,7 @@ def train_run(config: Config, workdir: Path, console: Console) -> int:
     validate = validator(devices.compile_predict(system), system.outputs, data.cases["val"], spec)
 
     def begin() -> None:
-        """Writes what identifies the run, once nothing is left to refuse."""
+        """Writes splits and configuration of the run; called after all checks have passed."""
         splits.keep(workdir, data.split)
         atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
 
@@ -86,7 +86,7 @@ def train_run(config: Config, workdir: Path, console: Console) -> int:
 
 
 def named_code(config: Config) -> tuple[str, ...]:
-    """Names in a configuration that may stand for a user's own code: system, networks, terms, data set."""
+    """Returns the names in a configuration that can refer to a user's code: system, networks, terms, data set."""
     model, localiser = config.get("model", {}), config.get("localiser", {})
     terms = (word.partition("=")[0] for word in words(config.get("terms", ())))
     found = (config.system, model.get("net", ""), localiser.get("net", ""), config.data.name, *terms)
@@ -94,7 +94,7 @@ def named_code(config: Config) -> tuple[str, ...]:
 
 
 def code_version() -> dict[str, str]:
-    """Release, a fingerprint of the package's sources, and the libraries that decide a result."""
+    """Returns the release, a fingerprint of the package's sources, and the versions of the numerical libraries."""
     package = Path(cardiac_jax.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -104,7 +104,7 @@ def code_version() -> dict[str, str]:
 
 
 def machine() -> str:
-    """The machine in words: accelerators or processor, how many, how much memory."""
+    """Returns a description of the machine: number and kind of accelerators, or CPU cores and memory."""
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"{len(devices)} x {devices[0].device_kind}"
@@ -113,7 +113,7 @@ def machine() -> str:
 
 
 def _has_checkpoint(workdir: Path) -> bool:
-    """Whether anything was trained in `workdir`; a run that was refused before its first checkpoint may be changed."""
+    """Whether `workdir` has a checkpoint; a run without one may be started again with other keys."""
     if not folder(workdir).is_dir():
         return False
     checkpoints = Checkpoints(workdir)
@@ -123,7 +123,7 @@ def _has_checkpoint(workdir: Path) -> bool:
 
 
 def _refuse_changes(config: Config, workdir: Path) -> None:
-    """Raises InputError if a run with another configuration was started in `workdir`."""
+    """Raises InputError if the run in `workdir` has another configuration."""
     path = workdir / "config.json"
     if not path.exists():
         return

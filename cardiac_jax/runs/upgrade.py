@@ -1,4 +1,4 @@
-"""Checkpoints of format 1, read as what they mean today. They can be evaluated and predict; they cannot be resumed."""
+"""Conversion of checkpoints of format 1 for evaluation and prediction; they cannot be resumed."""
 
 import copy
 from collections.abc import Mapping
@@ -19,11 +19,14 @@ FIT_LEAVES = ("limits", "nll", "aic", "accept_rate")
 
 
 def upgraded(about: Mapping[str, Any], tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(about, variables to predict with) of a checkpoint of format 1.
+    """Returns (about, variables for prediction) of a checkpoint of format 1, in the current form.
 
     Args:
-      about: the JSON beside the weights.
+      about: the JSON stored with the weights.
       tree: the stored state as nested dictionaries of arrays.
+
+    Raises:
+      KeyError: a key is missing.
     """
     about = copy.deepcopy(dict(about))
     config, data = about["config"], about["data"]
@@ -58,7 +61,7 @@ def _intensity(clahe: bool, beside: bool) -> list[str]:
 
 
 def _fit(bank: Mapping[str, Any], anatomy: str) -> dict[str, Any]:
-    """The figures of the prior's fit, which lay among its variables, padded by NaN."""
+    """The figures of the prior's fit, which format 1 stored among its variables, padded by NaN."""
     default = anatomy_spec(anatomy).default_limits
     pairs = zip(default._asdict().items(), np.asarray(bank["limits"]), strict=True)
     nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))

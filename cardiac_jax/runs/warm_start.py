@@ -1,7 +1,8 @@
-"""Warm start: networks that begin with the weights of another run, or of a file.
+"""Warm start: initialises networks with the weights of another run or of a file.
 
-`config.init.NET` names, for a network of the system, a work directory (its best checkpoint), `WORKDIR@OTHER` (the
-network OTHER of it), or an `.npz` file whose arrays are named like leaves, e.g. `params/encoder_0/Conv_0/kernel`.
+`config.init.NET` is the source for the network NET: a work directory (its best checkpoint), `WORKDIR@OTHER` (the
+network OTHER of that checkpoint), or an `.npz` file with arrays named like leaves, e.g.
+`params/encoder_0/Conv_0/kernel`.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ LISTED = 8  # unmatched leaves that are printed one by one
 
 
 class Origin(NamedTuple):
-    """Weights to start from: leaves by name, and where they come from."""
+    """Weights to start from: leaves by name, and a description of their source."""
 
     leaves: Mapping[str, np.ndarray]
     source: str
@@ -35,12 +36,12 @@ Change = Callable[[TrainState], TrainState]
 
 
 def warm_start(config: Config, system: System, console: Console) -> tuple[Change | None, dict[str, Any]]:
-    """What to change in the state before the first step, and the JSON that records it; None: nothing.
+    """Returns the change to the state before the first step (None: no change), and the JSON that records it.
 
-    Every leaf without counterpart is printed; it keeps its random start.
+    Leaves that do not match are reported on `console`; they keep their random initial values.
 
     Raises:
-      InputError: an unknown network, a source that cannot be read, or one of whose leaves none fits.
+      InputError: a network is unknown, a source cannot be read, or no parameter of a source fits.
     """
     wanted = {name: str(source) for name, source in config.get("init", {}).items() if source}
     nets = {net.name for net in system.nets}
@@ -63,10 +64,10 @@ def warm_start(config: Config, system: System, console: Console) -> tuple[Change
 
 
 def read_origin(name: str, source: str) -> Origin:
-    """The weights that `config.init.<name>` names.
+    """Returns the weights of `source`, the value of `config.init.<name>`.
 
     Raises:
-      InputError: there is no such run or file, it cannot be read, or it holds no network of that name.
+      InputError: there is no such run or file, it cannot be read, or it has no network of that name.
     """
     if source.endswith(".npz"):
         return Origin(_read_npz(Path(source)), source)
@@ -107,7 +108,7 @@ def _fits(own: Any, other: Any) -> bool:
 
 
 def _matched(name: str, own: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
-    """JSON: source, checksum of what is taken, numbers and names of leaves that fit, differ or are missing."""
+    """JSON: source, checksum and number of the leaves taken; names of leaves of another shape, missing and unused."""
     fitting = sorted(leaf for leaf in own if leaf in origin.leaves and _fits(own[leaf], origin.leaves[leaf]))
     if not any(leaf.startswith("params/") for leaf in fitting):
         raise InputError(f"init.{name}", f"no parameter of {origin.source} fits: another network or other sizes")
@@ -147,7 +148,7 @@ def _tell(name: str, about: Mapping[str, Any], console: Console) -> None:
 
 
 def _with_weights(state: TrainState, origins: Mapping[str, Origin]) -> TrainState:
-    """The state with every leaf that fits replaced, in the averages of the parameters too."""
+    """The state with every matching leaf replaced, also in the averages of the parameters."""
 
     def replaced(tree: Any, origin: Origin) -> Any:
         def one(path: Any, leaf: Any) -> Any:
