@@ -1,6 +1,6 @@
-"""Shared by all commands: environment, flags, and errors.
+"""Code shared by all commands: environment, flags, and errors.
 
-A user's error is printed as one line, with exit status 2.
+An InputError is printed as one line, with exit status 2.
 """
 
 import os
@@ -38,10 +38,11 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run(main: Callable[[], int | None], module: str) -> None:
-    """Parses the command line, runs `main` and exits: 0 done, 2 the user's error, 128 + n stopped by signal n.
+    """Parses the command line, runs `main` and exits: status 0 done, 2 user's error, 128 + n stopped by signal n.
 
     Args:
-      module: name of the command's module; its docstring and flags are printed by --help.
+      main: the command; returns its exit status, None means 0.
+      module: name of the command's module; --help prints its docstring and flags.
     """
     try:
         _parse(module)
@@ -49,7 +50,7 @@ def run(main: Callable[[], int | None], module: str) -> None:
         sys.exit(main() or 0)
     except InputError as error:
         _fail(str(error))
-    except OSError as error:  # disk full, permission denied, a file that went away
+    except OSError as error:  # disk full, permission denied, a file that was removed
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -67,7 +68,7 @@ def _parse(module: str) -> None:
         extra = flags.FLAGS(words)[1:]
     except (flags.Error, OSError) as error:
         raise InputError("command line", str(error)) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # how ml_collections refuses a key or value
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # raised by ml_collections
         reason: object = error
         while isinstance(reason, Exception) and reason.args:
             reason = reason.args[0]
@@ -79,12 +80,12 @@ def _parse(module: str) -> None:
         if not Path(path).is_file():
             raise InputError(path, "no such file, nor an experiment of that name")
     if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own module lies; `python -m` has it already
+        sys.path.append(os.getcwd())  # for modules of the user; `python -m` adds it too
     allow(USE.value)
 
 
 def _experiment_path(word: str) -> str:
-    """`--config=NAME:...` with the file of the installed experiment NAME in its place; anything else as it is."""
+    """Replaces NAME in `--config=NAME:...` by the file of the experiment; returns other arguments unchanged."""
     flag, equals, value = word.partition("=")
     name, colon, words = value.partition(":")
     if flag.lstrip("-") != "config" or not name.isidentifier() or Path(name).exists():
@@ -94,7 +95,7 @@ def _experiment_path(word: str) -> str:
 
 
 def _compile_once() -> None:
-    """Keeps compiled programs on disk: the second start of a command takes seconds."""
+    """Keeps compiled programs on disk, so that a command's second start takes seconds."""
     cache = os.environ.get("CARDIAC_JAX_CACHE", str(Path.home() / ".cache" / "cardiac_jax"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -111,8 +112,8 @@ START = "from cardiac_jax.commands.{} import run; run()"
 def call(*command: str) -> int:
     """Runs the command `command[0]` (`launch.NAME`) with the given arguments and returns its exit status.
 
-    A signal to this process ends the child first, which may want to save: SIGTERM is handed on, and a terminal
-    sends Ctrl-C to both.
+    On a signal, this process waits for the child, which may save its state. SIGTERM is forwarded to the child; a
+    terminal sends Ctrl-C to both.
     """
     stopped: list[int] = []
     children: list[subprocess.Popen[bytes]] = []
@@ -138,12 +139,16 @@ def call(*command: str) -> int:
 
 
 def given(**values: T | None) -> dict[str, T]:
-    """Those that are not None."""
+    """Returns the arguments that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def required(value: T | None, flag: str) -> T:
-    """`value`, or the error that says which flag is missing."""
+    """Returns `value`.
+
+    Raises:
+      InputError: `value` is None or empty; names `flag`.
+    """
     if value is None or value == "":
         raise InputError(flag, "is required")
     return value

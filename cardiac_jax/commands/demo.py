@@ -1,6 +1,6 @@
-"""The main job end to end on the phantom: simulate, train prior and SRSCN, evaluate on unseen patients, report.
+"""The full workflow on the phantom: simulate, train prior and SRSCN, evaluate on test patients, report.
 
-python -m launch.demo [--workdir=demo_run]      about ten minutes on 2 cores; run again to go on where it stopped
+python -m launch.demo [--workdir=demo_run]      about ten minutes on 2 cores; the same command resumes it
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ WORKDIR = flags.DEFINE_string("workdir", "demo_run", "where everything is writte
 
 
 def main() -> int:
-    """0, or the exit status of the command that failed."""
+    """Returns 0, or the exit status of the command that failed."""
     workdir = Path(WORKDIR.value)
     data, run, out, report = (workdir / name for name in ("phantom", "srscn", "test", "report"))
     config = "--config=srscn:method=srscn,preset=demo"

@@ -1,11 +1,11 @@
-"""Evaluates label maps, a checkpoint's or any other program's: a row per case and structure, a table, pictures.
+"""Evaluates label maps of a checkpoint or of any other program: a row per case and structure, a table, pictures.
 
     python -m launch.evaluate --workdir=DIR [--data.root=DIR --split=test] --out=DIR
     python -m launch.evaluate --pred=DIR --truth=DIR [--images=DIR] [--data.name=mscmr] [--method=nnU-Net] --out=DIR
 
 Cases are measured in 3D on their own grid, not on the network's. In the second form the files of --pred are matched to
 those of --truth by name; with --data.name, --truth is the folder of that data set and the files are named after its
-cases. `launch.report` sets any number of such folders side by side.
+cases. `launch.report` compares any number of such folders.
 """
 
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""Chooses the size of ACSNet's latent space: priors of several code lengths, trained alone and compared (Fig. 5).
+"""Compares ACSNet's priors with several code lengths, without training the segmentation (Fig. 5 of the paper).
 
     python -m launch.latent --config=experiments/acsnet.py:data=mscmr,preset=cpu --config.data.root=DIR \\
         --codes=4,8,16,32 --workdir=DIR
 
-For each length: how well shapes of the validation part are restored, how many components 10-fold cross-validation of
-likelihood and adjusted AIC asks for, and how many draws are valid. The table is written after every length; what is
-done is not done again, so the same command goes on where it was stopped.
+For each length: Dice of the reconstructed shapes of the validation set, the number of components that 10-fold
+cross-validation of likelihood and adjusted AIC chooses, and the share of valid samples. The table is written after
+every length. The same command resumes a stopped comparison.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ CODES = flags.DEFINE_list("codes", ["4", "8", "16", "32"], "lengths of the code"
 
 
 def main() -> int:
-    """0, or the exit status of the training that failed or was stopped."""
+    """Returns 0, or the exit status of the training that failed or was stopped."""
     from cardiac_jax.errors import InputError
     from cardiac_jax.runs import latent
 

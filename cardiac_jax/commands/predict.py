@@ -1,4 +1,4 @@
-"""Writes label maps of any images with a trained network, each on its input's own grid.
+"""Segments images with a trained model and writes the label maps, each on the grid of its image.
 
 python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips]
 """

@@ -59,7 +59,7 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
-    style = box.SIMPLE if console.is_terminal else box.ASCII  # a pipe may not take other characters
+    style = box.SIMPLE if console.is_terminal else box.ASCII  # a pipe may not support other characters
     if found.rows:
         table = Table("case", "split", "group", "sequences", "size", "spacing mm", box=style)
         for heading in ("slices", "annotated", "in full", *classes):

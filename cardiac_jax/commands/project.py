@@ -1,12 +1,12 @@
-"""Makes label maps of any program anatomically valid, with the prior of a trained ACSNet.
+"""Projects label maps of any program onto valid anatomy, with the prior of a trained ACSNet.
 
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR [--labels=RV=1,Myo=2,LV=3]
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR --truth=DIR [--data.name=mscmr]
 
-Every slice with myocardium passes the check afterwards, on the file's own grid; after training with structures=heart,
-every slice with any of LV, myocardium and RV. Slices that passed before are left as they were (--project=all restores
-them too, as published). The last line says how many slices were invalid before and after and, with --truth, the Dice
-won or lost. A valid shape need not be an accurate one.
+Afterwards every slice with myocardium passes the check on the file's own grid; after training with anatomy=heart, every
+slice with LV, myocardium or RV. Slices that passed before are not changed (--project=all replaces them by their
+reconstructions too, as published). The last line gives the number of invalid slices before and after and, with --truth,
+the change in Dice. A valid shape is not necessarily accurate.
 """
 
 from pathlib import Path

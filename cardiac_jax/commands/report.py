@@ -1,9 +1,9 @@
-"""One self-contained page from any number of evaluations: tables, statistics, plots, cases, provenance.
+"""Writes one self-contained page from any number of evaluations: tables, statistics, plots, cases, provenance.
 
     python -m launch.report --runs=DIR[,DIR...] --out=DIR [--split=val --reference=srscn --leave_out=CASE]
 
-A DIR is what `launch.evaluate` wrote (of a checkpoint or of any other program's label maps), a training run evaluated
-into its `evaluation_<split>`, or a whole study.
+A DIR is the output of `launch.evaluate` (for a checkpoint or for label maps of any other program), a training run with
+an evaluation in its `evaluation_<split>`, or the folder of a study.
 """
 
 from pathlib import Path

@@ -1,14 +1,14 @@
-"""Trains every variant of an experiment on one split, evaluates each from its checkpoint, prints the paper's table.
+"""Trains every variant of an experiment on one split, evaluates their checkpoints, prints the paper's table.
 
     python -m launch.study --config=experiments/srscn.py:preset=cpu \\
         --config.data.name=mscmr --config.data.root=DIR --workdir=DIR [--only=unet,srscn] [--leave_out=CASE]
     python -m launch.study --config=experiments/drunet.py:data=acdc --folds=0,1,2,3,4 --split=test \\
         --config.data.root=DIR --workdir=DIR
 
-Each variant is a run of `launch.train` in <workdir>/<variant>, or in <workdir>/<variant>/fold<k>; what is done is not
-done again, so the same command goes on where it was stopped. Overrides (--config.KEY=VALUE) hold for every variant.
-Tables are printed, and <workdir>/report/report.html holds them with all plots and pictures (see `launch.report`). Folds
-of a variant are pooled: validation cases side by side, a test case once with the mean over the folds.
+Each variant is a run of `launch.train` in <workdir>/<variant>, or in <workdir>/<variant>/fold<k>. The same command
+resumes a stopped study. Overrides (--config.KEY=VALUE) apply to every variant. Tables are printed, and
+<workdir>/report/report.html has them with all plots and pictures (see `launch.report`). Folds of a variant are pooled:
+validation cases are joined, and each test case counts once, with the mean over the folds.
 """
 
 import itertools
@@ -32,7 +32,7 @@ FLIPS = flags.DEFINE_bool("flips", False, "evaluate with mirrored copies average
 
 
 def main() -> int:
-    """0, or the exit status of the command that failed or was stopped."""
+    """Returns 0, or the exit status of the command that failed or was stopped."""
     from cardiac_jax.errors import InputError
     from cardiac_jax.report.build import build
     from cardiac_jax.report.collect import collect

@@ -1,4 +1,4 @@
-"""Trains an experiment, or goes on where it was stopped.
+"""Trains an experiment, or resumes a stopped training.
 
     python -m launch.train --config=experiments/srscn.py:method=srscn,preset=cpu \\
         --config.data.name=mscmr --config.data.root=DIR --workdir=DIR
@@ -22,7 +22,7 @@ PROCESS = flags.DEFINE_integer("process", 0, "which of them this is")
 
 
 def main() -> int:
-    """0 when trained to the end, 128 + n when stopped by signal n."""
+    """Returns 0 if training is complete, 128 + n if it was stopped by signal n."""
     from cardiac_jax.data.io.write import lock
     from cardiac_jax.runs.train import train_run
     from cardiac_jax.train import devices
