@@ -1,1 +1,1 @@
-"""Loss transforms, and the passes of a cascade."""
+"""Loss transforms, and the passes of a coarse-to-fine cascade."""

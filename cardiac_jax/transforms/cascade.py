@@ -1,7 +1,7 @@
-"""Passes of a cascade: look at the whole volume coarsely, find the organ, cut it out, put the result back.
+"""Passes of a coarse-to-fine cascade: downsample the volume, localise the organ, crop it, paste the result back.
 
-Names: `low` and `low_label` are the image and label on the coarse grid, `heat [B, *S]` the localiser's map there,
-`start [B, n]` the first voxel of the box on the fine grid, `found [B]` 1 where the map had any mass.
+Named values: `low` and `low_label` are image and label on the coarse grid, `heat [B, *S]` is the localiser's map there,
+`start [B, n]` is the first voxel of the box on the fine grid, `found [B]` is 1 where the map had any mass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from cardiac_jax.ops.largest import largest
 
 
 def shrink(window: Sequence[int], image: str = "image") -> Pass:
-    """`image -> low`: the mean of every block of `window` voxels."""
+    """Pass `image -> low`: the mean of every block of `window` voxels."""
     return pure(lambda image: blocks(image, window).mean(1), [image], "low")
 
 
 def shrink_label(window: Sequence[int], classes: int) -> Pass:
-    """`label -> low_label`: the most frequent class of every block; 255 where over half of it is not annotated."""
+    """Pass `label -> low_label`: the most frequent class of every block; 255 where over half is not annotated."""
 
     def most(label: Array) -> Array:
         held = blocks(label[..., None], window)[..., 0]
@@ -36,7 +36,11 @@ def shrink_label(window: Sequence[int], classes: int) -> Pass:
 
 
 def blocks(x: Array, window: Sequence[int]) -> Array:
-    """`[B, *S, C] -> [B, prod(window), *(S / window), C]`; raises ValueError where a size is not divisible."""
+    """Returns the blocks of `window` voxels, `[B, *S, C] -> [B, prod(window), *(S / window), C]`.
+
+    Raises:
+      ValueError: a size is not divisible.
+    """
     sizes = x.shape[1:-1]
     if any(s % w for s, w in zip(sizes, window, strict=True)):
         raise ValueError(f"{sizes} is not divisible by {tuple(window)}")
@@ -45,9 +49,9 @@ def blocks(x: Array, window: Sequence[int]) -> Array:
 
 
 def largest_piece(logits: str) -> Pass:
-    """`<logits> [B, *S, 1], real [B, Z] -> heat`: 1 in the largest piece found, 0 elsewhere.
+    """Pass `<logits> [B, *S, 1], real [B, Z] -> heat`: 1 in the largest connected component, 0 elsewhere.
 
-    `real` is 0 in slices of padding. No loss teaches a localiser about them: whatever it finds there is nothing.
+    `real` is 0 in slices of padding. They have no loss in training, so positive logits there are ignored.
     """
 
     def found(logits: Array, real: Array) -> Array:
@@ -57,7 +61,7 @@ def largest_piece(logits: str) -> Pass:
 
 
 def heat_map(net: Net, reads: str, classes: Sequence[int]) -> Pass:
-    """`<reads> -> heat`: Grad-CAM of `classes` on the feature map `reads`, through the head of `net` only."""
+    """Pass `<reads> -> heat`: Grad-CAM of `classes` on the feature map `reads`, through the head of `net` only."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         def head(features: Array) -> Array:
@@ -70,7 +74,10 @@ def heat_map(net: Net, reads: str, classes: Sequence[int]) -> Pass:
 
 
 def locate(size: Sequence[int], shape: Sequence[int], floor: float) -> Pass:
-    """`heat -> start, found`: boxes of `size` in a volume of `shape` about the map's mass, `floor` as in `roi`."""
+    """Pass `heat -> start, found`: boxes of `size` about the map's centre of mass, in a volume of `shape`.
+
+    `floor` is that of `roi.box_about`.
+    """
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         boxes = roi.box_about(read(values, "heat"), size, shape, floor)
@@ -80,7 +87,7 @@ def locate(size: Sequence[int], shape: Sequence[int], floor: float) -> Pass:
 
 
 def crop(fills: Mapping[str, float], size: Sequence[int]) -> Pass:
-    """Each named value becomes what the box at `start` holds of it, filled outside the volume."""
+    """Pass that crops each value in `fills` to the box of `size` at `start`, with its fill value outside the volume."""
 
     def apply(variables: Variables, values: Values, *, key: Array, train: frozenset[str]) -> tuple[Values, Variables]:
         cut = {name: roi.crop(read(values, name), values["start"], size, fill) for name, fill in fills.items()}
@@ -90,10 +97,10 @@ def crop(fills: Mapping[str, float], size: Sequence[int]) -> Pass:
 
 
 def some_slices(number: int, names: Sequence[str]) -> Pass:
-    """Of every volume `number` slices at random, those annotated in full first, those of padding last.
+    """Pass that selects `number` random slices of every volume; fully annotated slices first, padding last.
 
-    Each value of `names [B, Z, ...]` becomes `[B, number, ...]`. Reads `whole [B, Z]`, whether all of a slice is
-    annotated, and `real [B, Z]`, whether it is no padding.
+    Each value in `names` changes from `[B, Z, ...]` to `[B, number, ...]`. Reads `whole [B, Z]`, 1 for fully annotated
+    slices, and `real [B, Z]`, 0 for padding.
     """
 
     def choose(keys: Array, whole: Array, real: Array, *arrays: Array) -> tuple[Array, ...]:
@@ -106,7 +113,7 @@ def some_slices(number: int, names: Sequence[str]) -> Pass:
 
 
 def paste(shape: Sequence[int]) -> Pass:
-    """`probabilities` of the box -> of the whole volume, background outside."""
+    """Pass from `probabilities` of the box to those of the volume of `shape`, background outside the box."""
 
     def whole(probabilities: Array, start: Array) -> Array:
         out = roi.paste(probabilities, start, shape)
@@ -117,7 +124,7 @@ def paste(shape: Sequence[int]) -> Pass:
 
 
 def enlarge(shape: Sequence[int]) -> Pass:
-    """`probabilities` of the coarse grid -> linearly interpolated on a grid of `shape` over the same field of view."""
+    """Pass that interpolates `probabilities` linearly from the coarse grid to `shape` over the same field of view."""
 
     def whole(probabilities: Array) -> Array:
         return jax.image.resize(probabilities, (probabilities.shape[0], *shape, probabilities.shape[-1]), "linear")
@@ -126,14 +133,14 @@ def enlarge(shape: Sequence[int]) -> Pass:
 
 
 def repeated(heat: Array, window: Sequence[int]) -> Array:
-    """`[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated."""
+    """Returns `[B, Z, h, w] -> [B, Z, H, W]`, every voxel repeated `window` times."""
     for axis, factor in enumerate(window):
         heat = jnp.repeat(heat, factor, axis + 1)
     return heat
 
 
 def attend(image: str, features: str, write: str) -> Pass:
-    """`write = image x features`, channel by channel (Vesal et al. 2020, section 3): `[B, *S, C * F]`."""
+    """Pass `write = image x features` `[B, *S, C * F]`, channel by channel (Vesal et al. 2020, section 3)."""
 
     def product(image: Array, features: Array) -> Array:
         return (image[..., :, None] * features[..., None, :]).reshape(*features.shape[:-1], -1)
@@ -142,7 +149,7 @@ def attend(image: str, features: str, write: str) -> Pass:
 
 
 def covered(label: Array, start: Array, size: Sequence[int]) -> tuple[Array, Array]:
-    """Labelled voxels inside the boxes and in all, `[B]` each: their ratio is the localiser's recall."""
+    """Returns the numbers of labelled voxels inside the boxes and in total, `[B]` each; their ratio is the recall."""
     marked = (label != 0) & (label != IGNORE)
     inside = roi.crop(marked, start, size, False)
     spatial = tuple(range(1, label.ndim))
@@ -150,5 +157,5 @@ def covered(label: Array, start: Array, size: Sequence[int]) -> tuple[Array, Arr
 
 
 def localise(image: Pass, net: Net, classes: Sequence[int], box: Pass) -> Pass:
-    """From the image to `start`: shrink, run the localiser in inference mode, Grad-CAM, box."""
+    """Pass from the image to `start`: downsample, run the localiser `net` in inference mode, Grad-CAM, box."""
     return chain(image, call(net, ["low"], ["low_logits", "low_features"]), heat_map(net, "low_features", classes), box)

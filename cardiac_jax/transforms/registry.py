@@ -1,8 +1,8 @@
-"""Loss transforms by the name that `config.transforms` gives; any system can use any of them.
+"""Registry of loss transforms by their name in `config.transforms`; any system can use any of them.
 
-A *term* is all that one name brings: the loss transform itself, the networks it needs, those of them that the
-segmentation phase trains, stages that must run before (an autoencoder of label maps), and phases that run beside it
-(a discriminator's). A builder is called with the weight and a `TermRequest`:
+A *term* consists of the loss transform, the networks it needs, the names of those that the segmentation phase trains,
+stages that must run before (e.g. an autoencoder of label maps), and further phases of the segmentation stage (e.g. a
+discriminator's). A builder takes the weight and a `TermRequest`:
 
     def total_variation(weight: Weight, request: TermRequest) -> Term: ...
 """
@@ -30,12 +30,12 @@ KEY = "transforms"
 
 
 class Term(NamedTuple):
-    """What one name of `config.transforms` brings to a system.
+    """The parts that one name in `config.transforms` adds to a system.
 
     Attributes:
       transform: adds a pass and a weighted loss to the segmentation objective.
-      nets: networks of its own.
-      trains: those among them that the segmentation phase trains.
+      nets: additional networks.
+      trains: names of the additional networks that the segmentation phase trains.
       before: stages that run before the segmentation stage.
       phases: further phases of the segmentation stage.
     """
@@ -48,17 +48,17 @@ class Term(NamedTuple):
 
 
 class TermRequest(NamedTuple):
-    """What a system tells a term.
+    """The information about a system that a term is built from.
 
     Attributes:
-      config: of the experiment.
+      config: the experiment's configuration.
       segmenter: the segmentation network.
       size: `S` of `probabilities` and `label`.
       classes: K of `probabilities [B, *S, K]`.
       bottleneck: shape of one example of the value `bottleneck`.
-      stream: of the segmentation stage.
-      call: how a term runs its own networks; a network of slices in a system of volumes is run on every slice.
-      settings: key of `config` under which the autoencoder's settings lie.
+      stream: the batches of the segmentation stage.
+      call: runs a term's networks, on the example or, for a 2D network in a system of volumes, on every slice.
+      settings: key in `config` of the autoencoder's settings.
       has_position: whether examples have a `position`, i.e. are slices.
     """
 
@@ -74,7 +74,7 @@ class TermRequest(NamedTuple):
 
     @property
     def dtype(self):
-        """The type that networks compute in."""
+        """The floating-point type in which networks compute."""
         return precision(self.config.model.dtype)
 
 
@@ -82,7 +82,7 @@ BuildTerm = Callable[[Weight, TermRequest], Term]
 
 
 class Extended(NamedTuple):
-    """An objective with every chosen term: its networks, what they train, stages before and phases beside."""
+    """An objective with every chosen term, and the terms' networks, trained networks, earlier stages and phases."""
 
     objective: Objective
     nets: tuple[Net, ...]
@@ -92,7 +92,7 @@ class Extended(NamedTuple):
 
 
 def autoencoder_stage(request: TermRequest) -> tuple[Net, Stage]:
-    """The denoising autoencoder of label maps, and the stage that trains it on fully annotated examples."""
+    """Returns the denoising autoencoder of label maps, and the stage that trains it on fully annotated examples."""
     settings = request.config[request.settings]
     net = Net(
         "autoencoder" if request.settings == "prior" else "shape_autoencoder",
@@ -151,22 +151,22 @@ TERMS: dict[str, BuildTerm] = {
 
 
 OWN: dict[str, BuildTerm] = {}
-"""Registered by `register_term`; `config.transforms` has keys for the shipped terms only."""
+"""Terms registered by `register_term`; `config.transforms` has keys for the shipped terms only."""
 
 
 def register_term(name: str, build: BuildTerm) -> None:
-    """Makes `config.terms=("NAME=WEIGHT",)` add a term of your own, in this process."""
+    """Registers a user's term for `config.terms=("NAME=WEIGHT",)`, in this process."""
     OWN[name] = build
 
 
 def chosen_terms(config: Config) -> dict[str, float]:
-    """Name -> weight of every term that a configuration switches on.
+    """Returns name -> weight of every term that is switched on.
 
-    `config.transforms.NAME` is the weight of a shipped term, 0 switches it off; `config.terms` lists further ones as
-    `NAME=WEIGHT`, where NAME is an entry point or `module:attribute`.
+    `config.transforms.NAME` is the weight of a shipped term; 0 switches it off. `config.terms` lists further terms as
+    `NAME=WEIGHT`, where NAME is registered, an entry point or `module:attribute`.
 
     Raises:
-      InputError: an unknown name, or a weight that is not a number.
+      InputError: a name is unknown, or a weight is not a number.
     """
     for name in config.transforms:
         if name not in TERMS:
@@ -182,10 +182,10 @@ def chosen_terms(config: Config) -> dict[str, float]:
 
 
 def extend(objective: Objective, request: TermRequest) -> Extended:
-    """`objective` with every term that the configuration switches on, in the order of `TERMS`, then of `config.terms`.
+    """Returns `objective` with every term that is switched on, in the order of `TERMS`, then of `config.terms`.
 
     Raises:
-      InputError: an unknown term, or one that does not suit the system.
+      InputError: a term is unknown or does not fit the system, or `config.ramp` is invalid.
     """
     config = request.config
     start, end = (round(part * config.train.steps) for part in config.get("ramp", (0.0, 0.0)))
@@ -213,7 +213,7 @@ def extend(objective: Objective, request: TermRequest) -> Extended:
 
 
 def _merged(built: Mapping[str, Term]) -> tuple[tuple[Net, ...], tuple[Stage, ...]]:
-    """Networks and stages of all terms; those of one name (the autoencoder of two priors) are one."""
+    """Networks and stages of all terms, without duplicate names (two priors share one autoencoder)."""
     nets: dict[str, Net] = {}
     stages: dict[str, Stage] = {}
     for term in built.values():

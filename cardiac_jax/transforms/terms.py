@@ -1,9 +1,8 @@
 """Objectives and loss transforms: `compose(shape_prior(ae, 5e-4), position(head, 1e-6))(segmentation(...))` is SRSCN.
 
-A loss transform takes an objective and returns one that runs one more pass and adds one weighted term. The names they
-share are `image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` and the flag
-`fully_annotated [B]`, which is 1 where every pixel of the example is annotated. Terms on whole shapes are 0 for partly
-annotated slices.
+A loss transform takes an objective and returns one with one more pass and one more weighted term. Common named values:
+`image`, `label`, `logits`, `probabilities`, `bottleneck`, `position` and the flag `fully_annotated [B]`, which is 1
+where every pixel of the example is annotated. Shape terms are 0 for partly annotated slices.
 """
 
 from collections.abc import Callable
@@ -22,16 +21,16 @@ from cardiac_jax.losses.pixelwise import masked_cross_entropy
 from cardiac_jax.losses.position import position_error
 
 CallNet = Callable[..., Pass]
-"""`core.passes.call`, or a pass that does the same on every slice of a volume."""
+"""`core.passes.call`, or a function whose pass runs the network on every slice of a volume."""
 
 
 def compose(*transforms: LossTransform) -> LossTransform:
-    """Applies `transforms` from left to right."""
+    """Returns the loss transform that applies `transforms` from left to right."""
     return lambda objective: reduce(lambda inner, transform: transform(inner), transforms, objective)
 
 
 def add(objective: Objective, forward: Pass, loss: Loss, name: str) -> Objective:
-    """`objective` with one more pass after its own and one more named term."""
+    """Returns `objective` with one more pass, run after the others, and one more named loss term."""
     base = objective.loss
 
     def init():
@@ -50,27 +49,27 @@ def add(objective: Objective, forward: Pass, loss: Loss, name: str) -> Objective
 
 
 def segment(net: Net) -> Pass:
-    """`image -> logits, bottleneck, probabilities`, softmax over the last axis."""
+    """Pass `image -> logits, bottleneck, probabilities`; softmax over the last axis."""
     return chain(call(net, ["image"], ["logits", "bottleneck"]), pure(jax.nn.softmax, ["logits"], "probabilities"))
 
 
 def segmentation(net: Net, loss: Loss) -> Objective:
-    """The supervised objective that every transform starts from."""
+    """Returns the supervised objective, without any transform."""
     return Objective(segment(net), total(segmentation=loss))
 
 
 def truth(classes: int) -> Pass:
-    """`label -> truth`, one-hot `[B, *S, K]`."""
+    """Pass `label -> truth`, one-hot `[B, *S, K]`."""
     return pure(lambda label: one_hot(label, classes), ["label"], "truth")
 
 
 def autoencoding(net: Net, classes: int, swap: float = 0.1, call: CallNet = call) -> Objective:
-    """Denoising autoencoder of label maps: cross-entropy + Dice of the clean map, from one with labels swapped.
+    """Objective of a denoising autoencoder of label maps: cross-entropy + Dice of the reconstructed clean map.
 
     Args:
       net: an autoencoder, `[B, *S, K] -> (logits [B, *S, K], code [B, D])`.
       classes: K.
-      swap: probability that a pixel's label is replaced by a random class.
+      swap: probability that the input has a random class instead of the pixel's label.
       call: runs the network, on the whole example or on every slice.
     """
 
@@ -100,7 +99,7 @@ def autoencoding(net: Net, classes: int, swap: float = 0.1, call: CallNet = call
 
 
 def shape_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = call) -> LossTransform:
-    """SRSCN eq. 3: the autoencoder's reconstructions of the *soft* prediction and of the gold standard should agree."""
+    """SRSCN eq. 3: squared distance of the autoencoder's reconstructions of soft prediction and gold standard."""
     forward = chain(
         truth(classes),
         call(net, ["probabilities"], ["predicted_logits", "predicted_shape_code"]),
@@ -113,7 +112,7 @@ def shape_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = c
 
 
 def code_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = call) -> LossTransform:
-    """ACNN eq. 4: the autoencoder's codes of the soft prediction and of the gold standard should agree."""
+    """ACNN eq. 4: distance of the autoencoder's codes of the soft prediction and the gold standard."""
     forward = chain(
         truth(classes),
         call(net, ["probabilities"], ["predicted_code"], method="encode"),
@@ -124,21 +123,21 @@ def code_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = ca
 
 
 def position(head: Net, weight: Weight = 1e-6) -> LossTransform:
-    """SRSCN eq. 4: the slice's position, regressed from the segmenter's bottleneck."""
+    """SRSCN eq. 4: error of the slice's position, regressed from the segmenter's bottleneck."""
     forward = call(head, ["bottleneck"], ["predicted_position"])
     loss = term(position_error, prediction="predicted_position", target="position")
     return lambda objective: add(objective, forward, weighted(loss, weight), "position")
 
 
 def adversarial(discriminator: Net, weight: Weight = 1e-2, call: CallNet = call) -> LossTransform:
-    """The generator's term of a GAN; the discriminator itself learns in a phase of its own (`discrimination`)."""
+    """The generator's term of a GAN; a separate phase trains the discriminator (`discrimination`)."""
     forward = call(discriminator, ["probabilities"], ["fake"])
     loss = term(generator_loss, fake="fake", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "adversarial")
 
 
 def discrimination(discriminator: Net, classes: int, call: CallNet = call) -> Objective:
-    """The discriminator's objective, on the probabilities that the segmenter's phase wrote in the same step."""
+    """Returns the discriminator's objective, on the probabilities from the segmentation phase of the same step."""
     forward = chain(
         truth(classes),
         call(discriminator, ["truth"], ["real"]),
@@ -150,7 +149,7 @@ def discrimination(discriminator: Net, classes: int, call: CallNet = call) -> Ob
 
 
 def weight_decay(net: Net, weight: Weight) -> LossTransform:
-    """`weight / 2 * ||w||^2` over the parameters of `net` (ACNN eq. 5)."""
+    """Weight decay `weight / 2 * ||w||^2` over the parameters of `net` (ACNN eq. 5)."""
 
     def forward(variables, values, *, key, train):
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(variables[net.name]["params"]))
