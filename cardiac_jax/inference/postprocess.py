@@ -1,4 +1,4 @@
-"""Post-processing of label maps that any system can ask for under `config.post`. Host side, on the case's own grid."""
+"""Post-processing of label maps, configured in `config.post` for any system. Host side, on the case's own grid."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,35 +18,35 @@ MakeDecoder = Callable[[Variables, Mapping[str, Any]], Decoder]
 
 
 class NoSummary:
-    """The summary of a decoder that reports nothing."""
+    """An empty summary, for decoders that report nothing."""
 
     def add(self, decoded: Decoded, truth: Stack | None) -> None:
         """Ignores the case."""
 
     def about(self) -> dict[str, Any]:
-        """Nothing."""
+        """Returns {}."""
         return {}
 
     def line(self) -> str:
-        """Nothing."""
+        """Returns ""."""
         return ""
 
 
 def unchanged(variables: Variables, fits: Mapping[str, Any]) -> Decoder:
-    """A decoder that leaves a label map as it is."""
+    """Makes a decoder that does not change the label map."""
     return Decoder(lambda labels: Decoded(labels, labels), NoSummary)
 
 
 def label_decoder(classes: Sequence[str], post: Config, then: MakeDecoder = unchanged) -> MakeDecoder:
-    """From probabilities `[Z, H, W, K]` to a label map: the largest wins, then what `post` asks for, then `then`.
+    """Returns the maker of a decoder of probabilities `[Z, H, W, K]`: argmax, `cleaned`, then the decoder of `then`.
 
     Args:
       classes: names by label value.
-      post: `largest`, `fill_holes` (names of structures) and `least_ml`, see `cleaned`.
+      post: `largest`, `fill_holes` (names of structures) and `least_ml` (ml), see `cleaned`.
       then: makes a decoder of label maps, e.g. one that projects them onto valid anatomy.
 
     Raises:
-      InputError: `post` names an unknown structure, or a negative volume.
+      InputError: `post` has an unknown structure or a negative volume.
     """
     largest, filled = (_values(classes, key, words(post[key])) for key in ("largest", "fill_holes"))
     if not post.least_ml >= 0:
@@ -65,13 +65,13 @@ def label_decoder(classes: Sequence[str], post: Config, then: MakeDecoder = unch
 
 
 def cleaned(labels: Stack, largest: Sequence[int] = (), filled: Sequence[int] = (), least_ml: float = 0.0) -> Stack:
-    """A label map without stray pieces and holes.
+    """Returns a label map without small components and holes.
 
     Args:
       labels: `[Z, H, W]`.
-      largest: label values of which only the largest piece in 3D stays (voxels that share a corner are connected).
-      filled: label values whose holes, in each slice, take that value.
-      least_ml: pieces of any structure that are smaller become background; 0: none.
+      largest: label values of which only the largest 3D component is kept (voxels that share a corner are connected).
+      filled: label values whose holes in each slice are filled.
+      least_ml: components of any structure below this volume (ml) become background; 0: none.
     """
     if not (largest or filled or least_ml):
         return labels

@@ -1,4 +1,4 @@
-"""Prediction of whole cases: slices in batches over the devices, optionally averaged over mirrored copies."""
+"""Prediction of complete cases on the network's grid, optionally averaged over mirrored copies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,16 +15,16 @@ from cardiac_jax.metrics.overlap import counts, dice_of
 from cardiac_jax.train.loop import Validate
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""`image [B, *S, C] -> probabilities [B, *S, K]`."""
+"""Type of `image [B, *S, C] -> probabilities [B, *S, K]`."""
 
 BATCH = 16
-"""Slices handed to the devices at once; every call has this many, so that one program serves all."""
+"""Slices per call; every call has this many, so that the program compiles once."""
 
 
 def predict_slices(predict: Predict, image: np.ndarray, flips: bool = False) -> np.ndarray:
-    """`image [Z, H, W, C] -> probabilities [Z, H, W, K]`.
+    """Returns probabilities `[Z, H, W, K]` of `image [Z, H, W, C]`, predicted by a 2D network.
 
-    With `flips`, the mean over the image and its three in-plane mirrorings, each mirrored back.
+    With `flips`, they are the mean over the image and its three in-plane mirrored copies, each mirrored back.
     """
     mirrored = [(), (1,), (2,), (1, 2)] if flips else [()]
     summed = []
@@ -38,7 +38,7 @@ def predict_slices(predict: Predict, image: np.ndarray, flips: bool = False) -> 
 
 
 def predict_volume(predict: Predict, image: np.ndarray, flips: bool = False) -> np.ndarray:
-    """The same for a network of volumes, `[Z, H, W, C] -> [Z, H, W, K]`, mirrored in plane."""
+    """Returns probabilities `[Z, H, W, K]` of `image [Z, H, W, C]`, predicted by a 3D network; `flips` as above."""
     mirrored = [(), (2,), (3,), (2, 3)] if flips else [()]
     return np.mean([np.flip(predict(np.flip(image[None], axes)), axes)[0] for axes in mirrored], axis=0)
 
@@ -51,9 +51,17 @@ def predict_grid(
     overlap: float = 0.5,
     scale: Sequence[int] = (),
 ) -> np.ndarray:
-    """A prepared case, `[Z, H, W, C] -> [Z, H, W, K]`: slices or a volume, as `size` has it.
+    """Returns the prediction `[Z, H, W, K]` of a prepared image `[Z, H, W, C]`.
 
-    An image larger than `size` is predicted in tiles that share `overlap` of their size, blended by Gaussian weights.
+    An image larger than `size` is predicted in tiles, blended by Gaussian weights.
+
+    Args:
+      size: input size of the network, `(H, W)` or `(Z, H, W)`.
+      overlap: share of a tile's size by which tiles overlap.
+      scale: voxels of the output per voxel of the input along each axis; (): 1.
+
+    Raises:
+      InputError: the output is finer than the image and the image does not have `size`.
     """
     over = predict_volume if len(size) == 3 else predict_slices
     if image.shape[:-1][-len(size) :] == tuple(size):
@@ -75,9 +83,9 @@ def validator(
     cases: Sequence[Prepared],
     spec: DataSpec,
 ) -> Validate:
-    """Scores an output on validation cases, on the network's grid, tiled as in evaluation.
+    """Returns a function that scores an output on validation cases, on the network's grid, tiled as in evaluation.
 
-    Of probabilities: Dice in 3D per case, averaged over cases: `dice/<structure>`, and `dice`, their mean.
+    The scores are 3D Dice, averaged over cases: `dice/<structure>`, and their mean `dice`.
     """
     known = {output.name: output for output in outputs}
 

@@ -1,4 +1,4 @@
-"""Prediction of volumes too large for one pass, tile by tile, blended by Gaussian weights. Host side, NumPy."""
+"""Prediction of large volumes in tiles, blended by Gaussian weights. Host side, NumPy."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -8,15 +8,17 @@ from math import ceil
 import numpy as np
 
 SIGMA = 1 / 8
-"""Standard deviation of the weights, in sizes of a tile."""
+"""Standard deviation of the weights, as a fraction of the tile size."""
 
 
 def tiles(shape: Sequence[int], size: Sequence[int], overlap: float) -> np.ndarray:
-    """First voxels [N, n] of the fewest, evenly spread tiles of `size` that cover `shape`, last axis fastest.
+    """Returns first voxels [N, n] of the fewest evenly spaced tiles of `size` that cover `shape`, last axis fastest.
 
-    Neighbours share at least `overlap`, in [0, 1), of a tile, or all but one voxel. Along an axis shorter than the
-    tile there is one tile, about the volume's middle, and its start is negative. Raises ValueError for what is out
-    of range.
+    Neighbours overlap by at least the share `overlap`, in [0, 1), of a tile, or by all but one voxel. Along an axis
+    shorter than the tile there is one tile, centred on the volume, with a negative start.
+
+    Raises:
+      ValueError: a size is not positive, or `overlap` is not in [0, 1).
     """
     starts = _starts(shape, size, overlap)
     return np.array(list(product(*starts)), np.int64).reshape(-1, len(starts))
@@ -29,17 +31,17 @@ def predict_tiled(
     overlap: float = 0.5,
     batch: int = 1,
 ) -> np.ndarray:
-    """`image` [B, *S, C] -> prediction [B, *S, K], the weighted mean of the tiles that see a voxel.
+    """Returns the prediction [B, *S, K] of `image` [B, *S, C]: at each voxel the weighted mean of the tiles there.
 
     Args:
-      predict: [batch, *size, C] -> [batch, *size, K]; always of that one shape, so that one program serves all.
+      predict: [batch, *size, C] -> [batch, *size, K]; the shape is always the same, so that it compiles once.
       image: padded by 0 where it is smaller than a tile.
-      size: of a tile.
-      overlap: share of a tile that neighbours have in common, at least.
-      batch: tiles per call; the last call is filled up with copies of the last tile.
+      size: size of a tile.
+      overlap: least share of a tile that neighbours have in common.
+      batch: tiles per call; the last call is padded with copies of the last tile.
 
     Raises:
-      ValueError: `batch`, a size or the number of examples is not positive, or `overlap` not in [0, 1).
+      ValueError: `batch`, a size or the number of examples is not positive, or `overlap` is not in [0, 1).
     """
     shape = image.shape[1:-1]
     starts = _starts(shape, size, overlap)
@@ -69,7 +71,7 @@ def predict_tiled(
 
 
 def _starts(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[np.ndarray]:
-    """Starts per axis, rising."""
+    """Starts of the tiles along each axis, ascending."""
     if len(shape) != len(size) or min(shape) < 1 or min(size) < 1:
         raise ValueError(f"no tiles of size {tuple(size)} in a volume of {tuple(shape)}")
     if not 0 <= overlap < 1:
@@ -88,8 +90,8 @@ def _starts(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[n
 def _weights(starts: np.ndarray, size: int) -> np.ndarray:
     """Gaussian weights [N, size] of the tiles along one axis, divided by their sum at each voxel.
 
-    The tiles are a product of lines and so are their Gaussians, and hence the sum over all tiles at a voxel is the
-    product of the sums per axis: weights that add up to one along each axis add up to one in the volume.
+    Tiles and Gaussians are products over the axes, so the sum of the weights at a voxel is the product of the sums per
+    axis: weights that sum to one along each axis sum to one in the volume.
     """
     bell = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (SIGMA * size)) ** 2)
     total = np.zeros(starts[-1] + size)
