@@ -1,4 +1,4 @@
-"""The published systems by the name that `config.system` gives: `(config, data specification) -> System`."""
+"""Registry of systems by their name in `config.system`: `(config, data specification) -> System`."""
 
 from collections.abc import Callable
 
@@ -16,15 +16,15 @@ SYSTEMS: dict[str, Callable[[Config, DataSpec], System]] = {
 
 
 def register_system(name: str, build: Callable[[Config, DataSpec], System]) -> None:
-    """Makes `config.system=NAME` build a system of your own, in this process."""
+    """Registers a user's system for `config.system=NAME`, in this process."""
     SYSTEMS[name] = build
 
 
 def build_system(config: Config, data: DataSpec) -> System:
-    """The system that `config.system` names: a shipped one, an entry point, or `module:attribute`.
+    """Returns the system that `config.system` names: shipped, registered, an entry point, or `module:attribute`.
 
     Raises:
-      InputError: there is none of that name, it does not fit the data, or it is not a system that can be trained.
+      InputError: there is none of that name, it does not fit the data, or it cannot be trained.
     """
     system = lookup("systems", "system", config.system, SYSTEMS)(config, data)
     if not isinstance(system, System) or not system.outputs or not system.stages:

@@ -1,13 +1,14 @@
-"""ACSNet (Abramson, Popescu et al. 2020): localise the ventricle, segment wall and enhancement, learn valid shapes.
+"""ACSNet (Abramson, Popescu et al. 2020): localises the ventricle, segments wall and scar, learns valid shapes.
 
-localisation    a ResU-Net finds the left ventricle, wall and pool, slice by slice on the equalised coarse image
-prior           an autoencoder of the myocardium's masks; ends in a mixture of its codes and a bank of valid masks
+localisation    a ResU-Net segments the left ventricle (wall and pool), slice by slice on the equalised coarse image
+prior           an autoencoder of masks of the myocardium; then fits a mixture of its codes and a bank of valid masks
 segmentation    a ResU-Net on the box about the ventricle: myocardium and enhancement, a sigmoid each
 
-The published system guarantees the myocardium (`anatomy=wall`). With `anatomy=heart` the whole heart is located, maps
-of LV, myocardium and RV are learnt, and each is segmented; `anatomy/spec.py` says which functions differ.
+The published system guarantees valid myocardium (`anatomy=wall`). With `anatomy=heart`, the localiser finds the whole
+heart, the prior models label maps of LV, myocardium and RV, and all three are segmented; `anatomy/spec.py` lists the
+functions that differ.
 
-Examples are volumes; networks see their slices. `anatomy/decode.py` holds what the prior does to a label map.
+Examples are volumes; networks process their slices. `anatomy/decode.py` applies the prior to label maps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,10 +43,10 @@ ENHANCED = "scar"
 
 
 def build(config: Config, data: DataSpec) -> System:
-    """The system of `config` on volumes of one sequence, given with and without CLAHE.
+    """Returns the system of `config`, on volumes of one sequence with two channels, without and with CLAHE.
 
     Raises:
-      InputError: classes, channels or sizes that do not fit, or an unknown network or transform.
+      InputError: classes, channels or sizes do not fit, or a network or transform is unknown.
     """
     size, window, box = data.size, tuple(config.localiser.window), tuple(config.model.box)
     kind = anatomy_spec(config.anatomy)
@@ -60,7 +61,7 @@ def build(config: Config, data: DataSpec) -> System:
     autoencoder, prior = prior_stage(config, data, kind)
 
     # --- passes
-    # Before augmentation, which adds noise to padding and may move unannotated voxels into a slice.
+    # Computed before augmentation, which adds noise to padding and may move unannotated voxels into a slice.
     real = pure(lambda image: jnp.any(image != 0, (2, 3, 4)).astype(jnp.float32), ["image"], "real")
     whole = pure(lambda label: jnp.all(label != IGNORE, (2, 3)).astype(jnp.float32), ["label"], "whole")
     look = chain(
@@ -81,7 +82,7 @@ def build(config: Config, data: DataSpec) -> System:
     low_label = cascade.shrink_label(window, data.classes_count)
     cut = cascade.crop({"image": 0.0, "label": IGNORE, "region": 0.0}, box)
     number = config.model.slices if 0 < config.model.slices < size[0] else size[0]
-    # With loss transforms the region is needed in training too; without them a step does not carry it.
+    # Training needs the region only with loss transforms.
     named = chosen_terms(config)
     held = ("scaled", "label", "real", *(("region",) if named else ()))
     few = cascade.some_slices(number, held) if number < size[0] else chain()
@@ -126,7 +127,7 @@ def _prior(net: Net, spacing_mm: float, variables: Variables, fits: Mapping[str,
 
 
 def classes_of(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
-    """The numbers of those `names` that a data set has."""
+    """Returns the label values of those `names` that are among `classes`."""
     return tuple(k for k, name in enumerate(classes) if name in names)
 
 
@@ -157,12 +158,12 @@ def _refuse(config: Config, data: DataSpec, kind: AnatomySpec) -> None:
 
 
 def _by_slice(net: Net, reads: Sequence[str], writes: Sequence[str], method: str | None = None) -> Pass:
-    """Runs a network of slices on every slice of `[B, Z, ...]`; slices of padding count as padding."""
+    """Pass that runs a 2D network on every slice of `[B, Z, ...]`; slices where `real` is 0 are masked as padding."""
     return per(1, call(net, reads, writes, method), reads, writes, mask="real")
 
 
 def _drawn(logits: Array, region: Array, kind: AnatomySpec, data: DataSpec) -> Array:
-    """`[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]`: the structures, and enhancement within the wall."""
+    """Logits `[B, Z, H, W, G]` -> probabilities `[B, Z, H, W, K]` of the structures, and of enhancement in the wall."""
     number = len(kind.outputs)
     parts = dict(kind.to_probabilities(logits[..., :number], region))
     if logits.shape[-1] > number:

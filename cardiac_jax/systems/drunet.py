@@ -1,8 +1,8 @@
-"""3D DR-UNet and its rivals (Vesal et al. 2020).
+"""3D DR-UNet and the compared methods (Vesal et al. 2020).
 
-drunet, unet3d, vnet3d  one network on the whole volume, which `model.net` names
-multistage              a localiser on the coarse volume; Grad-CAM; the box it finds, at full resolution, is segmented
-endtoend                I_low x F_l, the coarse image times the localiser's features, is segmented; one joint training
+drunet, unet3d, vnet3d  one network, `model.net`, on the complete volume
+multistage              a localiser on the coarse volume gives a box by Grad-CAM; the box is segmented at full resolution
+endtoend                segments I_low x F_l, the coarse image times the localiser's features; trained jointly
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ VARIANTS = ("multistage", "endtoend", "drunet", "unet3d", "vnet3d")
 
 
 class _Parts(NamedTuple):
-    """What every variant is made of: configuration, data, sizes of the coarse grid and of the box."""
+    """Parts common to all variants: configuration, data, sizes of the coarse grid and of the box, passes."""
 
     config: Config
     data: DataSpec
@@ -43,10 +43,10 @@ class _Parts(NamedTuple):
 
 
 def build(config: Config, data: DataSpec) -> System:
-    """The system of `config` on volumes.
+    """Returns the system of `config`, on volumes.
 
     Raises:
-      InputError: an unknown variant, network, transform or precision, or sizes that do not divide.
+      InputError: a variant, network, transform or precision is unknown, or sizes do not divide.
     """
     if config.variant not in VARIANTS:
         raise InputError("variant", f"{config.variant!r} is not one of {', '.join(VARIANTS)}")
@@ -88,7 +88,7 @@ def _endtoend(parts: _Parts) -> System:
     fine = _segment(segmenter, "attended", "low_label", data)
     forward = chain(coarse.forward, cascade.attend("low", "low_features", "attended"), fine.forward)
     loss = total(segmentation=fine.loss, localisation=weighted(coarse.loss, config.localiser.weight))
-    # The loss transforms compare on the coarse grid, where this variant segments.
+    # Loss transforms read `label` on the coarse grid, on which this variant segments.
     on_low = pure(lambda label: label, ["low_label"], "label")
     stream = Stream(prepare=chain(parts.augmentation, parts.shrink, parts.low_label, on_low))
     extended = _extended(parts, Objective(forward, loss), segmenter, parts.low, stream)
@@ -123,7 +123,7 @@ def _outputs(parts: _Parts) -> tuple[Output, ...]:
 
 
 def _segmentation_stage(config: Config, trains: tuple[str, ...], extended: Extended, stream: Stream) -> Stage:
-    """The last stage: the networks `trains` and those of the terms, under the extended objective."""
+    """The last stage: trains the networks `trains` and those of the terms on the extended objective."""
     own = phase("segment", (*trains, *extended.trains), extended.objective, config.optim, config.train.steps)
     return Stage("segmentation", config.train.steps, (own, *extended.phases), stream, validate="probabilities")
 
@@ -134,18 +134,18 @@ def _extended(parts: _Parts, plain: Objective, segmenter: Net, size: tuple[int, 
 
 
 def _net(parts: _Parts, name: str, size: tuple[int, ...], channels: int) -> Net:
-    """A network on volumes of `size`; two classes take one channel and a sigmoid."""
+    """A network on volumes of `size`; for two classes its output is one channel for a sigmoid."""
     config, outputs = parts.config, 1 if parts.data.classes_count == 2 else parts.data.classes_count
     request = NetRequest(size, channels, outputs, precision(config.model.dtype), AXIS)
     if name == "segmenter":
         return build_net(config.model, request, name)
     settings = config.model.copy_and_resolve_references().unlock()
-    settings.update({"net": "drunet", "filters": config.localiser.filters})  # Grad-CAM needs its head apart
+    settings.update({"net": "drunet", "filters": config.localiser.filters})  # Grad-CAM calls its head separately
     return build_net(settings, request, name, "localiser.filters")
 
 
 def _segment(net: Net, image: str, label: str, data: DataSpec, prefix: str = "") -> Objective:
-    """`image -> <prefix>logits, <prefix>features, <prefix>probabilities`; soft Dice, and cross-entropy if binary."""
+    """`image -> <prefix>logits, <prefix>features, <prefix>probabilities`; soft Dice, plus cross-entropy if binary."""
     logits, probabilities = f"{prefix}logits", f"{prefix}probabilities"
     forward = [call(net, [image], [logits, f"{prefix}features"])]
     if data.classes_count == 2:

@@ -1,4 +1,4 @@
-"""SRSCN (Yue et al. 2019) and its rivals: one network of slices, and the loss transforms that the configuration names.
+"""SRSCN (Yue et al. 2019) and the compared methods: one 2D network, and the loss transforms of the configuration.
 
 unet                                  L_seg
 scn    position                       L_seg + lambda_SC L_SC
@@ -24,14 +24,14 @@ from cardiac_jax.transforms.registry import TermRequest, extend
 
 
 def build(config: Config, data: DataSpec) -> System:
-    """The system of `config` on slices.
+    """Returns the system of `config`, on slices.
 
     Args:
-      config: of `experiments/srscn.py`.
+      config: from `experiments/srscn.py`.
       data: classes, channels, grid and label frequencies of the training set.
 
     Raises:
-      InputError: an unknown transform, network, optimiser or precision, or a size that does not fit.
+      InputError: a transform, network, optimiser or precision is unknown, or a size does not fit.
     """
     size, classes = data.size, data.classes_count
     if data.is_volumetric:
