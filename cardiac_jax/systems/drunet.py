@@ -1,7 +1,7 @@
 """3D DR-UNet and the compared methods (Vesal et al. 2020).
 
 drunet, unet3d, vnet3d  one network, `model.net`, on the complete volume
-multistage              a localiser on the coarse volume gives a box by Grad-CAM; the box is segmented at full resolution
+multistage              a localiser on the coarse volume gives a box by Grad-CAM, segmented at full resolution
 endtoend                segments I_low x F_l, the coarse image times the localiser's features; trained jointly
 """
 
