@@ -1,1 +1,1 @@
-"""Cases on their way from file to batch, and back: reading, grids, splits, augmentation, data sets."""
+"""Data: reading and writing cases, data sets, grids, splits, augmentation, batches."""

@@ -1,4 +1,4 @@
-"""What every data set turns into: where a case lies (`Record`), the loaded `Case`, the `Dataset` itself."""
+"""Types common to all data sets: the files of a case (`Record`), the loaded `Case`, and the `Dataset`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from cardiac_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Record:
-    """Where one case lies on disk.
+    """The files and properties of one case.
 
     Attributes:
       id: unique within the data set.
-      patient: cases of one patient never lie on both sides of a split.
+      patient: all cases of a patient are in the same split.
       images: sequence name -> file.
-      label: the annotation, None where there is none.
+      label: file of the annotation; None without annotation.
       phase: "ED" or "ES" for cine frames.
       group: pathology group, by which splits are stratified.
       split: "train", "val" or "test" where the publisher's folders fix it.
@@ -37,11 +37,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Case:
-    """One loaded case; arrays are in the canonical frame (see `stack.py`) on the file's own grid.
+    """One loaded case; arrays are on the file's own grid, in the canonical frame (see `stack.py`).
 
     Attributes:
       images: sequence name -> `[Z, H, W]` float32.
-      label: `[Z, H, W]` uint8 classes, 255 where nobody annotated; None without annotation.
+      label: `[Z, H, W]` uint8 classes, 255 where not annotated; None without annotation.
       frame: axis order and flips between file and canonical frame.
       affine: `[4, 4]` float64, index in the file's axis order -> RAS millimetres.
       source: the image file whose header a prediction copies.
@@ -59,18 +59,18 @@ class Case:
     source: Path
 
     def stack(self, data: np.ndarray) -> Stack:
-        """`data [Z, H, W, ...]` with this case's geometry."""
+        """Returns `data [Z, H, W, ...]` with this case's geometry."""
         return Stack(data, self.frame, self.affine)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along Z, H, W."""
+        """Number of voxels along Z, H, W."""
         z, h, w = next(iter(self.images.values())).shape
         return z, h, w
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along Z, H, W."""
+        """Voxel size in mm along Z, H, W."""
         return self.stack(np.empty(0)).spacing_mm
 
 
@@ -78,13 +78,13 @@ class Dataset(NamedTuple):
     """One data set in its publisher's own layout.
 
     Attributes:
-      classes: names of the canonical classes its labels use, background first.
+      classes: names of the canonical classes in its labels, background first.
       labels: raw value in the file -> canonical class.
-      sequences: those a case may carry.
+      sequences: sequences that a case may have.
       find: folder (or single file) -> records sorted by id; raises InputError.
       slice_order: "affine" (apex and base read from the affine), "base_first" or "apex_first".
       registered: every case has all of `sequences`, on one grid.
-      survey: like `find`, but what keeps it from reading a patient is returned beside the records of the others.
+      survey: like `find`, but also returns the errors of patients that cannot be read, instead of raising them.
     """
 
     name: str

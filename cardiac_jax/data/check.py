@@ -1,4 +1,4 @@
-"""All the problems of a data set at once, and what it holds."""
+"""Checks a data set: lists its cases and all problems of its files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ class Row(NamedTuple):
     """One readable case.
 
     Attributes:
-      shape, spacing_mm: along Z, H, W.
-      annotated, fully_annotated: slices with any annotated voxel, and with no other.
-      voxels: of each class.
+      shape, spacing_mm: number and size of voxels along Z, H, W.
+      annotated, fully_annotated: number of slices with any annotated voxel, and with all voxels annotated.
+      voxels: number of voxels of each class.
     """
 
     id: str
@@ -35,16 +35,18 @@ class Row(NamedTuple):
 
 
 class Findings(NamedTuple):
+    """Readable cases, and all problems found."""
+
     rows: list[Row]
     problems: list[InputError]
 
 
 def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, *, labelled: bool = True) -> Findings:
-    """Reads every file of the data set under `root`; raises nothing that a file can cause.
+    """Reads every file of the data set under `root` and returns cases and problems; faults of files are not raised.
 
     Args:
-      sequences: required of every case, on one grid; None: each image is checked on its own, unless the data set
-        is `registered`.
+      sequences: sequences that every case must have, on one grid; None: each image is checked separately, unless the
+        data set is `registered`.
       labelled: whether a case outside the publisher's test folder needs a label.
     """
     try:

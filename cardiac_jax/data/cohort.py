@@ -1,4 +1,4 @@
-"""The cases an experiment names: found, split by patient, loaded and brought to the network's grid."""
+"""The cases of an experiment: finding, splitting by patient, loading, and resampling to the network's grid."""
 
 import dataclasses
 import shutil
@@ -23,13 +23,13 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.progress import progress, shown
 
 PHANTOM = "runs/phantom"
-"""Where the phantom lies by default."""
+"""Default folder of the phantom."""
 BEATING = 10
-"""Phantom patients with cine: a whole beat takes longer to simulate than a stack."""
+"""Largest number of phantom patients with cine: a heart beat takes longer to simulate than a stack."""
 
 
 class Cohort(NamedTuple):
-    """Prepared cases by split ("train", "val"); test cases are not read before they are evaluated."""
+    """Prepared cases by split ("train", "val"); test cases are only read in evaluation."""
 
     dataset: Dataset
     split: splits.Split
@@ -38,7 +38,7 @@ class Cohort(NamedTuple):
 
 
 def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("train", "val")) -> Cohort:
-    """The training and validation cases of `config.data`, or only one of them, on the network's grid.
+    """Returns the cases of `config` (the keys `data`) in the splits `sides`, on the network's grid.
 
     Raises:
       InputError: a key of `config`, or the first problem found in a file (`launch.prepare --check` lists them all).
@@ -63,7 +63,7 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
-    """Writes the phantom, and its cine where that is asked for, if `config` names it and the folder is not there."""
+    """Writes the phantom, and its cine for `lge_like`, if `config` names the phantom and the folder does not exist."""
     if config.name != "phantom":
         return
     _simulate(config.root, "mscmr", config.patients, seed, console)
@@ -72,7 +72,7 @@ def make_phantom(config: Config, seed: int, console: Console) -> None:
 
 
 def _simulate(folder: str, layout: str, patients: int, seed: int, console: Console) -> None:
-    """Simulated patients in `folder`, whole or not at all; nothing where it exists."""
+    """Simulates patients into `folder`, completely or not at all; does nothing if the folder exists."""
     root = Path(folder)
     if not folder or root.exists():
         return
@@ -87,14 +87,22 @@ def _simulate(folder: str, layout: str, patients: int, seed: int, console: Conso
 
 
 def split_of(config: Config, seed: int, records: Sequence[Record]) -> splits.Split:
-    """Patients of each split: a listed file, the publisher's folders (`fold` -1), or a fold dealt from the seed."""
+    """Returns the patients of each split: from a file, the publisher's folders (`fold` -1), or a random fold by seed.
+
+    Raises:
+      InputError: the splits cannot be made from these records.
+    """
     if config.splits:
         return splits.read(Path(config.splits), records, max(config.fold, 0))
     return splits.split(records, seed, None if config.fold < 0 else config.fold, config.folds, config.test_share)
 
 
 def prepared(records: Sequence[Record], chosen: Dataset, spec: DataSpec, console: Console, side: str) -> list[Prepared]:
-    """Labelled cases on the network's grid."""
+    """Returns the cases of `records`, all labelled, on the network's grid.
+
+    Raises:
+      InputError: a file cannot be used.
+    """
     grid = spec.grid(training=side == "train")
     return [
         prepare(load_case(record, chosen, spec.sequences, labelled=True), grid, spec.sequences)
@@ -105,7 +113,7 @@ def prepared(records: Sequence[Record], chosen: Dataset, spec: DataSpec, console
 def _lge_like(
     records: Sequence[Record], chosen: Dataset, spec: DataSpec, root: str, seed: int, console: Console
 ) -> list[Prepared]:
-    """End-diastolic cine of ACDC, made to look like the training LGE of `records` (see `synthesis.py`)."""
+    """LGE-like images from end-diastolic cine of ACDC, matched to the training LGE of `records` (`synthesis.py`)."""
     cine = dataset("acdc")
     references = [load_case(record, chosen, ("LGE",)).images["LGE"] for record in records]
     known = (*cine.classes, "scar")

@@ -1,6 +1,6 @@
-"""Intensity operations on whole stacks `[Z, H, W]`, by name, and chains of them. Host side, NumPy.
+"""Intensity operations on stacks `[Z, H, W]`, by name, and chains of them. Host side, NumPy.
 
-They run on the image as it was read, before it is resampled, cropped or padded.
+They are applied to the image as read, before resampling, cropping and padding.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ from skimage.exposure import equalize_adapthist, match_histograms
 
 from cardiac_jax.errors import InputError
 
-CLIP = 0.01  # largest share of a tile's pixels in one bin; the rest is spread over all bins
-TILES = 8  # per side of a slice
+CLIP = 0.01  # largest share of a tile's pixels in one bin; the excess is spread over all bins
+TILES = 8  # number of tiles along each side of a slice
 PERCENTILES = (1.0, 99.0)
 
 
 def chain(names: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
-    """The operations of `OPERATIONS` that `names` lists, in order.
+    """Returns a function that applies the operations `names` of `OPERATIONS` in order.
 
     Raises:
-      InputError: an unknown name.
+      InputError: a name is unknown.
     """
     for name in names:
         if name not in OPERATIONS:
@@ -29,13 +29,13 @@ def chain(names: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def z_score(image: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the whole volume, statistics in float64; zeros if it is constant."""
+    """Returns the volume with zero mean and unit variance, computed in float64; zeros if it is constant."""
     mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
     return (image - np.float32(mean)) / np.float32(sd or 1.0)
 
 
 def percentile(image: np.ndarray, low: float = PERCENTILES[0], high: float = PERCENTILES[1]) -> np.ndarray:
-    """Each slice of `[Z, H, W]` mapped linearly so that its two percentiles become 0 and 1; nothing is clipped."""
+    """Returns `[Z, H, W]` with each slice mapped linearly: its two percentiles become 0 and 1, without clipping."""
     bottom, top = np.percentile(image, (low, high), axis=(1, 2), keepdims=True).astype(np.float32)
     return (image - bottom) / np.where(top > bottom, top - bottom, np.float32(1))
 
@@ -47,11 +47,11 @@ def clahe(image: np.ndarray, *, slice_axis: int, clip: float = CLIP, tiles: int 
       image: `[X, Y, Z]` with `slice_axis` 2, or `[Z, H, W]` with `slice_axis` 0; finite.
 
     Returns:
-      float32 of the same shape, each slice in [0, 1]. Rows and columns at the border of a slice that hold one value
-      throughout are padding: they take no part and become 0. So does a slice that is constant.
+      float32 of the same shape, each slice in [0, 1]. Constant rows and columns at the border of a slice are padding:
+      they are not used and become 0. A constant slice becomes 0.
 
     Raises:
-      ValueError: not three dimensions, or `clip` or `tiles` not positive.
+      ValueError: `image` does not have three dimensions, or `clip` or `tiles` is not positive.
     """
     if image.ndim != 3:
         raise ValueError(f"image of shape {image.shape}, three dimensions are expected")
@@ -69,14 +69,17 @@ def clahe(image: np.ndarray, *, slice_axis: int, clip: float = CLIP, tiles: int 
 
 
 def match(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """`image` with the distribution of intensities of `reference`; order among voxels is kept.
+    """Matches the histogram of `image` to that of `reference`; the order of the voxels' intensities is kept.
 
     Args:
-      image: a whole stack, `[X, Y, Z]` or `[Z, H, W]`; slices keep their brightness relative to one another.
-      reference: a stack of any shape of the same rank.
+      image: a stack, `[X, Y, Z]` or `[Z, H, W]`, matched as one histogram: slices keep their relative brightness.
+      reference: a stack of any shape with the same number of dimensions.
 
     Returns:
       float32 of the shape of `image`.
+
+    Raises:
+      ValueError: the numbers of dimensions differ.
     """
     if image.ndim != reference.ndim:
         raise ValueError(f"image of shape {image.shape}, reference of shape {reference.shape}: one rank is expected")
@@ -84,7 +87,7 @@ def match(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _unpadded(plane: np.ndarray) -> tuple[slice, slice]:
-    """The box of `[H, W]` between the first and the last row, and column, of more than one value; else all of it."""
+    """The box of `[H, W]` between the first and last row, and column, that is not constant; all of it if none is."""
     rows, columns = (np.flatnonzero(plane.min(axis) < plane.max(axis)) for axis in (1, 0))
     if not (rows.size and columns.size):
         return slice(None), slice(None)

@@ -1,4 +1,4 @@
-"""From a record to a checked case: every fault of its files is found here, one line each."""
+"""Loads the case of a record and checks its files; every fault is one InputError."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ CORNER_TOLERANCE = 0.1  # displacement of any corner of the grid, in units of th
 
 
 def load(record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False) -> Case:
-    """Loads one case.
+    """Returns the loaded case of `record`.
 
     Args:
-      sequences: those to load, all of them required; None: every image of the record.
+      sequences: required sequences, which are loaded; None: every image of the record.
       labelled: whether a case without annotation is an error.
 
     Raises:
-      InputError: the first problem found; `inspect` lists them all.
+      InputError: the first problem found; `inspect` returns all of them.
     """
     case, problems = inspect(record, dataset, sequences, labelled=labelled)
     if problems or case is None:
@@ -34,7 +34,7 @@ def load(record: Record, dataset: Dataset, sequences: Sequence[str] | None = Non
 def inspect(
     record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False
 ) -> tuple[Case | None, list[InputError]]:
-    """The case, or None, with every problem found in its files."""
+    """Returns the case, or None, and every problem found in its files; arguments as for `load`."""
     problems: list[InputError] = []
     images: dict[str, np.ndarray] = {}
     first: tuple[Path, Volume] | None = None
@@ -80,7 +80,11 @@ def inspect(
 
 
 def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
-    """Raw values -> uint8 classes (255 ignore); unlisted values raise InputError with their counts."""
+    """Returns the uint8 classes (255 ignore) of a raw label map.
+
+    Raises:
+      InputError: there are values not in `labels`; gives their counts.
+    """
     values, counts, index = _levels(raw)
     unknown = [(v, n) for v, n in zip(values, counts, strict=True) if v not in labels]
     if unknown:
@@ -92,7 +96,7 @@ def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> 
 
 
 def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
-    """Values present, their counts, and each voxel's index into them; small integers without sorting."""
+    """Values present, their counts, and each voxel's index into them; avoids sorting for small integers."""
     if raw.dtype.kind in "iu" and int(raw.min()) >= 0 and int(raw.max()) < 2**16:
         flat = raw.ravel().astype(np.int32)
         tally = np.bincount(flat)
@@ -105,7 +109,7 @@ def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
 
 
 def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:
-    """`raw` as float32 if every voxel is finite and they are not all equal, else InputError."""
+    """`raw` as float32; raises InputError if a voxel is not finite or all are equal."""
     data = raw.astype(np.float32)
     bad = data.size - int(np.count_nonzero(np.isfinite(data)))
     if bad:
@@ -117,7 +121,11 @@ def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:
 
 
 def same_grid(path: Path, one: Volume, other: Volume, name: str) -> None:
-    """Raises InputError if `one`, read from `path`, has another shape or spacing than `other`, or lies elsewhere."""
+    """Checks that `one`, read from `path`, is on the grid of `other`, which messages call `name`.
+
+    Raises:
+      InputError: shape, spacing or position differ.
+    """
     if one.data.shape != other.data.shape:
         raise InputError(path, f"has shape {_by(one.data.shape)}, {name} has {_by(other.data.shape)}")
     if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):

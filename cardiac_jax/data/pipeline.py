@@ -1,4 +1,4 @@
-"""From prepared cases to batches: in memory, addressed by step, made by one thread ahead of the training.
+"""Batches from prepared cases, in memory; one thread prepares them ahead of the training.
 
 The batch of a step is a pure function of (seed, stage, step), so a checkpoint holds no state of the pipeline.
 """
@@ -29,10 +29,10 @@ class Examples(NamedTuple):
 
 
 def slices(cases: Sequence[Prepared]) -> Examples:
-    """Every slice with at least one annotated pixel.
+    """Returns every slice with at least one annotated pixel as an example.
 
     Raises:
-      InputError: a case without label, or no annotated slice at all.
+      InputError: a case has no label, or no slice is annotated.
     """
     label = np.concatenate(_labels(cases))
     known = label != IGNORE
@@ -49,10 +49,10 @@ def slices(cases: Sequence[Prepared]) -> Examples:
 
 
 def volumes(cases: Sequence[Prepared]) -> Examples:
-    """Every case as one example, all of one size.
+    """Returns every case as one example; all cases must have the same size.
 
     Raises:
-      InputError: a case without label, or no annotated voxel at all.
+      InputError: a case has no label, or no voxel is annotated.
     """
     label = np.stack(_labels(cases))
     if not (label != IGNORE).any():
@@ -71,7 +71,7 @@ def _labels(cases: Sequence[Prepared]) -> list[np.ndarray]:
 
 
 def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:
-    """Voxels of each class `[K]` in the fully annotated examples; where there are none, in all annotated voxels."""
+    """Returns the number of voxels of each class `[K]` in the fully annotated examples, or in all if there are none."""
     label = examples.arrays["label"]
     whole = examples.arrays["fully_annotated"] > 0
     label = label[whole] if whole.any() else label
@@ -79,14 +79,21 @@ def class_frequency(examples: Examples, classes: int) -> tuple[int, ...]:
 
 
 def refuse_empty(examples: Examples, flag: str, share: float) -> None:
-    """Raises InputError where a stage learns from flagged examples only and there are none."""
+    """Checks that a stage which uses flagged examples only has any.
+
+    Raises:
+      InputError: it has none.
+    """
     if flag and share == 1.0 and not (examples.arrays[flag] > 0).any():
         what = {"fully_annotated": "is annotated in full: there are no whole shapes to learn from"}
         raise InputError("training set", f"no example {what.get(flag, f'has the flag {flag}')}")
 
 
 def draw(seed: int, step: int, pool: int, batch: int) -> np.ndarray:
-    """Indices `[batch]` into a pool: one long stream of permutations, each keyed by (seed, epoch), cut at `step`."""
+    """Returns indices `[batch]` into a pool of examples, for `step`.
+
+    The indices of all steps are a sequence of permutations of the pool, each seeded by (seed, epoch).
+    """
     stream = np.arange(step * batch, (step + 1) * batch)
     epochs = {epoch: _permutation(seed, int(epoch), pool) for epoch in np.unique(stream // pool)}
     return np.array([epochs[place // pool][place % pool] for place in stream], dtype=np.intp)
@@ -99,12 +106,12 @@ def _permutation(seed: int, epoch: int, pool: int) -> np.ndarray:
 def batch_of(
     examples: Examples, flag: str, seed: int, step: int, size: int, share: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """The global batch of a step.
+    """Returns the global batch of a step.
 
     Args:
-      flag: a 0/1 array of the examples; "": all examples alike.
-      share: of the batch, taken from the examples whose flag is 1; the rest comes from the others, evenly mixed in.
-        Where one of the two kinds is empty and both are asked for, all examples count alike.
+      flag: name of a 0/1 array of the examples; "": no distinction.
+      share: share of the batch with flag 1; the rest has flag 0 and is spread evenly over the batch. If both kinds are
+        required and one of them is empty, the flag is ignored.
     """
     marked = examples.arrays[flag] > 0 if flag else np.ones(len(examples), bool)
     flagged, others = np.flatnonzero(marked), np.flatnonzero(~marked)
@@ -120,9 +127,9 @@ def batch_of(
 
 
 class Prefetch:
-    """Makes the batches of `steps` in a thread of its own, at most `ahead` before they are asked for.
+    """Makes the batches of `steps` in a separate thread, at most `ahead` batches before they are used.
 
-    `waited_s` is how long the consumer has waited for batches so far.
+    Iteration yields them in order. `waited_s` is the total time in s that the consumer has waited for batches.
     """
 
     def __init__(self, make: Callable[[int], Any], steps: range, ahead: int = 2) -> None:
@@ -135,12 +142,12 @@ class Prefetch:
 
     def _run(self, make: Callable[[int], Any], steps: range) -> None:
         for step in steps:
-            self._room.acquire()  # before a batch is made: none is held beyond those in the queue
+            self._room.acquire()  # before the batch is made, so that no batch is held outside the queue
             if self._stop.is_set():
                 return
             try:
                 self._made.put((make(step), None))
-            except BaseException as error:  # handed to the consumer, which raises it
+            except BaseException as error:  # passed to the consumer, which raises it
                 self._made.put((None, error))
                 return
         self._made.put(None)
@@ -162,7 +169,7 @@ class Prefetch:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Stops the thread; batches not yet asked for are dropped."""
+        """Stops the thread; unused batches are dropped."""
         self._stop.set()
         self._room.release()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""A loaded case brought to the networks' grid, and a prediction back to the case's own grid. Host side, NumPy.
+"""Resampling of cases to the network's grid, and of predictions to the case's own grid. Host side, NumPy.
 
 Both grids are in the canonical frame `[Z, H, W]` (see `stack.py`): Z from apex to base, H towards the feet, W towards
 left-posterior.
@@ -21,13 +21,13 @@ SAME_SPACING = 1e-3  # relative difference below which voxels are copied, not in
 
 
 class Grid(NamedTuple):
-    """What networks see.
+    """The network's grid and intensity operations.
 
     Attributes:
       spacing_mm: voxel size along Z, H, W to resample to; 0: the case's own.
-      size: `(H, W)` to crop or pad to, all slices kept; or `(Z, H, W)`.
+      size: `(H, W)` to crop or pad to, with all slices kept; or `(Z, H, W)`.
       intensity: operations on every image, in order (`intensity.OPERATIONS`).
-      append_clahe: the images are appended once more as further channels, after CLAHE and then `intensity`.
+      append_clahe: the images after CLAHE and `intensity` are appended as further channels.
       no_crop: nothing is cropped; `size` is then a minimum.
     """
 
@@ -49,7 +49,7 @@ class Axis(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """How a prediction on the network's grid returns to the case's own grid."""
+    """Relation between the case's own grid and the network's grid, by axis."""
 
     depth: Axis
     height: Axis
@@ -60,11 +60,11 @@ class Prepared(NamedTuple):
     """A case on the network's grid.
 
     Attributes:
-      image: `[Z, H, W, C]` float32, a channel per sequence (two with `Grid.append_clahe`), padded by 0.
+      image: `[Z, H, W, C]` float32, one channel per sequence (two with `Grid.append_clahe`), padded by 0.
       label: `[Z, H, W]` uint8, 255 ignore; padded by 0 if the slice (the volume) is fully annotated, else by 255.
       position: `[Z]` float32, 0 at the apex, 1 at the base, 0.5 for a single slice and in padding.
       spacing_mm: voxel size along Z, H, W.
-      synthetic: the image was made, not acquired.
+      synthetic: the image is synthetic, not acquired.
     """
 
     id: str
@@ -81,12 +81,12 @@ class Prepared(NamedTuple):
 
 
 def prepare(case: Case, grid: Grid, sequences: Sequence[str]) -> Prepared:
-    """Brings `case` to `grid`.
+    """Returns `case` on `grid`.
 
-    A single image of unknown sequence (called "image") stands for the one sequence asked for.
+    If one sequence is required, a single image of unknown sequence (called "image") is used for it.
 
     Raises:
-      InputError: a sequence is missing; names the file.
+      InputError: a sequence is missing.
     """
     images = dict(case.images)
     if len(sequences) == 1 and set(images) == {"image"}:
@@ -121,12 +121,12 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str]) -> Prepared:
 
 
 def to_native_grid(values: np.ndarray, geometry: Geometry, fill: float = 1.0) -> np.ndarray:
-    """`[Z, H, W, K]` on the network's grid -> float32 `[Z', H', W', K]` on the case's own grid.
+    """Returns values on the case's own grid, float32 `[Z', H', W', K]`, from `[Z, H, W, K]` on the network's grid.
 
-    Undoes crop and padding exactly; resamples linearly.
+    Crop and padding are inverted exactly; resampling is linear.
 
     Args:
-      fill: first channel outside the crop, the others are 0; 1 is the probability of the background.
+      fill: value of the first channel outside the crop, where the others are 0; 1 for probabilities (background).
     """
     rows, columns = _back(geometry.height), _back(geometry.width)
     out = resample.planes(np.asarray(values, np.float32), rows, columns)
@@ -136,17 +136,18 @@ def to_native_grid(values: np.ndarray, geometry: Geometry, fill: float = 1.0) ->
 
 
 def network_stack(values: np.ndarray, case: Case, geometry: Geometry, scale: Sequence[int] = (1, 1, 1)) -> Stack:
-    """Values on the network's grid, or on one that is `scale` times finer, as a stack with its own geometry.
+    """Returns values on the network's grid, or on a grid `scale` times finer, as a stack with its geometry.
 
     Args:
       values: `[Z * s, H * t, W * u, ...]` for `scale` (s, t, u).
-      case: whose grid the network's grid was made from, as `geometry` says.
+      case: the case that was resampled to the network's grid.
+      geometry: of the prepared case.
     """
     scale = (*(1,) * (3 - len(scale)), *scale)
     own = _to_file_index(case.frame, case.shape)
     finer = np.eye(4)
     for k, (axis, factor) in enumerate(zip(geometry, scale, strict=True)):
-        # Index q of the finer grid lies at (q - (factor - 1) / 2) / factor of the network's grid.
+        # Index q of the finer grid is index (q - (factor - 1) / 2) / factor of the network's grid.
         first = (0.5 - factor / 2) / factor + axis.start - (axis.resampled - 1) / 2
         finer[k, k], finer[k, 3] = axis.scale / factor, first * axis.scale + (axis.pixels - 1) / 2
     back = np.linalg.inv(_to_file_index(case.frame, values.shape[:3]))
@@ -154,7 +155,7 @@ def network_stack(values: np.ndarray, case: Case, geometry: Geometry, scale: Seq
 
 
 def _to_file_index(frame: Orientation, shape: Sequence[int]) -> np.ndarray:
-    """`[4, 4]`: index in the canonical frame -> index in the file's axis order, of an array `[Z, H, W]` of `shape`."""
+    """`[4, 4]`: index in the canonical frame -> index in the file's axis order, for an array `[Z, H, W]` of `shape`."""
     matrix = np.zeros((4, 4))
     matrix[3, 3] = 1
     for k, (axis, flip) in enumerate(zip(frame.axes, frame.flips, strict=True)):
@@ -170,7 +171,7 @@ def _axis(pixels: int, spacing_mm: float, wanted_mm: float, size: int | None, no
 
 
 def _onto_depth(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
-    """`[Z, ...]` -> `[depth.size, ...]`, linear between slices where the spacing differs; `fill` outside."""
+    """`[Z, ...]` -> `[depth.size, ...]`, interpolated linearly if the spacing differs; `fill` outside."""
     if depth.scale != 1.0:
         weights = _onto(depth, cubic=False)
         out = resample.along_first(stack, weights)
@@ -185,7 +186,7 @@ def _onto_depth(stack: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
 
 
 def _back_depth(probabilities: np.ndarray, depth: Axis, fill: float) -> np.ndarray:
-    """`[depth.size, ..., K]` -> `[depth.pixels, ..., K]`: `fill` in the first channel of slices that were cropped."""
+    """`[depth.size, ..., K]` -> `[depth.pixels, ..., K]`; cropped slices have `fill` in the first channel, else 0."""
     background = fill * np.eye(probabilities.shape[-1], dtype=probabilities.dtype)[0]
     if depth.scale != 1.0:
         weights = _back(depth)
@@ -201,21 +202,21 @@ def _back_depth(probabilities: np.ndarray, depth: Axis, fill: float) -> np.ndarr
 
 
 def _onto(axis: Axis, *, cubic: bool) -> sparse.csr_array:
-    """Weights `[size, pixels]` from the case to the grid; the centres of both fields of view coincide."""
+    """Interpolation weights `[size, pixels]` from the case to the grid; both fields of view have the same centre."""
     kept = np.arange(axis.size) + axis.start - (axis.resampled - 1) / 2
     return resample.matrix(kept * axis.scale + (axis.pixels - 1) / 2, axis.pixels, axis.scale, cubic=cubic)
 
 
 def _back(axis: Axis) -> sparse.csr_array:
-    """Weights `[pixels, size]` from the grid to the case."""
+    """Interpolation weights `[pixels, size]` from the grid to the case."""
     native = (np.arange(axis.pixels) - (axis.pixels - 1) / 2) / axis.scale
     return resample.matrix(native + (axis.resampled - 1) / 2 - axis.start, axis.size, 1 / axis.scale, cubic=False)
 
 
 def _label_onto(label: np.ndarray, depth: Axis, height: Axis, width: Axis) -> np.ndarray:
-    """`[z, h, w]` classes -> `[Z, H, W]`: the largest linear weight wins; 255 where at most half is annotated."""
+    """Classes `[z, h, w]` -> `[Z, H, W]`: argmax of linearly interpolated masks; 255 if at most half is annotated."""
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=IGNORE + 1))
-    classes = np.union1d([0], present[present != IGNORE])  # background first: it wins in the padding
+    classes = np.union1d([0], present[present != IGNORE])  # background first: argmax returns it in the padding
     rows, columns = _onto(height, cubic=False), _onto(width, cubic=False)
     shares = resample.planes((label[..., None] == classes).astype(np.float32), rows, columns)
     partly = (label == IGNORE).any(axis=(1, 2))

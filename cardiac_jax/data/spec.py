@@ -1,4 +1,4 @@
-"""The specification of the data a network is trained on; stored in every checkpoint, restoring needs no data."""
+"""Specification of the training data; it is stored in every checkpoint, so that restoring needs no data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from cardiac_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """Plain numbers and names, JSON by `dataclasses.asdict`.
+    """Specification of the training data, in numbers and names; `dataclasses.asdict` gives JSON.
 
     Attributes:
-      dataset: its registered name.
+      dataset: registered name of the data set.
       classes: names, background first.
-      labels: the publisher's value of every class, in order (`classes[k]` is written as `labels[k]`).
+      labels: the publisher's label value of every class (`classes[k]` is written as `labels[k]`).
       sequences: channels of the image, in order.
       slice_order: how the apex is found (`affine`, `base_first`, `apex_first`).
       spacing_mm: voxel size of the network's grid along Z, H, W; 0: each image's own.
       size: `(H, W)` of the network's grid, or `(Z, H, W)`.
-      frequency: labelled voxels of each class in the training set.
+      frequency: number of labelled voxels of each class in the training set.
       intensity: operations on every image, in order.
-      append_clahe: the images are appended once more as further channels, after CLAHE.
-      tile_overlap: share of a tile's size by which tiles overlap where whole volumes are predicted in tiles; 0: only
-        the crop about the centre is predicted.
+      append_clahe: the images after CLAHE are appended as further channels.
+      tile_overlap: share of a tile's size by which tiles overlap in prediction; 0: no tiles, only the central crop is
+        predicted.
     """
 
     dataset: str
@@ -45,7 +45,7 @@ class DataSpec:
 
     @property
     def classes_count(self) -> int:
-        """K."""
+        """Number of classes K, with background."""
         return len(self.classes)
 
     @property
@@ -55,30 +55,30 @@ class DataSpec:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """Number of image channels C."""
         return len(self.sequences) * (2 if self.append_clahe else 1)
 
     @property
     def pixel_mm(self) -> float:
-        """In-plane pixel size of the network's grid, 0 where it is each image's own or pixels are not square."""
+        """In-plane pixel size of the network's grid in mm; 0 if it is each image's own or pixels are not square."""
         return self.spacing_mm[1] if self.spacing_mm[1] == self.spacing_mm[2] else 0.0
 
     @property
     def is_volumetric(self) -> bool:
-        """Whether an example is a volume, not a slice."""
+        """Whether an example is a volume (else a slice)."""
         return len(self.size) == 3
 
     def grid(self, *, training: bool = False) -> Grid:
-        """The grid of training examples; or of validation, evaluation and prediction, where tiles may cover all."""
+        """The grid of training, or of validation, evaluation and prediction, which does not crop if tiles are used."""
         whole = self.tile_overlap > 0 and not training
         return Grid(self.spacing_mm, self.size, self.intensity, self.append_clahe, no_crop=whole)
 
 
 def spec_of(config: Config, dataset: Dataset) -> DataSpec:
-    """The specification that `config.data` asks for, every key checked; `frequency` is known after reading.
+    """Returns the specification for `config.data`, after checking every key; `frequency` is set after reading the data.
 
     Raises:
-      InputError: names the key at fault.
+      InputError: a key is invalid.
     """
     size = _numbers("data.size", config.size, (2, 3), "(H, W) or (Z, H, W)")
     if any(n != int(n) or n < 1 for n in size):
@@ -113,7 +113,7 @@ def spec_of(config: Config, dataset: Dataset) -> DataSpec:
 
 
 def from_json(data: dict[str, Any], where: object) -> DataSpec:
-    """The specification stored in a checkpoint.
+    """Returns the specification stored in a checkpoint; messages name `where`.
 
     Raises:
       InputError: keys are missing or unknown.

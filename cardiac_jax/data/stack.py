@@ -1,7 +1,7 @@
-"""`Stack`: one array in the canonical short-axis frame that knows its geometry.
+"""`Stack`: an array in the canonical short-axis frame, with its geometry.
 
-A file is turned into the canonical frame once, after reading (`from_volume`), and back once, before writing
-(`to_file`). Nothing in between knows the file's axis order.
+Data are converted to the canonical frame once, after reading (`from_volume`), and back once, before writing
+(`to_file`). Code in between does not depend on the file's axis order.
 """
 
 from typing import NamedTuple
@@ -27,25 +27,25 @@ class Stack(NamedTuple):
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size along Z, H, W."""
+        """Voxel size in mm along Z, H, W."""
         x, y, z = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
         return self.frame.of((x, y, z))
 
     def with_data(self, data: np.ndarray) -> "Stack":
-        """Other data on the same grid."""
+        """Returns a stack of other data on the same grid."""
         return self._replace(data=data)
 
     def to_file(self) -> np.ndarray:
-        """`[X, Y, Z, ...]`, the data in the file's axis order, contiguous."""
+        """Returns the data `[X, Y, Z, ...]` in the file's axis order, contiguous."""
         return np.ascontiguousarray(from_canonical(self.data, self.frame))
 
     def volume(self) -> Volume:
-        """The same as a volume of a file, without a header."""
+        """Returns the stack as a `Volume` in the file's axis order, without a header."""
         return Volume(from_canonical(self.data, self.frame), self.affine, None)
 
 
 def from_volume(data: np.ndarray, affine: np.ndarray, slice_order: str) -> Stack:
-    """`[X, Y, Z, ...]` in a file's axis order -> the canonical frame.
+    """Returns the stack of an array `[X, Y, Z, ...]` in a file's axis order.
 
     Args:
       affine: `[4, 4]` voxel index -> RAS millimetres.

@@ -2,10 +2,10 @@
 
 Source: ACSNet (Abramson, Popescu et al. 2020), Fig. 4, steps 2 to 5. A region of the myocardium is sampled, eroded at
 random, blurred and added to the image as bright signal. Speckle noise and matching to the histogram of a random LGE
-volume follow. The pipeline applies step 1, CLAHE (`data.clahe`). The paper does not say how the region is sampled.
-Here it is a sector of the ring, transmural or subendocardial, that drifts over neighbouring slices like an infarct. The
-paper also relies on the dark myocardium of cine, whose intensity ranks are higher than those of LGE. Here the
-myocardium is darkened first, as by the inversion pulse that nulls it.
+volume follow. The pipeline applies step 1, CLAHE (`data.append_clahe`). The paper does not say how the region is
+sampled. Here it is a sector of the ring, transmural or subendocardial, that drifts over neighbouring slices like an
+infarct. The paper also relies on the dark myocardium of cine, whose intensity ranks are higher than those of LGE. Here
+the myocardium is darkened first, as by the inversion pulse that nulls it.
 """
 
 import zlib

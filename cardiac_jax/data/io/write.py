@@ -1,4 +1,4 @@
-"""Writing files: each is written under a temporary name and renamed, and a label map has the geometry of its image."""
+"""Writing files: under a temporary name, then renamed. Label maps are written with the geometry of their image."""
 
 import contextlib
 import fcntl
@@ -17,10 +17,13 @@ LOCK = ".lock"
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary file beside `path` (same suffix), then renames it: all or nothing.
+    """Calls `write` on a temporary file in the folder of `path` (same suffix), then renames it to `path`.
 
-    Parent folders are made. On any failure (disk full, interruption, an error in `write`) the temporary file
-    is removed and `path` is as before; an OSError is raised again with `path` as its file name.
+    Parent folders are made. On any failure (disk full, interruption, an error in `write`) the temporary file is removed
+    and `path` is not changed.
+
+    Raises:
+      OSError: with `path` as its file name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = volume.suffix(path) or path.suffix
@@ -33,12 +36,12 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp made it private
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    except BaseException:  # also on Ctrl-C: leave nothing behind
+    except BaseException:  # also on Ctrl-C: remove the temporary file
         temporary.unlink(missing_ok=True)
         raise
 
@@ -52,12 +55,13 @@ def write_label(
 
     Args:
       labels: `[Z, H, W]` classes.
-      raw_values: `Dataset.labels`, raw value -> class: raw values are written, the first of several.
+      raw_values: `Dataset.labels`, raw value -> class. Raw values are written, the first if a class has several; None:
+        classes are written.
       source: a file on the same grid. If it has the same format, its header is copied (affine, qform and sform codes,
         units); otherwise a header is made from the affine.
 
     Raises:
-      InputError: a class without raw value, a `source` on another grid, an unknown suffix.
+      InputError: a class has no raw value, `source` has another grid, or the suffix is unknown.
     """
     data = labels.to_file()
     table = {c: c for c in range(256)}
@@ -67,7 +71,7 @@ def write_label(
     missing = [c for c in present if c not in table]
     if missing:
         raise InputError(path, f"cannot hold class {missing[0]}, which has no raw value in the data set")
-    # The type does not depend on the classes present: all files of a data set have one type.
+    # The type does not depend on the classes present, so that all files of a data set have the same type.
     top = max(raw_values if raw_values is not None else present)
     out = np.zeros(data.shape, np.uint8 if top < 2**8 else np.int16 if top < 2**15 else np.int32)
     for c in present:
@@ -76,14 +80,18 @@ def write_label(
 
 
 def write_array(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> None:
-    """Writes `data [X, Y, Z, ...]` in the format that the suffix of `path` names; `source` as for `write_label`."""
+    """Writes `data [X, Y, Z, ...]` in the format given by the suffix of `path`; `source` as for `write_label`."""
     content = formats.encode(path, data, affine, source)
     atomic_write(path, lambda temporary: _put(temporary, content))
 
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Holds `workdir`, made if missing, until the process ends; InputError if another run holds it."""
+    """Context manager that locks `workdir`, which is made if missing.
+
+    Raises:
+      InputError: another run holds the lock.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / LOCK).open("a+", encoding="utf-8") as stream:
         try:
