@@ -1,8 +1,8 @@
 """The anatomical prior of ACSNet: from gold standards to a bank of valid masks (Abramson et al. 2020, stage 3).
 
-Masks of the myocardium, or label maps of whatever structures are guaranteed (`spec.py`; called masks too), lie centred
-on grids of one size and spacing. The autoencoder is trained on them. `fit` then models their codes by a Gaussian
-mixture, tunes the check on them, and draws a bank of codes that decode to valid masks.
+The autoencoder is trained on masks of the myocardium, or on label maps of several structures (`spec.py`; also called
+masks), centred on grids of one size and spacing. `fit` then fits a Gaussian mixture to their codes, tunes the limits of
+the check, and samples a bank of codes that decode to valid masks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,9 @@ from cardiac_jax.ops import roi
 from cardiac_jax.train import devices
 
 STAGE = "prior"
-"""The stage in which the prior is trained; its fit's figures have that name."""
-CHUNK = 256  # masks encoded at once
-FOLDS = 10  # of the cross-validation of the mixture
+"""Name of the stage that trains the prior, and of its fit's figures."""
+CHUNK = 256  # masks or codes per call
+FOLDS = 10  # largest number of folds in the cross-validation of the mixture
 
 
 class Prior(NamedTuple):
@@ -33,8 +33,9 @@ class Prior(NamedTuple):
 
     Attributes:
       spec: the structures that it guarantees.
-      size, spacing_mm: of the masks' grid, square pixels.
-      limits: of the check under which the bank was drawn.
+      size, spacing_mm: size (px) and spacing of the masks' grid, with square pixels.
+      limits: limits of the check with which the bank was sampled.
+      bank: codes and their valid masks.
       encode: masks `[N, *size]` -> codes `[N, d]`.
       restore: masks `[N, *size]` -> the autoencoder's reconstructions, valid or not.
       project: masks `[N, *size]` -> `Projection`; compiled once per N.
@@ -51,16 +52,16 @@ class Prior(NamedTuple):
 
 
 def prior_of(system: System, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior | None:
-    """The prior that a trained system has learnt; None if it learns none."""
+    """Returns the prior of a trained system; None if it has none."""
     nets = [net for net in system.nets if "bank" in variables[net.name]]
     return prior(nets[0], variables, fits, spacing_mm) if nets else None
 
 
 def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior:
-    """The prior of a trained network; its arrays lie on no accelerator (see `devices.on_host`).
+    """Returns the prior of a trained network; within `devices.on_host` its arrays are on the CPU.
 
     Args:
-      fits: figures of the fits by stage; `fit` says which.
+      fits: figures of the fits by stage, see `fit`.
     """
     held = devices.fetch(variables[net.name])
     bank = held["bank"]
@@ -90,24 +91,24 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
 
 
 def limits_of(kind: AnatomySpec, named: Mapping[str, Any]) -> Limits:
-    """Limits of a check from JSON, by name."""
+    """Returns the limits of a check from JSON."""
     default = kind.default_limits
     return type(default)(*(type(value)(named[name]) for name, value in default._asdict().items()))
 
 
 def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.centring_mask) -> Array:
-    """Masks `[N, H, W]` -> `[N, *size]`, cut or padded about each core's centre of mass; an empty one stays empty."""
-    wide = jnp.pad(masks, ((0, 0), *((s // 2, s // 2) for s in size)))  # room to be centred at the border too
+    """Crops or pads masks `[N, H, W]` to `[N, *size]` about the centre of mass of `core`; empty masks stay empty."""
+    wide = jnp.pad(masks, ((0, 0), *((s // 2, s // 2) for s in size)))  # also centres masks at the border
     return roi.crop(wide, roi.box_about(core(wide), size).start, size)
 
 
 def shapes(
     values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL, least: int = 1
 ) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-    """The prior's own examples, see `shapes_of`.
+    """Returns a function that makes the prior's examples from the training set, see `shapes_of`.
 
-    Raises (when called):
-      InputError: masks of fewer than two volumes, or fewer than `least` masks.
+    Raises (when the function is called):
+      InputError: there are masks of fewer than two volumes, or fewer than `least` masks.
     """
 
     def made(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -124,10 +125,14 @@ def shapes(
 def shapes_of(
     labels: Sequence[np.ndarray] | np.ndarray, values: Sequence[Any], size: Sequence[int], held: AnatomySpec = WALL
 ) -> dict[str, np.ndarray]:
-    """Of volumes `[N, Z, H, W]` the slices annotated in full that have any of `values`.
+    """Returns the masks of all fully annotated slices of volumes `[N, Z, H, W]` that contain any of the structures.
 
-    `values` are those of the structures `held`, as its own `values` gives them: of the wall the numbers of its classes.
-    `shape [M, *size]` uint8, centred, and `volume [M]`, which of the volumes each comes from.
+    Args:
+      values: label values of the structures, from `held.label_values`.
+      held: the structures.
+
+    Returns:
+      `shape [M, *size]` uint8, centred masks, and `volume [M]`, index of the volume of each mask.
     """
     cut = jax.jit(lambda masks: centred(masks, size, held.centring_mask))
     found, volumes = [np.zeros((0, *size), np.uint8)], []
@@ -140,14 +145,15 @@ def shapes_of(
 
 
 def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
-    """Ends the autoencoder's stage: limits of the check, mixture of the codes, bank of valid masks.
+    """Returns the fit at the end of the autoencoder's stage: limits of the check, mixture of codes, bank of masks.
 
-    Its figures are numbers of `masks`, `components` in use and `components_by_cv`, `accept_rate` of the draws, shares
-    `valid_gold_standards` and `valid_restored`, `dice_restored`; `limits` by name; and of the cross-validation `sizes`,
-    `nll` and `aic` `[sizes, folds]`.
+    Its figures are the numbers of `masks`, of `components` used and `components_by_cv`; the `accept_rate` of samples;
+    the shares `valid_gold_standards` and `valid_restored`; `dice_restored`; `limits` by name; and from the
+    cross-validation `sizes`, `nll` and `aic` `[sizes, folds]`.
 
     Args:
-      settings: `components` of the mixture (0: as many as cross-validation chooses), `restarts`.
+      spacing_mm: pixel size of the masks.
+      settings: `components` of the mixture (0: the number chosen by cross-validation), `restarts`.
     """
     module: Any = net.module
     kind = anatomy_spec(module.structures)
@@ -197,12 +203,12 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
 
 
 def _plain(value: Any) -> float | bool | int:
-    """A limit as JSON holds it; lengths are rounded to float32, in which the check computes."""
+    """A limit for JSON; lengths are rounded to float32, the precision of the check."""
     return value if isinstance(value, bool | int) else float(np.float32(value))
 
 
 def dice_of_maps(masks: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Dice of every mask `[N, H, W]` and its reconstruction, the mean over the structures that either has: `[N]`."""
+    """Returns Dice `[N]` of masks `[N, H, W]` and their reconstructions, the mean over structures in either of them."""
     labels = range(1, max(int(masks.max(initial=0)), 1) + 1)
     pairs = zip(masks.astype(np.uint8), restored.astype(np.uint8), strict=True)
     return np.array([np.nanmean(dice_of(counts(mask, other, labels))) for mask, other in pairs])
@@ -222,7 +228,7 @@ def _functions(net: Net, held: Mapping[str, Any]) -> tuple[projection.Encode, pr
 
 
 def batched(fn: Callable[[Array], Array], x: np.ndarray) -> np.ndarray:
-    """`fn(x)` for any number of masks or codes, `CHUNK` at a time: compiled once."""
+    """Returns `fn(x)` for any number of masks or codes, in chunks of `CHUNK`, so that `fn` compiles once."""
     filled = np.concatenate([x, np.zeros((-len(x) % CHUNK, *x.shape[1:]), x.dtype)])
     return np.concatenate([np.asarray(fn(jnp.asarray(part))) for part in np.split(filled, len(filled) // CHUNK)])[
         : len(x)

@@ -18,15 +18,17 @@ SLOPE = 0.2
 
 
 class AnatomicalAutoencoder(nn.Module):
-    """Masks [B, H, W, C] -> (logits [B, H, W, C], code [B, code]), float32 or wider; C channels of its `structures`.
+    """Masks [B, H, W, C] -> (logits [B, H, W, C], code [B, code]), float32 or wider; `structures` determine C.
 
-    Encoder: per width of `features` a 3-convolution of stride 2 and one of stride 1, leaky ReLU after each, then a
-    linear layer to the code; the decoder is its mirror image. Nothing is normalised: the mask that a code decodes to
-    does not depend on the rest of the batch.
+    Encoder: for each width in `features` a 3 x 3 convolution of stride 2 and one of stride 1, leaky ReLU after each,
+    then a linear layer to the code. The decoder mirrors the encoder. There is no normalisation, so that the mask of a
+    code does not depend on the rest of the batch.
 
     The collection `bank` is not trained; `anatomical_prior.fit` writes it: codes and packed masks of the bank, and the
-    mixture, whose components beyond those in use have weight 0.
-    Raises ValueError for a size that is not divisible by 2^len(features).
+    mixture, whose unused components have weight 0.
+
+    Raises:
+      ValueError: a size is not divisible by 2^len(features).
     """
 
     size: Sequence[int] = (128, 128)
@@ -62,17 +64,17 @@ class AnatomicalAutoencoder(nn.Module):
             self.variable("bank", name, jnp.zeros, shape, jnp.uint8 if name == "masks" else jnp.float32)
 
     def encode(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, H, W, C] -> [B, code]."""
+        """Returns codes [B, code] of masks [B, H, W, C]."""
         out = jnp.promote_types(x.dtype, jnp.float32)
         for layer in self.encoder:
             x = nn.leaky_relu(layer(x), SLOPE)
         return self.to_code(x.reshape(x.shape[0], -1)).astype(out)
 
     def decode(self, code: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
-        """[B, code] -> logits [B, H, W, C]."""
+        """Returns logits [B, H, W, C] of codes [B, code]."""
         x = nn.leaky_relu(self.from_code(code), SLOPE).reshape(code.shape[0], *self.small)
         for i, layer in enumerate(self.decoder):
-            x = x if i % 2 else upsample_nearest(x, (2, 2))  # first: edges are smoothed by convolutions at full size
+            x = x if i % 2 else upsample_nearest(x, (2, 2))  # first: convolutions at full size smooth edges
             x = nn.leaky_relu(layer(x), SLOPE)
         return self.head(x).astype(jnp.promote_types(code.dtype, jnp.float32))
 

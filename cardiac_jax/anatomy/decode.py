@@ -1,4 +1,4 @@
-"""What ACSNet does to a label map before it is written: clean-up of scar, basal extent, projection (stage 3)."""
+"""Post-processing of label maps by ACSNet (stage 3): clean-up of scar, basal extent, projection."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -18,15 +18,15 @@ from cardiac_jax.errors import InputError
 def projecting(
     prior_of: Callable[[Variables, Mapping[str, Any]], Prior], classes: Sequence[str], post: Config
 ) -> Callable[[Variables, Mapping[str, Any]], Decoder]:
-    """Makes the decoder of label maps that guarantees valid anatomy.
+    """Returns the maker of a decoder of label maps that guarantees valid anatomy.
 
     Args:
-      prior_of: variables and the figures of the fits -> the trained prior.
+      prior_of: (variables, figures of the fits) -> the trained prior.
       classes: names by label value.
       post: `project` (one of `MODES`), `trim`, and `erode`, `pieces`, `least_mm2` of the enhancement.
 
     Raises:
-      InputError: an unknown mode.
+      InputError: the mode is unknown.
     """
     if post.project not in MODES:
         raise InputError("post.project", f"{post.project!r} is not one of {', '.join(MODES)}")
@@ -47,7 +47,7 @@ def projecting(
 
 
 def _without_specks(labels: Stack, classes: Sequence[str], post: Config) -> Stack:
-    """The label map with its enhancement cleaned up; what is removed becomes myocardium."""
+    """The label map with its enhancement cleaned up; removed enhancement becomes myocardium."""
     known = roles(classes)
     if "scar" not in known:
         return labels

@@ -1,4 +1,4 @@
-"""Counts invalid slices before and after a projection, and the change in Dice."""
+"""Summary of projections over cases: invalid slices and Dice before and after."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from cardiac_jax.metrics.overlap import counts, dice_of
 
 
 class ProjectionSummary:
-    """Counts slices with any of the structures that the prior guarantees, and Dice of all classes, over cases.
+    """Counts slices with any of the structures that the prior guarantees, and averages Dice of all classes over cases.
 
-    The myocardium with whatever is drawn in it counts as one structure ("myocardium") beside the classes.
+    If there are classes inside the wall (oedema, scar), Dice of the complete wall is added as "myocardium".
 
     Args:
       classes: names by label value.
-      limits: of the check, by name.
-      which: the slices that were projected, in words.
+      limits: limits of the check, by name.
+      which: description of the slices that were projected.
     """
 
     def __init__(self, classes: Sequence[str], limits: Mapping[str, Any], which: str) -> None:
@@ -32,15 +32,18 @@ class ProjectionSummary:
         self._dice: list[tuple[list[float], list[float]]] = []
 
     def add(self, decoded: Decoded, truth: Stack | None) -> None:
-        """One case; without `truth` Dice is not counted."""
+        """Adds one case; without the gold standard `truth` its Dice is not computed."""
         self._slices.append(decoded.changes)
         if truth is not None:
             before, after = (self._case_dice(labels.data, truth.data) for labels in (decoded.raw, decoded.value))
             self._dice.append((before, after))
 
     def about(self) -> dict[str, Any]:
-        """JSON: numbers of `slices`, of invalid ones `before` and `after`, of those `moved` and taken `from_bank`;
-        `dice`: structure -> mean over cases before and after; `limits` and `which`."""
+        """Returns JSON: `slices`, `before`, `after`, `moved`, `from_bank`, `dice`, `limits` and `which`.
+
+        `slices` is the number of slices, `before` and `after` that of invalid slices, `moved` that of changed codes,
+        `from_bank` that of masks taken from the bank. `dice` is structure -> mean over cases before and after.
+        """
         counted = {
             "slices": sum(len(s.index) for s in self._slices),
             "before": sum(int((~s.before).sum()) for s in self._slices),
@@ -51,7 +54,7 @@ class ProjectionSummary:
         return {**counted, "dice": self._means(), "limits": dict(self._limits), "which": self._which}
 
     def line(self) -> str:
-        """The same in one line."""
+        """Returns the summary in one line."""
         held = self.about()
         changes = [f"{n} {d['after'] - d['before']:+.4f} ({d['after']:.3f})" for n, d in held["dice"].items()]
         dice = f"; Dice {', '.join(changes)}" if changes else ""

@@ -1,4 +1,4 @@
-"""Structures whose anatomy a prior can guarantee, by name. To add some, write a record and list it here."""
+"""Registry of the structures whose anatomy a prior can guarantee; a new `AnatomySpec` is added to `ANATOMIES`."""
 
 from cardiac_jax.anatomy.heart import HEART
 from cardiac_jax.anatomy.spec import AnatomySpec
@@ -9,7 +9,11 @@ ANATOMIES = {held.name: held for held in (WALL, HEART)}
 
 
 def anatomy_spec(name: str) -> AnatomySpec:
-    """The structures called `name`; raises InputError if there are none."""
+    """Returns the specification called `name`.
+
+    Raises:
+      InputError: there is none.
+    """
     if name not in ANATOMIES:
         raise InputError("structures", f"{name!r} is not one of {', '.join(ANATOMIES)}")
     return ANATOMIES[name]

@@ -1,11 +1,11 @@
-"""Label maps made anatomically valid on their own grid (Abramson, Popescu et al. 2020, stage 3).
+"""Projection of label maps onto valid anatomy, on their own grid (Abramson, Popescu et al. 2020, stage 3).
 
-Which structures are guaranteed, the myocardium or the whole heart, is the prior's (`Prior.spec`). A slice in
-which they fail the check is centred on the prior's grid, projected, and put back. What passes there may
-fail on finer or coarser pixels, so it is checked again where it is written: a slice that fails then takes the nearest
-mask of the bank that passes on the file's grid, moved away from the image's border if it must be. Slices without
-any of the structures are left alone. (Only an image too small for any mask of the bank may stay invalid, and is said to
-be.) A mask is a label map where there are several structures.
+`Prior.spec` defines the guaranteed structures: the myocardium or the whole heart. A slice that fails the check is
+centred on the prior's grid, projected, and resampled to the file's grid. A mask that is valid on the prior's grid may
+be invalid with other pixel sizes, so it is checked again on the file's grid. If it fails, it is replaced by the nearest
+mask of the bank that passes there, if necessary shifted away from the image border. Slices without any of the
+structures are not changed. A slice only stays invalid, and is then reported, if its image is too small for every mask
+of the bank. "Mask" means a label map if there are several structures.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from cardiac_jax.data import resample
 from cardiac_jax.data.labels import wall_labels
 from cardiac_jax.data.stack import Stack
 
-SLICES = 32  # projected at once: stacks are padded to a multiple, so that one program serves all
-TRIES = 64  # masks of the bank tried at once where a projected one fails on the file's grid
+SLICES = 32  # projected per call: stacks are padded to a multiple, so that the program compiles once
+TRIES = 64  # masks of the bank tested per call if a projected mask fails on the file's grid
 MODES = ("invalid", "all", "none")
 
 
 class ProjectedSlices(NamedTuple):
-    """What became of the slices with any of the structures, apex to base.
+    """Results for the N slices with any of the structures, apex to base.
 
     Attributes:
-      index: `[N]` in the canonical stack.
-      before, after: `[N]` bool, whether they passed.
-      alpha: `[N]`, how far each code moved towards its neighbour; NaN where the slice was left as it was.
-      from_bank: `[N]` bool, whether the projected mask failed on the file's grid and one of the bank stands for it.
+      index: `[N]`, index of the slice in the canonical stack.
+      before, after: `[N]` bool, whether the slice passed the check before and after projection.
+      alpha: `[N]`, step of the code towards its neighbour in the bank; NaN if the slice was not projected.
+      from_bank: `[N]` bool, whether the projected mask failed on the file's grid and a mask of the bank replaced it.
     """
 
     index: np.ndarray
@@ -48,14 +48,14 @@ class ProjectedSlices(NamedTuple):
 def project_stack(
     prior: Prior, labels: Stack, classes: Sequence[str], mode: str = "invalid"
 ) -> tuple[Stack, ProjectedSlices]:
-    """A label map `[Z, H, W]` with valid structures in every slice that has any, and what was changed.
+    """Returns a label map `[Z, H, W]` with valid structures in every slice that has any, and the changes.
+
+    If pixels are not square, or their size is out of the check's range, slices are checked on the prior's grid.
 
     Args:
-      classes: names by label value, among them all those that the prior's structures draw.
-      mode: "invalid": invalid slices are projected; "all": valid ones too are replaced by their restored selves, as
-        published; "none": slices are only judged.
-
-    Pixels that are not square, or beyond what the check can judge, are judged on the prior's grid instead.
+      classes: names by label value; they include all structures of the prior.
+      mode: "invalid": invalid slices are projected; "all": valid slices are also replaced by their reconstructions, as
+        published; "none": slices are only checked.
     """
     stack = labels.data.copy()
     _, *pixel_mm = labels.spacing_mm
@@ -77,7 +77,7 @@ def project_stack(
 def open_slices(
     prior: Prior, stack: np.ndarray, pixel_mm: Sequence[float], classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of a stack `[Z, H, W]`: area of the myocardium in mm2 `[Z]`, and whether it is open to one side `[Z]`."""
+    """Returns the area of the myocardium in mm2 `[Z]` and whether it is C-shaped `[Z]`, for each slice of `stack`."""
     muscle = np.isin(stack, wall_labels(classes))
     small = _on_grid(prior, muscle, pixel_mm)
     parts = [measure(jnp.asarray(part), prior.spacing_mm) for part in _groups(small)]
@@ -86,7 +86,7 @@ def open_slices(
 
 
 def _projected(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks `[N, H, W]` that pass, alpha `[N]`, and whether each came from the bank `[N]`."""
+    """Valid masks `[N, H, W]`, alpha `[N]`, and whether each is a mask of the bank `[N]`."""
     ways = [_Way(prior, mask, pixel_mm) for mask in masks]
     small = np.stack([way.to_grid(mask) for way, mask in zip(ways, masks, strict=True)])
     parts = [prior.project(jnp.asarray(part)) for part in _groups(small)]
@@ -100,7 +100,7 @@ def _projected(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> tu
 
 
 def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """The mask of the nearest code that passes on the file's grid; `otherwise` if none of the bank does."""
+    """The mask of the bank with the nearest code that passes on the file's grid; `otherwise` if none passes."""
     code = np.asarray(prior.encode(jnp.asarray(mask)[None]))
     order = np.argsort(np.square(np.asarray(prior.bank.codes) - code).sum(1), kind="stable")
     packed = np.asarray(prior.bank.masks)
@@ -115,7 +115,7 @@ def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarra
 
 
 class _Way:
-    """From a slice of the file to the prior's grid about the core's centre, and back; linear, the most of it counts."""
+    """Resampling between a slice of the file and the prior's grid about the mask's centre: linear, then argmax."""
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
@@ -134,7 +134,7 @@ class _Way:
         return self._to_file(mask, self._centre)
 
     def to_file_whole(self, mask: np.ndarray) -> np.ndarray:
-        """The same, moved so far that none of `mask` lies outside the file's image, where that can hold it."""
+        """As `to_file`, shifted so that `mask` is inside the file's image, if the image is large enough."""
         centre = []
         for axis, (at, middle, ratio) in enumerate(zip(self._centre, self._middle, self._ratio, strict=True)):
             held = np.flatnonzero(mask.any(1 - axis)) - middle
@@ -151,14 +151,14 @@ class _Way:
 
 
 def _resampled(mask: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:
-    """Linear interpolation of every label's share; the largest is drawn, background of equals."""
+    """Argmax of linearly interpolated one-hot labels; background in a tie."""
     labels = range(1, max(int(mask.max()), 1) + 1)
     shares = [(columns @ (rows @ (mask == label).astype(np.float32)).T).T for label in labels]
     return np.stack([1 - sum(shares), *shares]).argmax(0).astype(mask.dtype)
 
 
 def _on_grid(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
-    """Masks `[N, H, W]` on the prior's grid, each about its own centre."""
+    """Masks `[N, H, W]` resampled to the prior's grid, each about its own centre."""
     small = np.zeros((len(masks), *prior.size), masks.dtype)
     for i in np.flatnonzero(masks.any((1, 2))):
         small[i] = _Way(prior, masks[i], pixel_mm).to_grid(masks[i])
@@ -166,13 +166,13 @@ def _on_grid(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.n
 
 
 def _groups(masks: np.ndarray) -> list[np.ndarray]:
-    """`SLICES` masks each, the last filled up with empty ones."""
+    """Groups of `SLICES` masks; the last is padded with empty masks."""
     filled = np.concatenate([masks, np.zeros((-len(masks) % SLICES, *masks.shape[1:]), masks.dtype)])
     return np.split(filled, len(filled) // SLICES)
 
 
 def _passes(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
-    """Whether masks `[N, H, W]` pass on the file's grid, or, where the check cannot judge there, on the prior's."""
+    """Whether masks `[N, H, W]` pass on the file's grid, or on the prior's if the check does not support the pixels."""
     if unfit(pixel_mm[0], pixel_mm[1], prior.spec.pixel_mm):
         masks, pixel_mm = _on_grid(prior, masks, pixel_mm), (prior.spacing_mm, prior.spacing_mm)
     return prior.spec.is_valid(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)

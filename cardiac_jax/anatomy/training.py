@@ -1,4 +1,4 @@
-"""The stage in which ACSNet learns valid anatomy (Abramson, Popescu et al. 2020, stage 3): autoencoder, then fit."""
+"""The training stage of ACSNet's prior (Abramson, Popescu et al. 2020, stage 3): autoencoder, then fit."""
 
 import jax.numpy as jnp
 
@@ -15,17 +15,17 @@ from cardiac_jax.nets.layers import precision
 from cardiac_jax.train.optim import phase
 
 AUTOENCODER = "autoencoder"
-COMPONENTS = 10  # of the mixture, the most that cross-validation tries
+COMPONENTS = 10  # largest number of mixture components that cross-validation tries
 
 
 def prior_stage(config: Config, data: DataSpec, kind: AnatomySpec) -> tuple[Net, Stage]:
-    """The autoencoder of the maps of `kind`, and the stage that trains it and ends in mixture and bank.
+    """Returns the autoencoder of the masks of `kind`, and the stage that trains it and fits mixture and bank.
 
     Args:
-      config: the experiment's; `prior`, `model.dtype`, `seed`.
+      config: the experiment's configuration; `prior`, `model.dtype` and `seed` are read.
 
     Raises:
-      InputError: a size of maps that the network cannot halve often enough, or a number below its minimum.
+      InputError: the size of the masks is not divisible by the network's strides, or a number is below its minimum.
     """
     settings, size, features = config.prior, tuple(config.prior.size), tuple(config.prior.features)
     factor = 2 ** len(features)
@@ -59,7 +59,7 @@ def prior_stage(config: Config, data: DataSpec, kind: AnatomySpec) -> tuple[Net,
 
 
 def _bent(size: tuple[int, int], settings: Augment, kind: AnatomySpec) -> Pass:
-    """`shape [B, *size]` bent at random, and centred again."""
+    """Pass that augments `shape [B, *size]` and centres it."""
 
     def bend(keys: Array, shape: Array) -> tuple[Array]:
         _, bent = augment_batch(jnp.zeros((*shape.shape, 1)), shape.astype(jnp.int32), keys, settings)
@@ -70,7 +70,7 @@ def _bent(size: tuple[int, int], settings: Augment, kind: AnatomySpec) -> Pass:
 
 
 def _autoencoding(net: Net, kind: AnatomySpec) -> Objective:
-    """Cross-entropy and Dice of the restored mask."""
+    """Objective: cross-entropy and Dice of the reconstructed mask."""
     forward = chain(pure(kind.encode, ["shape"], "masks"), call(net, ["masks"], ["restored", "code"]))
     reads = {"logits": "restored", "shape": "shape"}
     loss = total(reconstruction_ce=term(kind.cross_entropy, **reads), reconstruction_dice=term(kind.dice_loss, **reads))

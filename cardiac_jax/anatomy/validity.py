@@ -1,4 +1,4 @@
-"""Anatomically invalid slices: how many myocardia of a label map fail `ops.anatomy.check`, whoever drew them."""
+"""Number of anatomically invalid slices of a label map from any source, by `wall_check.check` of the myocardium."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,26 +11,26 @@ from cardiac_jax.metrics.rows import Row
 
 PREDICTION, GOLD = "prediction", "gold standard"
 CHECKS = wall_check.Verdict._fields[1:-1]
-"""What a slice can fail, any of which makes it invalid."""
-SQUARE = 0.01  # relative difference of the two sides of a pixel that counts as none
-PIXEL_MM = (0.65, 3.0)  # its distances end at 16 pixels, its longest limit is 10 mm; above, a wall has no pixel
-BATCH, FRAME, STEP = 32, 64, 32  # few shapes are compiled: slices at a time, least frame, and what it grows by
+"""Names of the checks; a slice that fails any of them is invalid."""
+SQUARE = 0.01  # relative difference of a pixel's sides up to which it counts as square
+PIXEL_MM = (0.65, 3.0)  # distances are computed up to 16 pixels, the longest limit is 10 mm; above, a wall has no pixel
+BATCH, FRAME, STEP = 32, 64, 32  # slices per call, smallest frame and its increment: few shapes are compiled
 
 
 def validity_rows(
     pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]
 ) -> list[Row]:
-    """Judges the myocardium (what is drawn in it included) of every slice by the default limits.
+    """Checks the myocardium (with oedema and scar) of every slice, with the default limits.
 
     Args:
       pred, truth: `[Z, H, W]` label maps on the file's own grid.
       spacing_mm: voxel size along Z, H, W.
-      classes: names by label value; without "Myo" there is nothing to judge.
+      classes: names by label value; without "Myo" the result is empty.
 
     Returns:
-      Two rows, of "prediction" and of "gold standard": numbers of `slices` with myocardium, of `invalid` ones, and of
-      those that fail each of `CHECKS`; slices that are not annotated throughout are no part of the gold standard.
-      `skipped` says why nothing was judged, else it is "".
+      Two rows, for "prediction" and "gold standard": numbers of `slices` with myocardium, of `invalid` slices, and of
+      slices that fail each of `CHECKS`. For the gold standard only fully annotated slices count. `skipped` is the
+      reason why nothing was checked, else "".
     """
     muscle = wall_labels(classes)
     if not muscle:
@@ -47,7 +47,7 @@ def validity_rows(
 
 
 def failures(masks: np.ndarray, spacing_mm: float, limits: wall_check.Limits = wall_check.DEFAULT) -> np.ndarray:
-    """Which of `CHECKS` each mask `[N, H, W]` fails, pixels being squares of `spacing_mm`: bool `[N, checks]`."""
+    """Returns which of `CHECKS` each mask `[N, H, W]` fails, bool `[N, checks]`; pixels are squares of `spacing_mm`."""
     found = np.zeros((len(masks), len(CHECKS)), bool)
     for start, batch in batches(masks):
         verdict = wall_check.check(batch, spacing_mm, limits)
@@ -57,7 +57,10 @@ def failures(masks: np.ndarray, spacing_mm: float, limits: wall_check.Limits = w
 
 
 def batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Index of the first and `[BATCH, F, F]`: each mask (or label map) moved into one corner, which no check sees."""
+    """Yields the index of the first mask and `[BATCH, F, F]`, each mask (or label map) shifted into one corner.
+
+    The checks do not depend on the position.
+    """
     boxes = [tuple(slice(i.min(), i.max() + 1) if i.size else slice(0) for i in np.nonzero(mask)) for mask in masks]
     extent = max((mask[box].shape[axis] for mask, box in zip(masks, boxes, strict=True) for axis in (0, 1)), default=0)
     frame = max(FRAME, -(-extent // STEP) * STEP)
@@ -70,7 +73,7 @@ def batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def unfit(height_mm: float, width_mm: float, within_mm: tuple[float, float] = PIXEL_MM) -> str:
-    """Why a check cannot judge such pixels, square ones `within_mm` being asked for; "" where it can."""
+    """Returns why a check does not support these pixels, "" if it does; it needs squares with sides `within_mm`."""
     if abs(height_mm - width_mm) > SQUARE * min(height_mm, width_mm):
         return f"pixels of {height_mm:.3g} x {width_mm:.3g} mm are not square"
     low, high = within_mm
