@@ -4,11 +4,11 @@
         --config.data.root=DIR --config.data.cine_root=DIR_OF_ACDC --workdir=DIR
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR
 
-`anatomy=heart` guarantees LV, myocardium and RV under the criteria of VITAL instead of the myocardium alone; no
+`anatomy=heart` guarantees valid LV, myocardium and RV by the criteria of VITAL, instead of the myocardium alone; no
 published system of this kind does.
 
-Data: phantom, mscmr (whole stacks; wall and pool), myops (with scar). With `lge_like=true` end-diastolic cine of ACDC
-(`data.cine_root`), made to look like LGE with scar, joins the training: a quarter of every batch.
+Data: phantom, mscmr (complete stacks; wall and pool), myops (with scar). With `lge_like=true`, a quarter of every batch
+is end-diastolic cine of ACDC (`data.cine_root`), made to look like LGE with scar.
 Presets: smoke (minutes), cpu (about 25 minutes on 2 cores), paper (192 x 192, box and masks of 128 x 128 at 1.4 mm).
 Published figures: `PUBLISHED` below.
 """
@@ -20,7 +20,7 @@ from cardiac_jax.data.augment import Augment
 from experiments import common
 
 STUDY = {"acsnet": "lge_like=false", "acsnet_lge_like": "lge_like=true"}
-"""What `launch.study` varies: without and with LGE-like images."""
+"""Variants of `launch.study`: without and with LGE-like images."""
 REFERENCE = "acsnet_lge_like"
 
 PUBLISHED = {
@@ -32,7 +32,7 @@ PUBLISHED = {
 
 
 def get_config(arg: str | None = None) -> Config:
-    """The configuration of `data=...,lge_like=...,anatomy=...,preset=...`."""
+    """Returns the configuration for `data=...,lge_like=...,anatomy=...,preset=...`."""
     chosen = common.parse(
         arg,
         data=("phantom", "mscmr", "myops"),
@@ -59,7 +59,7 @@ def get_config(arg: str | None = None) -> Config:
         config.method += "_heart"
         config.data.classes = ("RV", *config.data.classes)
     config.model = ConfigDict({"net": "resunet", "filters": 32, "dropout": 0.2, "momentum": 0.99, "dtype": "float32"})
-    config.model.slices = 0  # of each volume that a step of the segmenter trains on; 0: all
+    config.model.slices = 0  # number of slices of each volume per training step of the segmenter; 0: all
     config.model.box = (*config.data.size[:1], 128, 128)
     config.localiser = ConfigDict({"filters": 16, "window": (1, 1, 1), "floor": 0.0, "steps": 5000})
     config.loss = ConfigDict({"beta_ventricle": 0.6, "beta_wall": 0.4})
@@ -72,11 +72,11 @@ def get_config(arg: str | None = None) -> Config:
     config.post = common.post()
     config.post.update(
         {
-            "project": "invalid",  # slices made valid: invalid; all: valid ones are restored too, as published; none
+            "project": "invalid",  # projected slices: invalid; all (valid ones too, as published); none
             "trim": False,  # leave out slices beyond the base (section "Stage 3")
-            "erode": 0,  # pixels the enhancement is eroded by; the paper's clean-up is 1
-            "pieces": 5,  # of the enhancement in a slice, the largest kept
-            "least_mm2": 10.0,  # area of a piece
+            "erode": 0,  # erosion of the enhancement in pixels; 1 in the paper
+            "pieces": 5,  # number of enhancement components kept in a slice, the largest
+            "least_mm2": 10.0,  # smallest area of a component
         }
     )
     config.optim = common.optim()
@@ -91,9 +91,9 @@ def get_config(arg: str | None = None) -> Config:
 
 
 def _short(config: Config, preset: str) -> None:
-    """Hundreds of steps, without dropout (see README.md, SRSCN), rates that fall to zero, averaged weights."""
+    """Sets a short training: hundreds of steps, no dropout (see README.md, SRSCN), decaying rates, averaged weights."""
     config.model.update({"filters": 16, "dropout": 0.0, "momentum": 0.9, "box": (*config.data.size[:1], 96, 96)})
-    # Of whole stacks that are annotated in part, those annotated in full; of 2 to 6 slices, few of padding.
+    # In partly annotated complete stacks these are the fully annotated slices; in stacks of 2 to 6, few are padding.
     config.model.slices = 4 if config.data.size[0] < 10 else 6
     config.localiser.update({"filters": 8, "window": (1, 2, 2), "steps": 200})
     config.prior.update({"size": (96, 96), "steps": 1000, "batch_size": 16, "schedule": "cosine", "lr": 2e-3})
@@ -109,7 +109,7 @@ def _short(config: Config, preset: str) -> None:
 
 
 def _wide(config: Config) -> None:
-    """Room for the RV: of ACDC's hearts 1% reach farther than 90 mm from the wall's centre, 68 mm from their own."""
+    """Makes room for the RV: 1% of ACDC's hearts reach beyond 90 mm from the wall's centre, 68 mm from their own."""
     smoke = config.preset == "smoke"
     config.prior.size = (64, 64) if smoke else (128, 128)
     config.model.box = (

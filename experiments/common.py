@@ -1,4 +1,4 @@
-"""What every experiment's configuration shares: its argument, and the keys of data, optimiser and training."""
+"""Parts common to all experiments' configurations: the argument, and the keys of data, optimiser and training."""
 
 from ml_collections import ConfigDict
 
@@ -7,10 +7,10 @@ from cardiac_jax.errors import InputError
 
 
 def parse(arg: str | None, **choices: tuple[str, ...]) -> Config:
-    """`"method=srscn,preset=cpu"` -> the chosen values, the first of each where none is named.
+    """Returns the values in `"method=srscn,preset=cpu"`; a key that is not given has its first choice.
 
     Raises:
-      InputError: an unknown key, or a value that is not one of the choices.
+      InputError: a key is unknown, or a value is not one of the choices.
     """
     chosen = {key: options[0] for key, options in choices.items()}
     for part in filter(None, (arg or "").split(",")):
@@ -24,34 +24,34 @@ def parse(arg: str | None, **choices: tuple[str, ...]) -> Config:
 
 
 def data(**changes) -> Config:
-    """Where the cases come from, how they are split and on which grid the network sees them."""
+    """Returns the keys of the data: source of the cases, splits, the network's grid."""
     return _changed(
         {
             "name": "phantom",
-            "root": "runs/phantom",  # folder or file; the phantom is written there if it is not
+            "root": "runs/phantom",  # folder or file; the phantom is written there if it does not exist
             "sequences": ("LGE",),  # channels, in order
-            "classes": (),  # segmented, e.g. ("Myo", "LV"); of the others oedema and scar count as Myo; (): all
-            "spacing_mm": (0.0, 1.4, 1.4),  # voxels along Z, H, W; 0: as the image is
+            "classes": (),  # segmented, e.g. ("Myo", "LV"); other oedema and scar count as Myo; (): all
+            "spacing_mm": (0.0, 1.4, 1.4),  # voxel size along Z, H, W; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
             "intensity": ("z_score",),  # operations on every image, in order: clahe, percentile, z_score
-            "append_clahe": False,  # the images once more as further channels, after CLAHE
-            "lge_like": False,  # end-diastolic cine, made to look like LGE, joins the training
-            "cine_root": "",  # folder of ACDC, where that cine lies
-            "real_share": 0.0,  # of a batch, real cases where others are synthetic; 0: as they come
-            "tile_overlap": 0.0,  # of tiles of this size that volumes are predicted in; 0: one crop about the centre
-            "fully_annotated_share": 0.0,  # of a batch, fully annotated slices where others are partly; 0: as they come
-            "fold": -1,  # validation fold dealt from the seed; -1: the publisher's train and val folders
+            "append_clahe": False,  # append the images after CLAHE as further channels
+            "lge_like": False,  # add end-diastolic cine, made to look like LGE, to the training set
+            "cine_root": "",  # folder of ACDC with that cine
+            "real_share": 0.0,  # share of real (not synthetic) cases in a batch; 0: not controlled
+            "tile_overlap": 0.0,  # overlap of tiles of this size in prediction; 0: only the central crop
+            "fully_annotated_share": 0.0,  # share of fully annotated slices in a batch; 0: not controlled
+            "fold": -1,  # validation fold, random by seed; -1: the publisher's train and val folders
             "folds": 5,
-            "test_share": 0.0,  # of the patients, set aside for every fold alike; where the publisher names no test set
-            "splits": "",  # JSON file that lists the splits instead
-            "patients": 40,  # of the phantom, when it is written
+            "test_share": 0.0,  # share of test patients, the same for every fold, if the publisher defines no test set
+            "splits": "",  # JSON file with the splits, used instead
+            "patients": 40,  # number of phantom patients that are written
         },
         changes,
     )
 
 
 def optim(**changes) -> Config:
-    """One phase's optimiser."""
+    """Returns the keys of one phase's optimiser."""
     return _changed(
         {"name": "adam", "lr": 1e-3, "schedule": "constant", "warmup": 0.0, "clip": 0.0, "weight_decay": 0.0},
         changes,
@@ -59,7 +59,7 @@ def optim(**changes) -> Config:
 
 
 def train(**changes) -> Config:
-    """The loop: how long, how large, how often."""
+    """Returns the keys of the training loop."""
     return _changed(
         {
             "steps": 1000,
@@ -68,7 +68,7 @@ def train(**changes) -> Config:
             "ema": 0.0,  # decay of the parameter average; 0: none
             "eval_every": 200,
             "log_every": 10,
-            "patience": 0,  # validations without a better one after which training ends; 0: never
+            "patience": 0,  # training ends after this number of validations without improvement; 0: never
             "keep_best": 1,
             "tensorboard": False,
         },
@@ -80,34 +80,34 @@ TERMS = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
 
 
 def add_terms(config: Config, settings: str = "prior", **weights: float) -> None:
-    """Adds the keys of the loss transforms, which any system can switch on (`cardiac_jax/transforms/registry.py`).
+    """Adds the keys of the loss transforms, which any system can use (`cardiac_jax/transforms/registry.py`).
 
     Args:
-      settings: key of the autoencoder's own settings, which the shape prior and the code prior share.
-      weights: of the terms that are on; 0 switches a term off.
+      settings: key of the autoencoder's settings, common to the shape prior and the code prior.
+      weights: weights of the active terms; 0 switches a term off.
     """
     config.transforms = ConfigDict({name: weights.get(name, 0.0) for name in TERMS})
-    config.terms = ()  # further ones, each module:attribute=weight
-    config.ramp = (0.0, 0.0)  # parts of the training between which every transform's weight rises from zero
+    config.terms = ()  # further terms, each module:attribute=weight
+    config.ramp = (0.0, 0.0)  # every transform's weight rises from zero between these fractions of the training
     config[settings] = optim()
     config[settings].update({"steps": 600, "code": 64, "stride": 3, "swap": 0.1})
     config.adversarial = optim(lr=1e-4)
 
 
 def post(**changes) -> Config:
-    """Post-processing of label maps, on each image's own grid."""
+    """Returns the keys of the post-processing of label maps, on each image's own grid."""
     return _changed(
         {
-            "largest": (),  # structures of which only the largest piece in 3D stays
+            "largest": (),  # structures of which only the largest 3D component is kept
             "fill_holes": (),  # structures whose holes in a slice are filled
-            "least_ml": 0.0,  # pieces of any structure that are smaller become background
+            "least_ml": 0.0,  # components of any structure below this volume become background
         },
         changes,
     )
 
 
 def init(*nets: str) -> Config:
-    """Warm start: for each network a run, `RUN@NETWORK`, or an .npz file; "": random."""
+    """Returns the keys of the warm start: for each network a run, `RUN@NETWORK`, or an .npz file; "": random."""
     return ConfigDict({name: "" for name in nets})
 
 

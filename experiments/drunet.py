@@ -1,4 +1,4 @@
-"""3D DR-UNet: localise, crop, segment, and end to end (Vesal, Maier and Ravikumar, Journal of Imaging 6:65, 2020).
+"""3D DR-UNet, multi-stage and end-to-end (Vesal, Maier and Ravikumar, Journal of Imaging 6:65, 2020).
 
     python -m launch.train --config=experiments/drunet.py:variant=multistage,data=acdc,preset=cpu \\
         --config.data.root=DIR --workdir=DIR
@@ -22,7 +22,7 @@ STUDY = {
     **{name: f"variant={name},keep_z=false" for name in (*SINGLE, *CASCADES)},
     **{f"{name}_keep_z": f"variant={name},keep_z=true" for name in ("drunet", *CASCADES)},
 }
-"""What `launch.study` varies: the rows of the paper's Tables 2 and 3, and the single DR-UNet that keeps Z."""
+"""Variants of `launch.study`: the rows of the paper's Tables 2 and 3, and the single DR-UNet that keeps Z."""
 REFERENCE = "multistage_keep_z"
 
 PUBLISHED = {
@@ -53,7 +53,7 @@ PUBLISHED = {
 
 
 def get_config(arg: str | None = None) -> Config:
-    """The configuration of `variant=...,data=...,keep_z=...,filters=...,preset=...`."""
+    """Returns the configuration for `variant=...,data=...,keep_z=...,filters=...,preset=...`."""
     chosen = common.parse(
         arg,
         variant=("multistage", "endtoend", *SINGLE),
@@ -76,11 +76,11 @@ def get_config(arg: str | None = None) -> Config:
     config.localiser = ConfigDict(
         {
             "filters": 8,
-            "window": (1, 2, 2),  # voxels of the fine grid in one of the coarse
-            "box": (16, 128, 128),  # what is cut out and segmented
-            "floor": 0.2,  # share of the heat's maximum below which it does not count
+            "window": (1, 2, 2),  # fine voxels per coarse voxel
+            "box": (16, 128, 128),  # size of the crop that is segmented
+            "floor": 0.2,  # heat below this share of its maximum is ignored
             "steps": 1000,
-            "weight": 1.0,  # of its own loss in the joint training
+            "weight": 1.0,  # weight of the localiser's loss in the joint training
         }
     )
     common.add_terms(config)
@@ -96,12 +96,12 @@ def get_config(arg: str | None = None) -> Config:
 
 def _acdc(config: Config, preset: str) -> None:
     config.data.sequences = ("cine",)
-    config.augment.quarter_turn_p = 0.3  # its files do not say how they lie, and some lie turned by 90 degrees
+    config.augment.quarter_turn_p = 0.3  # ACDC's files do not state their orientation, and some are rotated by 90 degrees
     if preset == "paper":
         config.data.update({"size": (16, 256, 256), "spacing_mm": (0.0, 1.25, 1.25)})
         config.train.update({"steps": 20000, "eval_every": 200})
         return
-    # 252 mm hold every heart of the 40 patients at hand, of which the largest measures 140 mm; at most 17 slices.
+    # 252 mm cover every heart of the 40 available patients, the largest of which is 140 mm; at most 17 slices.
     config.data.update({"size": (16, 144, 144), "spacing_mm": (0.0, 1.75, 1.75)})
     config.localiser.update({"box": (16, 88, 88), "steps": 200})
     _short(config, preset)
@@ -121,7 +121,7 @@ def _lasc(config: Config, preset: str) -> None:
 
 
 def _short(config: Config, preset: str) -> None:
-    """Some hundred steps: a higher rate that falls to zero, and averaged weights."""
+    """Sets a short training: hundreds of steps, a higher rate that decays to zero, and averaged weights."""
     config.model.filters = 8
     config.optim.update({"lr": 3e-3, "schedule": "cosine"})
     config.train.update({"steps": 800, "eval_every": 200, "ema": 0.98, "patience": 0})

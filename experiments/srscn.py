@@ -1,10 +1,10 @@
-"""SRSCN and its rivals on 2D LGE slices (Yue et al., MICCAI 2019).
+"""SRSCN and the compared methods on 2D LGE slices (Yue et al., MICCAI 2019).
 
     python -m launch.train --config=experiments/srscn.py:method=srscn,preset=cpu \\
         --config.data.name=mscmr --config.data.root=DIR --workdir=DIR
 
 Methods: unet, scn (+ position), srnn (+ shape prior), srscn (both), acnn (+ code prior), gan (+ adversarial).
-Presets: smoke (a minute), demo (what `make demo` runs), cpu (at most half an hour on 2 cores), paper (240 x 240,
+Presets: smoke (a minute), demo (used by `make demo`), cpu (at most half an hour on 2 cores), paper (240 x 240,
 batch 32, 30 epochs, one GPU; the paper's own run took 5 to 8 hours on a GTX 1080 Ti).
 Published figures: `PUBLISHED` below.
 """
@@ -24,8 +24,8 @@ TRANSFORMS = {
     "gan": {"adversarial": 1e-2},
 }
 STUDY = {method: f"method={method}" for method in TRANSFORMS}
-"""What `launch.study` varies: the rows of the paper's Table 2."""
-REFERENCE = "srscn"  # what the others are tested against
+"""Variants of `launch.study`: the rows of the paper's Table 2."""
+REFERENCE = "srscn"  # the others are tested against it
 
 PUBLISHED = {
     "source": "Paper: Yue et al. 2019, Table 2; 15 test cases of MS-CMRSeg LGE, one left out; 30 epochs.",
@@ -43,7 +43,7 @@ PUBLISHED = {
 
 
 def get_config(arg: str | None = None) -> Config:
-    """The configuration of `method=...,preset=...`."""
+    """Returns the configuration for `method=...,preset=...`."""
     chosen = common.parse(arg, method=("srscn", *TRANSFORMS), preset=tuple(PRESETS))
     config = ConfigDict()
     config.system = "srscn"
@@ -72,17 +72,17 @@ def _smoke(config: Config) -> None:
 
 
 def _cpu(config: Config) -> None:
-    # A short training: rates fall to zero, weights are averaged, and the priors come in once predictions look like
-    # hearts. The shape term of a random prediction is larger than all else, and costs more steps than there are here.
+    # A short training: rates decay to zero, weights are averaged, and the priors start when predictions resemble
+    # hearts. The shape term of a random prediction exceeds all other terms and would need more steps than these.
     config.train.update({"steps": 800, "ema": 0.99})
-    config.model.dropout = 0.0  # under it BatchNorm's running variances are too large for inference; see README.md
+    config.model.dropout = 0.0  # with dropout, BatchNorm's running variances are too large for inference; see README.md
     config.optim.lr = 2e-3
     config.optim.schedule = config.prior.schedule = "cosine"
     config.prior.steps = 1500
-    config.prior.stride = 2  # 128 -> 8 x 8 before the code; the paper's 3 would leave 6 x 6 of its 10 x 10
+    config.prior.stride = 2  # 128 -> 8 x 8 before the code; the paper's 3 would give 6 x 6 instead of its 10 x 10
     config.ramp = (0.5, 0.75)
     if config.transforms.shape_prior:
-        # At 5e-4 the gradient of the shape term is 2 to 4 times that of L_seg; so it is a third to a half of it.
+        # At 5e-4 the gradient of the shape term is 2 to 4 times that of L_seg; here it is a third to a half of it.
         config.transforms.shape_prior = 1e-4
     config.data.fully_annotated_share = 0.5
 
