@@ -96,7 +96,7 @@ def get_config(arg: str | None = None) -> Config:
 
 def _acdc(config: Config, preset: str) -> None:
     config.data.sequences = ("cine",)
-    config.augment.quarter_turn_p = 0.3  # ACDC's files do not state their orientation, and some are rotated by 90 degrees
+    config.augment.quarter_turn_p = 0.3  # ACDC's files have no orientation, some are rotated by 90 degrees
     if preset == "paper":
         config.data.update({"size": (16, 256, 256), "spacing_mm": (0.0, 1.25, 1.25)})
         config.train.update({"steps": 20000, "eval_every": 200})
