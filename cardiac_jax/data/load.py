@@ -99,11 +99,11 @@ def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
     """Values present, their counts, and each voxel's index into them; avoids sorting for small integers."""
     if raw.dtype.kind in "iu" and int(raw.min()) >= 0 and int(raw.max()) < 2**16:
         flat = raw.ravel().astype(np.int32)
-        tally = np.bincount(flat)
-        present = np.flatnonzero(tally)
-        index = np.zeros(len(tally), np.intp)
+        histogram = np.bincount(flat)
+        present = np.flatnonzero(histogram)
+        index = np.zeros(len(histogram), np.intp)
         index[present] = np.arange(len(present))
-        return [float(v) for v in present], [int(n) for n in tally[present]], index[flat]
+        return [float(v) for v in present], [int(n) for n in histogram[present]], index[flat]
     values, index, counts = np.unique(raw, return_inverse=True, return_counts=True)
     return [float(v) for v in values], [int(n) for n in counts], index
 
