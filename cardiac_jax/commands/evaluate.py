@@ -14,20 +14,20 @@ from absl import flags
 
 from cardiac_jax.commands import cli
 
-WORKDIR = flags.DEFINE_list("workdir", [], "of the training run, or of several whose probabilities are averaged")
+WORKDIR = flags.DEFINE_list("workdir", [], "work directory of a run, or of several; their probabilities are averaged")
 OUT = flags.DEFINE_string("out", None, "folder for the results")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on, or plain folders of label maps")
-ROOT = flags.DEFINE_string("data.root", None, "its folder; default: the one trained on")
+ROOT = flags.DEFINE_string("data.root", None, "folder of the data set; default: the one trained on")
 SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
-PROJECT = flags.DEFINE_string("project", "", "slices made valid by a system that can: invalid, all or none")
-TRIM = flags.DEFINE_bool("trim", None, "of such a system: leave out slices beyond the base; default: as configured")
+PROJECT = flags.DEFINE_string("project", "", "slices to project onto valid anatomy (ACSNet): invalid, all or none")
+TRIM = flags.DEFINE_bool("trim", None, "leave out slices beyond the base (ACSNet); default: as configured")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard for --pred")
 IMAGES = flags.DEFINE_string("images", None, "folder of the images for --pred, for pictures")
-METHOD = flags.DEFINE_string("method", "", "what tables call the program behind --pred; default: the folder's name")
+METHOD = flags.DEFINE_string("method", "", "name of the program behind --pred in tables; default: name of the folder")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from cardiac_jax.commands import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="experiments/acsnet.py[:key=value,...]")
-WORKDIR = flags.DEFINE_string("workdir", None, "one folder per code length is made here, table and figure beside them")
+WORKDIR = flags.DEFINE_string("workdir", None, "one folder per code length is made here, with table and figure")
 CODES = flags.DEFINE_list("codes", ["4", "8", "16", "32"], "lengths of the code")
 
 
