@@ -5,7 +5,7 @@
 
 Variants: multistage, endtoend, drunet, unet3d, vnet3d. Data: acdc (cine, ED and ES), lasc (left atrium, LGE).
 `keep_z=true` pools in plane only. Presets: smoke (a minute), cpu (about a quarter of an hour a variant on 2 cores),
-paper (16 x 256 x 256 at 1.25 mm; LASC 80 x 576 x 576 and boxes of 80 x 320 x 320; until validation stops improving).
+paper (16 x 256 x 256 at 1.25 mm; LASC 88 x 576 x 576 and boxes of 80 x 320 x 320; until validation stops improving).
 Published figures: `PUBLISHED` below.
 """
 

@@ -15,5 +15,5 @@ def anatomy_spec(name: str) -> AnatomySpec:
       InputError: there is none.
     """
     if name not in ANATOMIES:
-        raise InputError("structures", f"{name!r} is not one of {', '.join(ANATOMIES)}")
+        raise InputError("anatomy", f"{name!r} is not one of {', '.join(ANATOMIES)}")
     return ANATOMIES[name]

@@ -8,7 +8,7 @@ import numpy as np
 from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
-from cardiac_jax.data.orientation import orientation, to_canonical
+from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 
 SPACING_TOLERANCE = 1e-3  # relative
@@ -63,13 +63,13 @@ def inspect(
     if problems or first is None:
         return None, problems or [InputError(_folder(record), f"case {record.id} has no image")]
     source, grid = first
-    frame = orientation(grid.affine, dataset.slice_order)
+    stacks = {name: from_volume(image, grid.affine, dataset.slice_order) for name, image in images.items()}
     case = Case(
         id=record.id,
         patient=record.patient,
-        images={sequence: np.ascontiguousarray(to_canonical(image, frame)) for sequence, image in images.items()},
-        label=None if label is None else np.ascontiguousarray(to_canonical(label, frame)),
-        frame=frame,
+        images={name: stack.data for name, stack in stacks.items()},
+        label=None if label is None else from_volume(label, grid.affine, dataset.slice_order).data,
+        frame=next(iter(stacks.values())).frame,
         affine=grid.affine,
         phase=record.phase,
         group=record.group,

@@ -118,7 +118,7 @@ def restore_all(
     first = members[0]
     for other in members[1:]:
         if (other.spec.classes, other.spec.labels) != (first.spec.classes, first.spec.labels):
-            raise InputError(other.workdir, f"tells other classes apart than {first.workdir}")
+            raise InputError(other.workdir, f"segments other classes than {first.workdir}")
         if [output.name for output in other.outputs] != [output.name for output in first.outputs]:
             raise InputError(other.workdir, f"has other outputs than {first.workdir}")
     return members

@@ -44,7 +44,8 @@ def train_run(config: Config, workdir: Path, console: Console) -> int:
       0, or the number of the signal that stopped training.
 
     Raises:
-      InputError: the data, a key, or the existing run in `workdir` cannot be used; nothing is written then.
+      InputError: the data, a key, or the existing run in `workdir` cannot be used; nothing is written
+        to `workdir` then.
     """
     allow(named_code(config))
     resuming = _has_checkpoint(workdir)

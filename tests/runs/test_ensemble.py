@@ -87,7 +87,7 @@ def room(tmp_path_factory, patients, env) -> Room:
     for done in (*fine, evaluated):
         assert done.returncode == 0, done.stderr
     assert mixed.returncode == 2
-    assert mixed.stderr.splitlines()[-1] == f"error: {other}: tells other classes apart than {runs[0]}"
+    assert mixed.stderr.splitlines()[-1] == f"error: {other}: segments other classes than {runs[0]}"
     assert not (out / "mixed").exists()
     return Room(runs, other, out, before)
 
@@ -122,5 +122,5 @@ def test_prediction_and_evaluation_write_nothing_into_a_run(room):
 
 def test_members_must_have_the_same_classes(room):
     assert [member.workdir for member in restore_all(room.runs[:2])] == room.runs[:2]
-    with pytest.raises(InputError, match=r"other: tells other classes apart than .*run1"):
+    with pytest.raises(InputError, match=r"other: segments other classes than .*run1"):
         restore_all([room.runs[1], room.other])
