@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # CARDIAC_JAX_TEST_PLATFORM=cuda,cpu runs what needs no eight devices on a GPU (see CONTRIBUTING.md).
 os.environ["JAX_PLATFORMS"] = os.environ.get("CARDIAC_JAX_TEST_PLATFORM", "cpu")
@@ -52,6 +53,10 @@ def _write_whole() -> None:
 
 
 _write_whole()
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

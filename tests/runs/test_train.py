@@ -62,7 +62,7 @@ REFUSED: dict[str, Callable[[Path, Path], tuple[Config, str]]] = {
     "no type": lambda data, partly: (small(data, model__dtype="float8"), "model.dtype"),
     "no size": lambda data, partly: (
         small(data, data__size=(30, 31)),
-        "model.net: 'unet' cannot be run on an input of size (30, 31)",
+        "data.size: 'unet' cannot be run on an input of size (30, 31)",
     ),
     "no batch": lambda data, partly: (small(data, train__batch_size=0), "train.batch_size"),
     "no optimiser": lambda data, partly: (small(data, optim__name="newton"), "optim.name"),
