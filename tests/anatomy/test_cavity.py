@@ -60,7 +60,9 @@ def test_a_spiral_is_one_piece():
 def _cavity_by_scipy(wall: np.ndarray, region: np.ndarray) -> np.ndarray:
     enclosed = ndimage.binary_fill_holes(wall) & ~wall
     around = hull_of(wall) if wall.any() else wall
-    pocket = ndimage.binary_opening(around & region & ~wall & ~enclosed)
+    pieces = np.asarray(label(ndimage.binary_opening(around & region & ~wall & ~enclosed), connectivity=1))
+    sizes = np.bincount(pieces.ravel())[1:]
+    pocket = pieces == 1 + sizes.argmax() if sizes.size else pieces > 0
     return enclosed | pocket if pocket.sum() > enclosed.sum() else enclosed
 
 
