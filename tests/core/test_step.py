@@ -277,7 +277,10 @@ def validated(ema: bool = False) -> tuple[Stage, TrainState]:
 
 def shifted(state: TrainState, by: float) -> TrainState:
     """The state with every number of networks and averages moved."""
-    add = lambda tree: jax.tree.map(lambda x: x + jnp.asarray(by, x.dtype), tree)  # noqa: E731
+
+    def add(tree):
+        return jax.tree.map(lambda x: x + jnp.asarray(by, x.dtype), tree)
+
     ema = {name: {**held, "params": add(held["params"])} for name, held in state.ema.items()}
     return state.replace(variables=add(state.variables), ema=ema)
 
