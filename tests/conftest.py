@@ -7,11 +7,14 @@ their own inherit them.
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+PLAIN = "CARDIAC_JAX_PLAIN_OPS"  # see cardiac_jax/ops/cpu/switch.py
 
 # CARDIAC_JAX_TEST_PLATFORM=cuda,cpu runs what needs no eight devices on a GPU (see CONTRIBUTING.md).
 os.environ["JAX_PLATFORMS"] = os.environ.get("CARDIAC_JAX_TEST_PLATFORM", "cpu")
@@ -20,6 +23,8 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_cpu_collective_call_terminate_timeout_seconds=600"
 ).strip()
+# Plain forms are traced and compiled in half the time; the fixture `cpu_forms` and tests/launch use the forms of a CPU.
+os.environ[PLAIN] = "1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"
 
@@ -68,3 +73,15 @@ def real_data() -> Path:
     if not Path(root).is_dir():
         pytest.fail(f"CARDIAC_JAX_DATA={root} is not a folder")
     return Path(root)
+
+
+@pytest.fixture(scope="module")
+def cpu_forms() -> Iterator[None]:
+    """Operations in the forms of a CPU, as users run them; programs traced with the plain forms are forgotten."""
+    import jax
+
+    jax.clear_caches()
+    os.environ.pop(PLAIN)
+    yield
+    os.environ[PLAIN] = "1"
+    jax.clear_caches()

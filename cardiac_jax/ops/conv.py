@@ -1,8 +1,8 @@
 """Convolution and transposed convolution, channels last, any rank.
 
-On a CPU, both run in the form that XLA compiles best; elsewhere, `conv` is the plain `lax` operation. The forms agree
-to rounding. Convolution is bilinear, so one gradient rule serves every form: the vector-Jacobian product of the form
-with respect to one argument, with the other argument fixed.
+On a CPU, both run in the form that XLA runs fastest; elsewhere, and with CARDIAC_JAX_PLAIN_OPS=1, `conv` is the plain
+`lax` operation, which compiles sooner. The forms agree to rounding. Convolution is bilinear, so one gradient rule
+serves every form: the vector-Jacobian product of the form with respect to one argument, with the other fixed.
 
 A transposed convolution is a convolution of stride 1 to prod(strides) * Cout channels followed by depth-to-space, on
 every platform (sub-pixel form; with kernel 2 and stride 2 it is one matrix product). On a GPU, cuDNN has no form for
@@ -21,13 +21,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from cardiac_jax.ops.cpu.conv_depth import Fold, added, by_kernel, folded, kernel_gradient
+from cardiac_jax.ops.cpu.switch import by_platform, is_plain
 
 Pads = tuple[tuple[int, int], ...]
 Size = int | Sequence[int]
@@ -87,24 +88,22 @@ def conv_transpose(x: Array, kernel: Array, *, strides: Size) -> Array:
 def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Callable:
     """Function (x, kernel, static) that runs `training` or `inference` on a CPU and `stock` elsewhere."""
 
-    def choose(cpu: Callable, default: Callable, *args: Array) -> Any:
-        return lax.platform_dependent(*args, cpu=cpu, default=default)
+    @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+    def call(x: Array, kernel: Array, static, plain: bool) -> Array:
+        return by_platform(partial(inference, static=static), partial(stock, static=static), x, kernel, plain=plain)
 
-    @partial(jax.custom_vjp, nondiff_argnums=(2,))
-    def call(x: Array, kernel: Array, static) -> Array:
-        return choose(partial(inference, static=static), partial(stock, static=static), x, kernel)
+    def forward(x: Array, kernel: Array, static, plain: bool):
+        forms = partial(training, static=static), partial(stock, static=static)
+        return by_platform(*forms, x, kernel, plain=plain), (x, kernel)
 
-    def forward(x: Array, kernel: Array, static):
-        return choose(partial(training, static=static), partial(stock, static=static), x, kernel), (x, kernel)
-
-    def backward(static, saved, gradient: Array):
+    def backward(static, plain: bool, saved, gradient: Array):
         def gradients(form: Callable, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
             return jax.vjp(partial(form, static=static), x, kernel)[1](g)
 
-        return choose(partial(gradients, training), partial(gradients, stock), *saved, gradient)
+        return by_platform(partial(gradients, training), partial(gradients, stock), *saved, gradient, plain=plain)
 
     call.defvjp(forward, backward)
-    return call
+    return lambda x, kernel, static: call(x, kernel, static, is_plain())
 
 
 def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:

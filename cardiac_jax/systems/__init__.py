@@ -29,11 +29,14 @@ def build_system(config: Config, data: DataSpec) -> System:
     system = lookup("systems", "system", config.system, SYSTEMS)(config, data)
     if not isinstance(system, System) or not system.outputs or not system.stages:
         raise InputError("system", f"{config.system!r} does not build a System with stages and outputs")
-    outputs = {output.name for output in system.outputs}
+    outputs = {output.name: output for output in system.outputs}
     nets = {net.name for net in system.nets}
     for stage in system.stages:
         if stage.validate and stage.validate not in outputs:
             raise InputError("system", f"stage {stage.name} is validated by {stage.validate!r}, which is no output")
+        if stage.validate and outputs[stage.validate].kind != "labels":
+            kind = outputs[stage.validate].kind
+            raise InputError("system", f"stage {stage.name} is validated by an output of kind {kind}, not labels")
         for phase in stage.phases:
             for name in set(phase.trains) - nets:
                 raise InputError(

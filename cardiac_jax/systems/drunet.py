@@ -145,9 +145,13 @@ def _net(parts: _Parts, name: str, size: tuple[int, ...], channels: int) -> Net:
 
 
 def _segment(net: Net, image: str, label: str, data: DataSpec, prefix: str = "") -> Objective:
-    """`image -> <prefix>logits, <prefix>features, <prefix>probabilities`; soft Dice, plus cross-entropy if binary."""
+    """Logits, features and probabilities of `image`; soft Dice, plus cross-entropy if binary.
+
+    With a prefix the pass writes `<prefix>logits, <prefix>features, <prefix>probabilities`, without it `logits,
+    bottleneck, probabilities`, which the loss transforms read.
+    """
     logits, probabilities = f"{prefix}logits", f"{prefix}probabilities"
-    forward = [call(net, [image], [logits, f"{prefix}features"])]
+    forward = [call(net, [image], [logits, f"{prefix}features" if prefix else "bottleneck"])]
     if data.classes_count == 2:
         forward.append(pure(_with_background, [logits], logits))
     forward.append(pure(jax.nn.softmax, [logits], probabilities))

@@ -13,6 +13,7 @@ import pytest
 
 from cardiac_jax.data.io.write import lock
 from cardiac_jax.data.splits import FILE
+from cardiac_jax.ops.cpu.switch import PLAIN
 from cardiac_jax.train import checkpoint, log
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny
@@ -38,7 +39,8 @@ class Room(NamedTuple):
 def room(tmp_path_factory) -> Room:
     """The phantom, and SRSCN trained on it without interruption."""
     root = tmp_path_factory.mktemp("launch")
-    made = Room(root, tiny.phantom_at(root), root / "study", tiny.environment(2, tiny.kept_cache(__name__)))
+    env = {**tiny.environment(2, tiny.kept_cache(__name__)), PLAIN: "0"}  # as users run them
+    made = Room(root, tiny.phantom_at(root), root / "study", env)
     # As `study` will write it: an experiment without a method of its own, and every override.
     done = tiny.run(tiny.train(made.data, made.run), made.env)
     assert done.returncode == 0, done.stderr
@@ -341,6 +343,7 @@ def _only_test(room: Room) -> Path:
     folder = room.root / "only_test"
     if not folder.exists():
         shutil.copytree(room.data / "test", folder / "test")
+        shutil.copy(room.data / "cases.csv", folder)
     return folder
 
 

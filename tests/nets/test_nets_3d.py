@@ -173,7 +173,7 @@ def test_of_every_block_only_the_input_is_kept_and_only_on_demand():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the forms and the scheduler of a CPU")
-def test_computing_blocks_again_halves_memory():
+def test_computing_blocks_again_halves_memory(cpu_forms):
     """Temporary memory of the gradient as compiled, not run."""
     x, temporary = jnp.zeros((1, 16, 128, 128, 1), jnp.float32), []
     for remat in (False, True):

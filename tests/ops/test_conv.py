@@ -16,7 +16,10 @@ from cardiac_jax.ops.conv import conv, conv_transpose, depth_to_space, per_axis,
 from cardiac_jax.ops.cpu import conv_depth
 from cardiac_jax.ops.cpu.compiler import accepted, compiler_options
 from cardiac_jax.ops.cpu.remat import wait
+from cardiac_jax.ops.cpu.switch import PLAIN
 from cardiac_jax.ops.pool import max_pool, upsample_nearest
+
+pytestmark = pytest.mark.usefixtures("cpu_forms")
 
 # These programs run once: most of their time is compilation.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -140,8 +143,9 @@ def test_conv_transpose(size, kernel, strides):
 
 
 @pytest.mark.parametrize("size, kernel, strides", [((8, 8), (2, 2), (2, 2)), ((9, 9), (7, 7), (3, 3))])
-def test_on_a_gpu_no_transposed_convolution_dilates_an_image(size, kernel, strides):
+def test_on_a_gpu_no_transposed_convolution_dilates_an_image(size, kernel, strides, monkeypatch):
     """cuDNN knows no kernel gradient of one that does: XLA then slides a window as large as the image."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # where JAX knows a GPU, both forms are traced
 
     def dilated(transpose: Callable) -> int:
         def loss(x, k):
@@ -220,3 +224,15 @@ def test_compiler_options_are_accepted_here(once):
 def test_unknown_compiler_options_are_recognised():
     assert not accepted(no_such_option="1")
     assert not accepted(xla_cpu_experimental_ynn_fusion_type="NO_SUCH_FUSION")
+
+
+def test_the_switch_chooses_the_plain_operation(monkeypatch):
+    x, kernel = jnp.zeros((1, 4, 8, 8, 2)), jnp.zeros((3, 3, 3, 2, 4))
+
+    def convolutions() -> list[int]:
+        jaxpr = str(jax.make_jaxpr(lambda x, k: conv(x, k))(x, kernel))
+        return [spec.count(",") - 1 for spec in re.findall(r"lhs_spec=\(([\d, ]*)\)", jaxpr)]
+
+    assert convolutions() and set(convolutions()) == {2}, "depth is folded into the batch"
+    monkeypatch.setenv(PLAIN, "1")
+    assert convolutions() == [3]

@@ -14,9 +14,9 @@ def unet_command(data: Path, workdir: Path, *words: str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="session")
-def env(tmp_path_factory) -> dict[str, str]:
+def env() -> dict[str, str]:
     """For commands on one device, which share compiled programs."""
-    return tiny.environment(1, tmp_path_factory.mktemp("cache"))
+    return tiny.environment(1, tiny.kept_cache(__name__))
 
 
 @pytest.fixture(scope="session")

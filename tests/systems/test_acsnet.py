@@ -11,7 +11,7 @@ import pytest
 from cardiac_jax import systems
 from cardiac_jax.anatomy.wall import WALL
 from cardiac_jax.core.step import init_state, predict_step, train_step
-from cardiac_jax.core.types import System, TrainState
+from cardiac_jax.core.types import Stage, System, Values, Variables
 from cardiac_jax.data.augment import Augment
 from cardiac_jax.data.pipeline import Examples, batch_of
 from cardiac_jax.data.spec import DataSpec
@@ -21,7 +21,7 @@ from cardiac_jax.systems import acsnet
 from cardiac_jax.train.devices import AXIS
 from cardiac_jax.transforms import cascade
 from experiments.acsnet import get_config
-from tests import rings, toys
+from tests import rings, steps, toys
 
 SIZE = (2, 32, 32)
 SCARRED = ("background", "RV", "Myo", "LV", "oedema", "scar")
@@ -74,53 +74,38 @@ def examples(classes: tuple[str, ...]) -> Examples:
     )
 
 
-def under(step, *args):
-    """A step under the device axis that BatchNorm names, compiled quickly."""
-
-    def spread(args):
-        return jax.vmap(lambda _: step(*args), axis_name=AXIS)(jnp.zeros(1))
-
-    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(args))
-
-
 def batch(held: Examples) -> dict[str, jax.Array]:
     arrays = batch_of(held, "", 0, 0, 2) | {"mask": np.ones(2, np.float32), "index": np.arange(2)}
     return jax.tree.map(jnp.asarray, arrays)
 
 
-def initial(system: System) -> TrainState:
-    """A state without compiling what initialises it: random parameters; variances and the whole bank are ones."""
-    rng = np.random.default_rng(0)
-
-    def filled(path, leaf):
-        name = jax.tree_util.keystr(path)
-        if "params" in name and "variables" in name:
-            return jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype)
-        return jnp.full(leaf.shape, "bank" in name or "'var'" in name, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))
+def prepared(stage: Stage, variables: Variables, values: Values) -> Values:
+    """What the phases of a stage are given."""
+    run = functools.partial(stage.stream.prepare, train=frozenset())
+    keyed = jax.jit(lambda v, x: run(v, x, key=jax.random.key(0))[0], compiler_options=toys.QUICK)
+    return keyed(variables, values)
 
 
 @functools.cache
 def trained():
     """With scar: the state after a step of every stage, and of each which networks moved, which leaves stayed, logs."""
-    system, steps, held = build(SCARRED), [], examples(SCARRED)
-    state = initial(system)
+    system, taken, held = build(SCARRED), [], examples(SCARRED)
+    state = steps.initial(system)
     for stage in system.stages:
         own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
-        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
+        after, metrics = steps.under(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
         stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
-        steps.append(({name for name, net in stayed.items() if not all(jax.tree.leaves(net))}, stayed, metrics))
+        taken.append(({name for name, net in stayed.items() if not all(jax.tree.leaves(net))}, stayed, metrics))
         state = after
-    return state, steps
+    return state, taken
 
 
 @functools.cache
 def predicted(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     system = build(classes)
-    state = trained()[0] if classes == SCARRED else initial(system)
+    state = trained()[0] if classes == SCARRED else steps.initial(system)
     image = jnp.asarray(examples(classes).arrays["image"])
-    found = under(lambda variables, image: predict_step(system, variables, image), state.variables, image)
+    found = steps.under(lambda variables, image: predict_step(system, variables, image), state.variables, image)
     return np.asarray(found["probabilities"]), np.asarray(found["found"])
 
 
@@ -128,8 +113,8 @@ TRAINED = {"localisation": "localiser", "prior": "autoencoder", "segmentation": 
 
 
 def test_each_stage_trains_its_own_network_only():
-    state, steps = trained()
-    for (moved, stayed, metrics), name in zip(steps, TRAINED.values(), strict=True):
+    state, taken = trained()
+    for (moved, stayed, metrics), name in zip(taken, TRAINED.values(), strict=True):
         assert moved == {name}
         assert all(jax.tree.leaves(stayed["autoencoder"]["bank"])), "no gradient writes the bank"
         assert all(np.isfinite(float(value)) for value in metrics.values())
@@ -145,11 +130,8 @@ def test_the_stages_and_their_steps_keep_the_state_as_it_is_made(classes):
     state = jax.eval_shape(lambda: init_state(system, 0))
     for stage in system.stages:
         own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
-        step = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), (None, 0), axis_name=AXIS)
-        after, _ = jax.eval_shape(step, state, jax.tree.map(lambda x: x[None], batch(own)))
-        assert jax.tree.map(lambda x: (x.shape[1:], x.dtype), after) == jax.tree.map(
-            lambda x: (x.shape, x.dtype), state
-        )
+        after, _ = steps.shapes(functools.partial(train_step, stage, axis_name=AXIS), state, batch(own))
+        assert after == steps.shapes_of(state)
 
 
 @pytest.mark.parametrize("classes", [SCARRED, PLAIN])
@@ -171,7 +153,7 @@ def test_what_is_drawn():
     logits = np.stack([np.log(wall / (1 - wall)), np.where(np.arange(24) > 12, 3.0, -3.0)[None].repeat(24, 0)], -1)
     region = (ring > 0) | (np.arange(24) == 0)[:, None]
     given = jnp.asarray(logits, jnp.float32)[None, None], jnp.asarray(region, jnp.float32)[None, None]
-    found = np.asarray(acsnet._drawn(*given, WALL, described()))[0, 0]
+    found = np.asarray(jax.jit(acsnet._drawn, static_argnums=(2, 3))(*given, WALL, described()))[0, 0]
     right = (np.arange(24) > 12)[None]
     drawn = np.select([(ring == 2) & right, ring == 2, ring == 3], [5, 2, 3], 0)
     np.testing.assert_array_equal(found.argmax(-1), drawn)
@@ -179,7 +161,8 @@ def test_what_is_drawn():
     np.testing.assert_allclose(found[..., 5], wall * right, atol=1e-6)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
     assert not found[..., [1, 4]].any()
-    plain = np.asarray(acsnet._drawn(given[0][..., :1], given[1], WALL, described(PLAIN)))[0, 0]
+    drawn = jax.jit(functools.partial(acsnet._drawn, kind=WALL, data=described(PLAIN)))
+    plain = np.asarray(drawn(given[0][..., :1], given[1]))[0, 0]
     np.testing.assert_array_equal(plain.argmax(-1), np.select([ring == 2, ring == 3], [1, 2], 0))
 
 
@@ -207,7 +190,7 @@ def test_padding_stays_padding_under_augmentation():
     held = examples(PLAIN).arrays
     image = held["image"] * np.array([1, 0], np.float32).reshape(2, 1, 1, 1)
     values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
-    found, _ = system.stages[0].stream.prepare({}, values, key=jax.random.key(0), train=frozenset())
+    found = prepared(system.stages[0], {}, values)
     assert (np.asarray(found["image"])[:, 1] != 0).any()
     np.testing.assert_array_equal(found["real"], [[1, 0], [1, 0]])
 
@@ -217,9 +200,7 @@ def test_a_step_sees_as_many_slices_of_each_volume_as_asked_for():
     system, held = build(PLAIN, model__slices=1), examples(PLAIN).arrays
     image = held["image"] * np.array([[0, 1], [1, 0]], np.float32).reshape(2, 2, 1, 1, 1)
     values = {"image": jnp.asarray(image), "label": jnp.asarray(held["label"]), "index": jnp.arange(2)}
-    found, _ = system.stages[2].stream.prepare(
-        initial(system).variables, values, key=jax.random.key(0), train=frozenset()
-    )
+    found = prepared(system.stages[2], steps.initial(system).variables, values)
     assert found["scaled"].shape == (2, 1, 16, 16, 1) and found["label"].shape == (2, 1, 16, 16)
     np.testing.assert_array_equal(found["real"], [[1], [1]])
 
@@ -316,10 +297,10 @@ def test_a_shape_prior_learns_from_slices_of_the_box_and_trains_the_segmenter():
     system, held = with_shape_prior(), examples(PLAIN)
     assert [stage.name for stage in system.stages] == ["localisation", "prior", "shape_prior", "segmentation"]
     assert {net.name: net.inputs for net in system.nets}["shape_autoencoder"] == ((16, 16, len(PLAIN)),)
-    state = initial(system)
+    state = steps.initial(system)
     state = state.replace(variables=toys.alive(state.variables))
     for stage, net in zip(system.stages[2:], ("shape_autoencoder", "segmenter"), strict=True):
-        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, fully(stage, held))
+        after, metrics = steps.under(functools.partial(train_step, stage, axis_name=AXIS), state, fully(stage, held))
         stayed = jax.tree.map(lambda a, b: bool((a == b).all()), state.variables, after.variables)
         assert {name for name, one in stayed.items() if not all(jax.tree.leaves(one))} == {net}
         assert all(np.isfinite(float(value)) for value in metrics.values())
@@ -332,7 +313,7 @@ def test_a_shape_prior_learns_from_slices_of_the_box_and_trains_the_segmenter():
 
 def test_a_shape_prior_sees_every_slice_as_a_map_of_its_own():
     system, held = with_shape_prior(), examples(PLAIN)
-    stage, variables = system.stages[3], toys.alive(initial(system).variables)
+    stage, variables = system.stages[3], toys.alive(steps.initial(system).variables)
 
     @functools.partial(jax.jit, compiler_options=toys.QUICK)
     def forward(variables, values):
@@ -369,11 +350,8 @@ def test_a_shape_prior_keeps_the_state_as_it_is_made(slices):
     system, held = with_shape_prior(model__slices=slices, transforms__adversarial=0.1), examples(PLAIN)
     state = jax.eval_shape(lambda: init_state(system, 0))
     for stage in system.stages[2:]:
-        step = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), (None, 0), axis_name=AXIS)
-        after, _ = jax.eval_shape(step, state, jax.tree.map(lambda x: x[None], fully(stage, held)))
-        assert jax.tree.map(lambda x: (x.shape[1:], x.dtype), after) == jax.tree.map(
-            lambda x: (x.shape, x.dtype), state
-        )
+        after, _ = steps.shapes(functools.partial(train_step, stage, axis_name=AXIS), state, fully(stage, held))
+        assert after == steps.shapes_of(state)
 
 
 def test_a_volume_has_no_position():

@@ -15,7 +15,7 @@ from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS
 from experiments.acsnet import get_config
-from tests import hearts, toys
+from tests import hearts, steps
 
 SCARRED = (*hearts.CLASSES, "oedema", "scar")
 SIZE = (2, 32, 32)
@@ -43,12 +43,6 @@ def build(which: str, classes: tuple[str, ...]):
     )
 
 
-def under(step, *args):
-    """A step under the device axis that BatchNorm names, compiled quickly."""
-    spread = jax.vmap(lambda _, args: step(*args), (0, None), axis_name=AXIS)
-    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(jnp.zeros(1), args))
-
-
 def volumes(classes: tuple[str, ...]) -> Examples:
     rng = np.random.default_rng(0)
     codes = np.array([[-2.0, -1, -1, -1], [-2, 0, -2, -1], [-1, -1, -3, -1], [-2, -1, -6, -1]])
@@ -68,13 +62,13 @@ def test_every_stage_trains_and_the_prediction_draws_an_rv():
         own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
         flags = {"mask": np.ones(2, np.float32), "index": np.arange(2)}
         batch = jax.tree.map(jnp.asarray, {**batch_of(own, "", 0, 0, 2), **flags})
-        after, metrics = under(functools.partial(train_step, stage, axis_name=AXIS), state, batch)
+        after, metrics = steps.under(functools.partial(train_step, stage, axis_name=AXIS), state, batch)
         assert all(np.isfinite(float(value)) for value in metrics.values())
         pairs = (jax.tree.leaves(one.variables[name]["params"]) for one in (state, after))
         assert any((a != b).any() for a, b in zip(*pairs, strict=True))
         state = after
     assert state.variables["autoencoder"]["bank"]["masks"].shape == (5, 16, 4)
-    found = under(functools.partial(predict_step, system), state.variables, jnp.asarray(held.arrays["image"]))
+    found = steps.under(functools.partial(predict_step, system), state.variables, jnp.asarray(held.arrays["image"]))
     shares = np.asarray(found["probabilities"])
     assert shares.shape == (2, *SIZE, len(SCARRED))
     np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)

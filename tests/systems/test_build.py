@@ -43,3 +43,11 @@ def test_a_phase_trains_networks_of_the_system(monkeypatch):
         InputError, match=r"^system: phase segment of stage early trains 'critic', which is no network$"
     ):
         built(monkeypatch, other)
+
+
+def test_a_stage_is_validated_by_labels(monkeypatch):
+    whole, _ = toy_systems.plain()
+    image = tuple(output._replace(kind="image") for output in whole.outputs)
+    stages = tuple(stage._replace(validate=image[0].name) for stage in whole.stages)
+    with pytest.raises(InputError, match=r"^system: stage \w+ is validated by an output of kind image, not labels$"):
+        built(monkeypatch, whole._replace(outputs=image, stages=stages))

@@ -1,18 +1,26 @@
 """The 3D DR-UNet's system: every variant trains what it should, and predicts on the whole volume."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cardiac_jax import systems
-from cardiac_jax.core.step import init_state, params_of, predict_step, train_step
+from cardiac_jax.core.loss import term, weighted
+from cardiac_jax.core.passes import chain
+from cardiac_jax.core.step import init_state, predict_step, train_step
+from cardiac_jax.core.types import Stage, Values
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.devices import AXIS
+from cardiac_jax.transforms import registry
+from cardiac_jax.transforms.registry import Term
+from cardiac_jax.transforms.terms import add
 from experiments import drunet
-from tests import toys
+from tests import steps, toys
 
 SIZE = (2, 16, 16)
 TINY = {
@@ -38,29 +46,18 @@ def spec(classes: tuple[str, ...], size: tuple[int, ...]) -> DataSpec:
     return DataSpec("acdc", classes, raw, ("cine",), "base_first", (0.0, 1.5, 1.5), size, (9,) * len(raw))
 
 
-def batch(classes: int = 4) -> dict[str, jax.Array]:
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, classes, (2, *SIZE)).astype(np.uint8)
-    image = (label + rng.normal(0, 0.1, label.shape)).astype(np.float32)[..., None]
-    flags = {name: jnp.ones(2) for name in ("mask", "fully_annotated")}
-    return {"image": jnp.asarray(image), "label": jnp.asarray(label), "index": jnp.arange(2), **flags}
+def batch(classes: int = 4) -> Values:
+    return steps.batch(np.random.default_rng(0).integers(0, classes, (2, *SIZE)).astype(np.uint8))
 
 
-def moved(before, after) -> set[str]:
-    """Networks whose parameters differ."""
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), before, after)
-    return {name for name, held in same.items() if not all(jax.tree.leaves(held))}
-
-
-def under(step, *args):
-    """A step under the device axis that BatchNorm names."""
-    return jax.tree.map(lambda x: x[0], jax.vmap(lambda _: step(*args), axis_name=AXIS)(jnp.zeros(1)))
+def step_of(stage: Stage, start: int = 0):
+    return partial(train_step, stage, axis_name=AXIS, start=start)
 
 
 @pytest.mark.parametrize("variant", (*drunet.SINGLE, *drunet.CASCADES))
 def test_each_stage_trains_its_own_networks_and_the_prediction_covers_the_volume(variant):
     system = build(variant)
-    state = init_state(system, 0)
+    state = steps.initial(system)
     expected = {
         "multistage": [{"localiser"}, {"segmenter"}],
         "endtoend": [{"localiser", "segmenter"}],
@@ -68,25 +65,20 @@ def test_each_stage_trains_its_own_networks_and_the_prediction_covers_the_volume
     start = 0
     for stage, trained in zip(system.stages, expected, strict=True):
         assert {name for phase in stage.phases for name in phase.trains} == trained
-        before = {name: held["params"] for name, held in state.variables.items()}
-        state, metrics = jax.jit(lambda s, stage=stage, start=start: under(_step(stage, start), s))(state)
+        after, metrics = steps.under(step_of(stage, start), state, batch())
         assert all(np.isfinite(float(value)) for value in metrics.values())
-        assert moved(before, {name: held["params"] for name, held in state.variables.items()}) == trained
-        start += stage.steps
-    found = under(lambda s: predict_step(system, s.variables, batch()["image"]), state)["probabilities"]
+        assert steps.moved(state, after) == trained
+        state, start = after, start + stage.steps
+    found = steps.under(partial(predict_step, system), state.variables, batch()["image"])["probabilities"]
     assert found.shape == (2, *SIZE, 4)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
 
 
-def _step(stage, start):
-    return lambda state: train_step(stage, state, batch(), axis_name=AXIS, start=start)
-
-
 def test_two_classes_take_one_channel_and_a_sigmoid():
     system = build("drunet", ("background", "LA"))
-    state = init_state(system, 0)
+    state = steps.initial(system)
     assert state.variables["segmenter"]["params"]["output"]["kernel"].shape[-1] == 1
-    found = under(lambda s: predict_step(system, s.variables, batch(2)["image"]), state)
+    found = steps.under(partial(predict_step, system), state.variables, batch(2)["image"])
     np.testing.assert_array_equal(found["found"], 1)  # nothing to localise
     found = found["probabilities"]
     assert found.shape[-1] == 2
@@ -95,28 +87,28 @@ def test_two_classes_take_one_channel_and_a_sigmoid():
 
 def test_a_map_without_mass_is_said_and_the_middle_of_the_volume_is_segmented():
     system = build("multistage")
-    variables = dict(init_state(system, 0).variables)
-    held = variables["localiser"]
+    whole = init_state(system, 0).variables
+    variables, held = dict(whole), whole["localiser"]
     silent = {**held["params"], "output": jax.tree.map(jnp.zeros_like, held["params"]["output"])}
     variables["localiser"] = {**held, "params": silent}  # no gradient reaches the features
     heard: list[int] = []
     image = np.asarray(batch()["image"])
-    found = devices.compile_predict(system, heard.append)(variables, image)["probabilities"]
+    predict = devices.compile_predict(system, heard.append)
+    found = predict(variables, image)["probabilities"]
     assert heard == [2]
     inside = found[..., 0] < 1
     rows, columns = np.flatnonzero(inside.any((0, 1, 3))), np.flatnonzero(inside.any((0, 1, 2)))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (4, 11, 4, 11)  # a box of 8 in the middle of 16
     heard.clear()
-    devices.compile_predict(system, heard.append)(init_state(system, 0).variables, image)
+    predict(whole, image)
     assert heard == []
 
 
 def test_the_joint_training_sends_gradient_through_the_features_to_the_localiser():
     system = build("endtoend", localiser__weight=0.0)
-    state, (stage,) = init_state(system, 0), system.stages
-    before = params_of(state.variables, stage.phases[0])
-    after, _ = jax.jit(lambda s: under(_step(stage, 0), s))(state)
-    assert "localiser" in moved(before, params_of(after.variables, stage.phases[0]))
+    state, (stage,) = steps.initial(system), system.stages
+    after, _ = steps.under(step_of(stage), state, batch())
+    assert "localiser" in steps.moved(state, after)
 
 
 def test_the_localiser_is_small():
@@ -145,13 +137,11 @@ LOGS = {"shape_prior": "shape", "code_prior": "code"}  # the others are logged u
 
 
 def stepped(stage, state, start: int = 0):
-    """A step of a stage, compiled quickly: the state after, metrics, the networks that moved."""
-    run = jax.jit(lambda s: under(_step(stage, start), s), compiler_options=toys.QUICK)
-    before = {name: held["params"] for name, held in state.variables.items()}
-    state, metrics = run(state)
+    """A step of a stage: the state after, metrics, the networks that moved."""
+    after, metrics = steps.under(step_of(stage, start), state, batch())
     metrics = {name: float(value) for name, value in metrics.items()}
     assert all(np.isfinite(value) for value in metrics.values())
-    return state, metrics, moved(before, {name: held["params"] for name, held in state.variables.items()})
+    return after, metrics, steps.moved(state, after)
 
 
 def test_loss_transforms_train_on_volumes():
@@ -162,13 +152,15 @@ def test_loss_transforms_train_on_volumes():
     state, metrics, trained = stepped(prior, init_state(system, 0))
     assert trained == {"autoencoder"}
     assert metrics["reconstruction_ce"] > 0 and metrics["reconstruction_dice"] > 0
-    state = state.replace(variables=toys.alive(state.variables))
-    state, metrics, trained = stepped(segmentation, state, 1)
+    begun = state.replace(variables=toys.alive(state.variables))
+    state, metrics, trained = stepped(segmentation, begun, 1)
     assert trained == {"segmenter", "discriminator"}
     added = {name: metrics[f"segment/{LOGS.get(name, name)}"] for name in WEIGHTS}
     assert all(value > 0 for value in added.values()), added
     plain = build("drunet")
-    _, alone, _ = stepped(plain.stages[0], init_state(plain, 0), 0)
+    before = steps.initial(plain)
+    before = before.replace(variables={"segmenter": begun.variables["segmenter"]})
+    _, alone, _ = stepped(plain.stages[0], before, 0)
     np.testing.assert_allclose(metrics["segment/dice"], alone["dice"], rtol=1e-4)
     expected = alone["loss"] + sum(weight * added[name] for name, weight in WEIGHTS.items())
     np.testing.assert_allclose(metrics["segment/loss"], expected, rtol=1e-4)
@@ -181,11 +173,25 @@ def test_loss_transforms_fit_every_variant(variant):
     system = build(variant, **TERMS, prior__code=4)
     state = jax.eval_shape(lambda: init_state(system, 0))
     for stage in system.stages:
-        after, metrics = jax.eval_shape(lambda s, stage=stage: under(_step(stage, 0), s), state)
-        assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+        after, metrics = steps.shapes(step_of(stage), state, batch())
+        assert after == steps.shapes_of(state)
     assert {f"segment/{LOGS.get(name, name)}" for name in WEIGHTS} < set(metrics)
     size = {"multistage": (2, 8, 8), "endtoend": (2, 8, 8)}.get(variant, SIZE)
     assert {net.name: net.inputs for net in system.nets}["autoencoder"] == ((*size, 4),)
+
+
+@pytest.mark.parametrize("variant", ["drunet", *drunet.CASCADES])
+def test_a_term_reads_the_bottleneck_of_every_variant(variant, monkeypatch):
+    def energy(weight, request):
+        loss = weighted(term(lambda x: (x**2).mean(), x="bottleneck"), weight)
+        assert request.bottleneck
+        return Term(lambda objective: add(objective, chain(), loss, "energy"))
+
+    monkeypatch.setitem(registry.OWN, "energy", energy)
+    system = build(variant, terms=("energy=1e-3",))
+    state = jax.eval_shape(lambda: init_state(system, 0))
+    _, metrics = steps.shapes(step_of(system.stages[-1]), state, batch())
+    assert any(name.endswith("energy") for name in metrics)
 
 
 def test_a_volume_has_no_position():

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cardiac_jax.ops.cpu.switch import by_platform, is_plain
+
 
 def remat_ordered(call: Callable[..., Any], kept: tuple[Any, ...], late: tuple[Any, ...]) -> Any:
     """`call(*kept, *late)`, which stores only its arguments; the backward pass calls it a second time.
@@ -46,7 +48,7 @@ def _held_back(leaves: list[Array], after: Array) -> list[Array]:
     def default(after: Array, *leaves: Array) -> list[Array]:
         return list(lax.optimization_barrier((after, *leaves))[1:])
 
-    return lax.platform_dependent(after, *leaves, cpu=cpu, default=default)
+    return by_platform(cpu, default, after, *leaves, plain=is_plain())
 
 
 def wait(x: Array, after: Array) -> Array:

@@ -1,0 +1,57 @@
+"""Steps of real systems under the axis of devices, of which there is one, compiled quickly."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cardiac_jax.core.step import init_state
+from cardiac_jax.core.types import System, TrainState, Values
+from cardiac_jax.train.devices import AXIS
+from tests import toys
+
+
+def under(step: Any, *args: Any) -> Any:
+    """`step(*args)` under the device axis that BatchNorm names. Arguments are no constants, which XLA would fold."""
+    spread = jax.vmap(lambda _, args: step(*args), (0, None), axis_name=AXIS)
+    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(jnp.zeros(1), args))
+
+
+def shapes(step: Any, *args: Any) -> Any:
+    """Shapes and types of `under(step, *args)`, traced and not run."""
+    spread = jax.vmap(lambda _, args: step(*args), (0, None), axis_name=AXIS)
+    found = jax.eval_shape(spread, jnp.zeros(1), args)
+    return jax.tree.map(lambda x: (x.shape[1:], x.dtype), found)
+
+
+def shapes_of(tree: Any) -> Any:
+    """Shapes and types of the leaves."""
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def initial(system: System) -> TrainState:
+    """A state without compiling what initialises it: random parameters; variances and a whole bank are ones."""
+    rng = np.random.default_rng(0)
+
+    def filled(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if "params" in name and "variables" in name:
+            return jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype)
+        return jnp.full(leaf.shape, "bank" in name or "'var'" in name, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))
+
+
+def moved(before: TrainState, after: TrainState) -> set[str]:
+    """Networks whose parameters differ."""
+    pairs = {name: (held["params"], after.variables[name]["params"]) for name, held in before.variables.items()}
+    same = {name: jax.tree.map(lambda a, b: bool((a == b).all()), *pair) for name, pair in pairs.items()}
+    return {name for name, held in same.items() if not all(jax.tree.leaves(held))}
+
+
+def batch(label: np.ndarray, seed: int = 0) -> Values:
+    """Fully annotated examples of `label [B, *S]`; the image `[B, *S, 1]` is the label and noise."""
+    image = (label + np.random.default_rng(seed).normal(0, 0.1, label.shape)).astype(np.float32)[..., None]
+    flags = {name: jnp.ones(len(label)) for name in ("mask", "fully_annotated")}
+    return {"image": jnp.asarray(image), "label": jnp.asarray(label), "index": jnp.arange(len(label)), **flags}
