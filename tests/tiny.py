@@ -93,8 +93,7 @@ def environment(devices: int, cache: Path) -> dict[str, str]:
 
     Tests that kill a command pass a temporary folder: JAX writes entries in place, and half an entry must not be kept.
     """
-    flags = os.environ.get("XLA_FLAGS", "") + "".join(f" --{key}={value}" for key, value in QUICK.items())
-    given = {"XLA_FLAGS": flags.strip(), "CARDIAC_JAX_CACHE": str(cache), "JAX_NUM_CPU_DEVICES": str(devices)}
+    given = {"CARDIAC_JAX_CACHE": str(cache), "JAX_NUM_CPU_DEVICES": str(devices)}
     return {**os.environ, **given, "COLUMNS": "200", "PYTHONUTF8": "1"}
 
 
