@@ -1,7 +1,8 @@
-"""Paired comparison of methods measured on the same cases.
+"""Paired comparison of methods measured on the same cases, with the patient as the unit.
 
-The test is Wilcoxon's signed-rank test, two-sided, corrected over all comparisons with Holm's step-down procedure
-(Holm 1979). The mean difference has a bootstrap confidence interval.
+Differences of one patient's cases (ED and ES) are averaged within the patient; as two patients they would reject a true
+null hypothesis in 8 to 16% of tests at p < .05 (`python -m benchmarks.intervals`). The test is Wilcoxon's signed-rank
+test, two-sided, corrected over all comparisons with Holm's step-down procedure (Holm 1979).
 """
 
 import math
@@ -11,26 +12,30 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case
-
-FEWEST_CASES = 6  # with fewer cases the two-sided test cannot reach p < 0.05: its smallest p is 2 / 2**n
+from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.intervals import mean_interval
+from cardiac_jax.metrics.summary import MEAN, Rows, case_values, patient_by_case, patient_means, summarise
 
 
 class Comparison(NamedTuple):
-    """Comparison of one method with another (`rival`) on one structure.
+    """Comparison of one method with another (`baseline`) on one structure.
 
     Attributes:
       structure: a structure, or "mean" over all structures.
-      n: number of cases with a finite value for both methods.
-      difference: mean over cases of method minus rival, in the metric's unit.
-      low, high: 95% bootstrap interval of that mean.
+      n: number of patients with a finite difference.
+      misses, excluded: numbers of patients of both methods without one: a value is infinite in a case; there is
+        nothing to measure in any case.
+      difference: mean over patients of method minus baseline, in the metric's unit.
+      low, high: 95% interval of that mean, by Student's t.
       p, p_holm: two-sided p value, uncorrected and corrected over all comparisons; NaN if n is 0.
     """
 
     method: str
-    rival: str
+    baseline: str
     structure: str
     n: int
+    misses: int
+    excluded: int
     difference: float
     low: float
     high: float
@@ -43,45 +48,52 @@ def compare(
     method: str,
     structures: Sequence[str],
     metric: str = "dice",
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> list[Comparison]:
     """Comparisons of `method` with every other method, for each structure and their mean, corrected as one family.
 
     Args:
-      rows_by_method: rows of `evaluate_case`, with `case`, by method.
+      rows_by_method: rows of `evaluate_case`, with `case` and `patient`, by method.
       metric: column of the rows to compare.
-      resamples, seed: of the bootstrap.
 
     Raises:
-      InputError: a case occurs twice in the rows of a method.
+      InputError: a case occurs twice in the rows of a method, or two methods name different patients for it.
     """
     found = []
-    for rival in rows_by_method:
-        if rival == method:
+    for baseline in rows_by_method:
+        if baseline == method:
             continue
-        for structure in (*structures, "mean"):
-            ours, theirs = (_values(rows_by_method[m], metric, structure, structures) for m in (method, rival))
-            pairs = np.array([(ours[case], theirs[case]) for case in ours if case in theirs]).reshape(-1, 2)
-            pairs = pairs[np.isfinite(pairs).all(axis=1)]
-            difference = pairs[:, 0] - pairs[:, 1]
-            low, high = bootstrap_interval(difference, resamples, seed)
-            mean = float(difference.mean()) if len(difference) else math.nan
-            found.append(
-                Comparison(
-                    method,
-                    rival,
-                    structure,
-                    len(difference),
-                    mean,
-                    low,
-                    high,
-                    signed_rank(difference),
-                    math.nan,
-                )
-            )
+        for structure in (*structures, MEAN):
+            both = rows_by_method[method], rows_by_method[baseline]
+            differences = np.array(list(paired_differences(*both, metric, structure, structures).values()), np.float64)
+            summary, finite = summarise(differences), differences[np.isfinite(differences)]
+            counts = summary.n, summary.misses, summary.excluded
+            interval, p = mean_interval(finite), signed_rank(finite)
+            found.append(Comparison(method, baseline, structure, *counts, summary.mean, *interval, p, math.nan))
     corrected = holm([c.p for c in found])
     return [c._replace(p_holm=p) for c, p in zip(found, corrected, strict=True)]
+
+
+def paired_differences(
+    ours: Rows, theirs: Rows, metric: str, structure: str, structures: Sequence[str] = ()
+) -> dict[str, float]:
+    """patient -> mean difference, ours minus theirs, over the patient's cases that both have.
+
+    Infinite if a value is infinite in one of them; else NaN if in none of them both have a value. Arguments as in
+    `summary.case_values`.
+
+    Raises:
+      InputError: as `compare`.
+    """
+    owner, other = patient_by_case(ours), patient_by_case(theirs)
+    values, baseline = (case_values(rows, metric, structure, structures) for rows in (ours, theirs))
+    differences = {}
+    for case in values:
+        if case in baseline:
+            if owner[case] != other[case]:
+                raise InputError(case, f"is of patient {owner[case]} for one method, of {other[case]} for another")
+            missed = math.isinf(values[case]) or math.isinf(baseline[case])
+            differences[case] = math.inf if missed else values[case] - baseline[case]
+    return patient_means(differences, owner)
 
 
 def signed_rank(difference: np.ndarray) -> float:
@@ -94,6 +106,11 @@ def signed_rank(difference: np.ndarray) -> float:
     return float(p)
 
 
+def smallest_p(n: int) -> float:
+    """Smallest two-sided p value that `signed_rank` can give for n differences: 0.0625 for 5, 0.03125 for 6."""
+    return min(1.0, 2 / 2**n)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values after Holm's step-down correction, in the given order; NaN stays NaN and is not counted."""
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
@@ -102,16 +119,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
         corrected[i] = largest
     return corrected
-
-
-def bootstrap_interval(difference: np.ndarray, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean of `[n]` differences, resampled by case; NaN if n < 2."""
-    if len(difference) < 2:
-        return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(0, len(difference), (resamples, len(difference)))
-    low, high = np.percentile(difference[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _values(rows: Rows, metric: str, structure: str, structures: Sequence[str]) -> dict[str, float]:
-    return mean_by_case(rows, metric, structures) if structure == "mean" else by_case(rows, metric, structure)

@@ -1,6 +1,6 @@
 """Results by slice location and by heart size, as in ACSNet (Tables 1 and 2, Fig. 2).
 
-Both split an ordered list into thirds: the slices of a case from apex to base, or the cases by ascending volume. The
+Both split an ordered list into thirds: the slices of a case from apex to base, or the patients by ascending volume. The
 midpoint of an element decides its third: four elements split into 1, 2, 1, five into 2, 1, 2, one into 0, 1, 0.
 """
 
@@ -13,7 +13,7 @@ from cardiac_jax.core.types import IGNORE
 from cardiac_jax.metrics.clinical import ML_PER_MM3
 from cardiac_jax.metrics.evaluate import evaluate_structures
 from cardiac_jax.metrics.rows import Row
-from cardiac_jax.metrics.summary import Rows, by_case
+from cardiac_jax.metrics.summary import Rows, by_patient
 
 LOCATIONS = ("apex", "middle", "base")
 TERTILES = ("lower", "middle", "upper")
@@ -69,10 +69,13 @@ def slice_rows(
 
 
 def tertiles(rows: Rows, structure: str) -> dict[str, str]:
-    """case -> "lower", "middle" or "upper" third by the gold-standard volume of one structure; ties sort by name."""
-    volumes = by_case(rows, "volume_truth_ml", structure)
-    order = sorted(volumes, key=lambda case: (volumes[case], case))
-    return {case: TERTILES[third] for case, third in zip(order, thirds(len(order)), strict=True)}
+    """patient -> "lower", "middle" or "upper" third by the gold-standard volume of one structure.
+
+    The volume is the mean over the patient's cases (ED and ES). Patients without one have no third; ties sort by name.
+    """
+    volumes = {p: ml for p, ml in by_patient(rows, "volume_truth_ml", structure).items() if not math.isnan(ml)}
+    order = sorted(volumes, key=lambda patient: (volumes[patient], patient))
+    return {patient: TERTILES[third] for patient, third in zip(order, thirds(len(order)), strict=True)}
 
 
 def union(labels: np.ndarray, values: Sequence[int], ignore: int = IGNORE) -> np.ndarray:

@@ -18,6 +18,7 @@ from rich.console import Console
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import paired_tests
+from cardiac_jax.metrics.summary import counted
 from cardiac_jax.progress import shown
 from cardiac_jax.report import sections
 from cardiac_jax.report.collect import Entry
@@ -62,9 +63,9 @@ def build(
     for table in made[0].tables:
         console.print(to_rich(table))
     about = entries[0].results.about["data"]
-    count = len({row["case"] for entry in entries for row in entry.results.rows})
+    count = counted([row for entry in entries for row in entry.results.rows])
     title = title or f"{', '.join(names) if len(names) < 4 else f'{len(names)} methods'} on {about['dataset']}"
-    subtitle = f"{count} cases; {', '.join(structures)}; measured in 3D on the grid of each case"
+    subtitle = f"{count}; {', '.join(structures)}; measured in 3D on the grid of each case"
     page = render(title, subtitle, made)
     for section in made:
         for table in section.tables:

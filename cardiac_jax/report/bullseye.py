@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 
+from cardiac_jax.metrics.agreement import Pairs, mean_over_patients
 from cardiac_jax.metrics.wall import bullseye_segments
 
 RADII = {"apex": (0.0, 1.0), "apical": (1.0, 2.0), "mid": (2.0, 3.0), "basal": (3.0, 4.0)}
@@ -17,18 +18,20 @@ MISSING = "0.88"
 COLOURS = "viridis"
 
 
-def wall_figure(thickness: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Figure of wall thickness in mm: gold standard, prediction and mean absolute error.
+def wall_figure(thickness: Mapping[int, Pairs]) -> Figure:
+    """Figure of wall thickness in mm, mean over patients: gold standard, prediction and absolute error.
 
     Args:
-      thickness: segment number -> predictions and gold-standard values `[n]` in mm, paired by case.
+      thickness: segment number -> predictions and gold-standard values in mm; a patient's cases are averaged first.
     """
     panels = {
-        "gold standard": {k: float(truth.mean()) for k, (_, truth) in thickness.items()},
-        "prediction": {k: float(pred.mean()) for k, (pred, _) in thickness.items()},
-        "mean absolute error": {k: float(np.abs(pred - truth).mean()) for k, (pred, truth) in thickness.items()},
+        "gold standard": {k: mean_over_patients(p.truth, p.patients) for k, p in thickness.items()},
+        "prediction": {k: mean_over_patients(p.pred, p.patients) for k, p in thickness.items()},
+        "mean absolute error": {
+            k: mean_over_patients(np.abs(p.pred - p.truth), p.patients) for k, p in thickness.items()
+        },
     }
-    counts = [len(pred) for pred, _ in thickness.values()]
+    counts = [pairs.patient_count for pairs in thickness.values()]
     most = max(max(panels["gold standard"].values()), max(panels["prediction"].values()))
     figure = Figure(figsize=(11.0, 3.9), layout="constrained")
     for i, (name, values) in enumerate(panels.items()):
@@ -38,7 +41,7 @@ def wall_figure(thickness: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Figur
         ax.set_title(f"{name} (mm)", fontsize=10)
         figure.colorbar(ScalarMappable(scale, COLOURS), ax=ax, shrink=0.75, label="mm")
     n = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
-    figure.suptitle(f"n = {n} cases per segment", fontsize=9)
+    figure.suptitle(f"n = {n} patients per segment", fontsize=9)
     return figure
 
 

@@ -11,14 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from cardiac_jax.metrics.agreement import bland_altman, concordance, pearson
+from cardiac_jax.metrics.agreement import Pairs, bland_altman, concordance, pearson
 from cardiac_jax.metrics.registry import METRICS
-from cardiac_jax.metrics.summary import Rows, by_case, without
+from cardiac_jax.metrics.summary import Rows, by_patient, without
 
 # Palette of Okabe and Ito, black last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 VALIDATION = "validation Dice"
-Pairs = tuple[np.ndarray, np.ndarray]
 NOT_A_LOSS = ("step", "steps_per_s", "waiting_share", "peak_memory_mb", "learning_rate", "grad_norm")
 
 
@@ -28,9 +27,10 @@ def box_plots(
     metric: str = "dice",
     leave_out: Sequence[str] = (),
 ) -> Figure:
-    """Figure with one box per structure and method: median, quartiles, whiskers to 1.5 IQR, a dot per case.
+    """Figure with one box per structure and method: median, quartiles, whiskers to 1.5 IQR, a dot per patient.
 
-    The text below each box gives n, the number of plotted values, and the number of infinite values (missed).
+    Values of a patient's cases are averaged. The text below each box gives n, the number of plotted patients, and the
+    number of patients with an infinite value (missed).
 
     Raises:
       InputError: a case to leave out does not exist.
@@ -41,7 +41,7 @@ def box_plots(
     for m, method in enumerate(methods):
         rows = without(rows_by_method[method], leave_out)
         for s, structure in enumerate(structures):
-            measured = by_case(rows, metric, structure).values()
+            measured = by_patient(rows, metric, structure).values()
             values, missed = _finite(measured, metric)
             at = s * (len(methods) + 1) + m
             _box(ax, at, values, COLOURS[m % len(COLOURS)])
@@ -58,7 +58,7 @@ def box_plots(
     ax.set_xticks(centres, structures)
     ax.tick_params("x", length=0, pad=22)
     ax.set_xlim(-1, len(structures) * (len(methods) + 1) - 1)
-    ax.set_ylabel(f"{_with_unit(metric)}, 3D per case")
+    ax.set_ylabel(f"{_with_unit(metric)}, 3D, per patient")
     ax.yaxis.grid(True, color="0.9")
     ax.set_axisbelow(True)
     if leave_out:
@@ -71,16 +71,19 @@ def box_plots(
 def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     """Bland-Altman figure, one panel per measure: bias and limits of agreement, each with its 95% interval as a band.
 
+    A point is a case; bias and limits take patients as units (`agreement.bland_altman`).
+
     Args:
-      panels: measure, e.g. "LV volume" -> predictions and gold-standard values `[n]`, paired by case.
+      panels: measure, e.g. "LV volume" -> predictions and gold-standard values.
       unit: unit of all measures.
 
     Raises:
-      InputError: a panel has fewer than two cases.
+      InputError: a panel has fewer than two patients.
     """
     figure, axes = grid(panels)
-    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
-        found = bland_altman(pred, truth, unit)
+    for ax, (name, pairs) in zip(axes, panels.items(), strict=True):
+        pred, truth, *_ = pairs
+        found = bland_altman(pred, truth, unit, pairs.patients)
         ax.scatter((pred + truth) / 2, pred - truth, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
         for line, colour, style in (
             (found.bias, COLOURS[7], "solid"),
@@ -92,7 +95,7 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
         bias, lower, upper = (
             f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" for e in (found.bias, found.lower, found.upper)
         )
-        ax.set_title(f"{name} (n = {found.n} cases)\nbias {bias}\nlimits {lower}, {upper}", fontsize=8)
+        ax.set_title(f"{name} (n = {pairs.counted})\nbias {bias}\nlimits {lower}, {upper}", fontsize=8)
         ax.set_xlabel(f"mean of prediction and gold standard ({unit})")
         ax.set_ylabel(f"prediction - gold standard ({unit})")
     handles = [
@@ -108,16 +111,18 @@ def bland_altman_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
 def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     """Figure of prediction against gold standard, one panel per measure, with Pearson's r and Lin's CCC.
 
-    The axes have equal scales and show the line of identity. Args and Raises as in `bland_altman_plots`.
+    A point is a case; the correlations are of the patients' means. The axes have equal scales and show the line of
+    identity. Args and Raises as in `bland_altman_plots`.
     """
     figure, axes = grid(panels)
-    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
-        found = {"pearson_r": pearson(pred, truth), "concordance": concordance(pred, truth)}
+    for ax, (name, pairs) in zip(axes, panels.items(), strict=True):
+        pred, truth, *_ = pairs
+        found = {"pearson_r": pearson(*pairs.means()), "concordance": concordance(*pairs.means())}
         ends = [min(pred.min(), truth.min()), max(pred.max(), truth.max())]
         ax.plot(ends, ends, color="0.5", linestyle="dashed", linewidth=1.0)
         ax.scatter(truth, pred, s=18, color=COLOURS[0], edgecolor="white", linewidth=0.4, zorder=3)
         texts = [f"{METRICS[key].label} {METRICS[key].with_interval(*estimate)}" for key, estimate in found.items()]
-        ax.set_title("\n".join([f"{name} (n = {len(pred)} cases)", *texts]), fontsize=8)
+        ax.set_title("\n".join([f"{name} (n = {pairs.counted})", *texts]), fontsize=8)
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xlabel(f"gold standard ({unit})")
         ax.set_ylabel(f"prediction ({unit})")
@@ -126,13 +131,13 @@ def scatter_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     return figure
 
 
-def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20, of: str = "cases") -> Figure:
+def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20, of: str = "patients") -> Figure:
     """Histograms with common bins, one panel per group, with a line at the mean (Fig. 2 of ACSNet).
 
     Args:
       values: group -> values; infinite values are counted as missed, NaN is ignored.
       metric: name of the metric in `METRICS`.
-      of: what one value represents, e.g. "cases" or "slices".
+      of: what one value represents, e.g. "patients" or "slices".
 
     Raises:
       ValueError: no value is finite.

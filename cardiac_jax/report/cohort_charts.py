@@ -8,17 +8,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cardiac_jax.anatomy.mixture_size import Curves
-from cardiac_jax.metrics.agreement import relative_errors
+from cardiac_jax.metrics.agreement import Pairs, mean_over_patients, relative_errors
 from cardiac_jax.metrics.registry import METRICS
-from cardiac_jax.report.charts import COLOURS, Pairs, grid
+from cardiac_jax.metrics.summary import counted_text
+from cardiac_jax.report.charts import COLOURS, grid
 
 
 def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     """Figure of relative errors against the gold-standard value, a point per case and a line at the mean (Fig. 3 B, C).
 
+    The mean is over patients, whose cases are averaged first.
+
     Args:
-      panels: measure -> predictions and gold-standard values `[n]`, paired by case. Cases without a gold-standard
-        value above 0 have no relative error.
+      panels: measure -> predictions and gold-standard values. Cases without a gold-standard value above 0 have no
+        relative error.
       unit: unit of all measures.
 
     Raises:
@@ -26,17 +29,18 @@ def error_plots(panels: Mapping[str, Pairs], unit: str) -> Figure:
     """
     metric = METRICS["normalised_mae"]
     figure, axes = grid(panels)
-    for ax, (name, (pred, truth)) in zip(axes, panels.items(), strict=True):
-        errors = metric.scale * relative_errors(pred, truth)
+    for ax, (name, pairs) in zip(axes, panels.items(), strict=True):
+        errors = metric.scale * relative_errors(pairs.pred, pairs.truth)
         drawn = np.isfinite(errors)
         if not drawn.any():
             raise ValueError(f"{name}: no gold-standard value is above 0")
-        mean = float(errors[drawn].mean())
+        mean, kept = mean_over_patients(errors, pairs.patients), np.flatnonzero(drawn).tolist()
+        n = len({pairs.patients[i] for i in kept}) if pairs.patients else len(kept)
         style = {"s": 18, "color": COLOURS[0], "edgecolor": "white", "linewidth": 0.4, "zorder": 3, "clip_on": False}
-        ax.scatter(truth[drawn], errors[drawn], **style)
+        ax.scatter(pairs.truth[drawn], errors[drawn], **style)
         ax.axhline(mean, color="black", linewidth=1.4)
-        excluded = f", {np.count_nonzero(~drawn)} with gold standard 0 excluded" if not drawn.all() else ""
-        ax.set_title(f"{name} (n = {np.count_nonzero(drawn)} cases{excluded})\n{metric.label} {mean:.1f}%", fontsize=8)
+        without = f"; {(~drawn).sum()} cases with gold standard not above 0 excluded" if not drawn.all() else ""
+        ax.set_title(f"{name} (n = {counted_text(n, len(kept))}{without})\n{metric.label} {mean:.1f}%", fontsize=8)
         ax.set_ylim(0, max(1.08 * float(errors[drawn].max()), 1.0))
         ax.set_xlabel(f"gold standard ({unit})")
         ax.set_ylabel("|prediction - gold standard| / gold standard (%)")

@@ -1,7 +1,7 @@
 """Finds the evaluations in the given folders, and the training logs of their runs."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from cardiac_jax.anatomy.mixture_size import Curves
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.summary import patient_by_case, patient_of
 from cardiac_jax.results import evaluation
 from cardiac_jax.train.log import read_log
 
@@ -69,7 +70,7 @@ def collect(folders: Sequence[Path], split: str) -> list[Entry]:
     measured = [{row["case"] for row in entry.results.rows} for entry in entries]
     if not set.intersection(*measured):
         raise InputError(entries[-1].results.folder, "has no case in common with the other evaluations")
-    return entries
+    return _with_patients(entries)
 
 
 def systems_of(entries: Sequence[Entry]) -> list[str]:
@@ -100,6 +101,32 @@ def _evaluations(root: Path, split: str) -> list[list[Path]]:
         if groups:
             return list(groups.values())
     raise InputError(root, f"has no {ROWS}, directly or in {inside}; run launch.evaluate first")
+
+
+def _with_patients(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with one patient per case: what one evaluation knows holds for those that know none.
+
+    Label maps evaluated as plain files have no patients: there `patient` is the case itself.
+    """
+    known = {
+        case: patient
+        for entry in entries
+        for case, patient in patient_by_case(entry.results.rows).items()
+        if patient != case
+    }
+    return [entry._replace(results=_of_patients(entry.results, known)) for entry in entries]
+
+
+def _of_patients(results: evaluation.Results, known: Mapping[str, str]) -> evaluation.Results:
+    """The results with the patients of `known` (case -> patient) where a row names its case as the patient."""
+    kinds = (
+        tuple(
+            row if patient_of(row) != row["case"] else {**row, "patient": known.get(str(row["case"]), row["case"])}
+            for row in rows
+        )
+        for rows in results.measured
+    )
+    return results._replace(measured=evaluation.Measured(*kinds))
 
 
 def _entry(folders: Sequence[Path]) -> Entry:

@@ -22,7 +22,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
       InputError: a case to leave out does not exist, or a file of a case is missing.
     """
     about, classes = results.about, results.about["data"]["classes"]
-    title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D per case"
+    title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D, mean ± SD over patients"
     summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
     write_rows(out, results)
     text = table.to_markdown(summary) + "\n"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cardiac_jax.metrics.agreement import FEWEST_CASES, volume_pairs
-from cardiac_jax.metrics.strata import LOCATIONS
+from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, volume_pairs
+from cardiac_jax.metrics.strata import LOCATIONS, tertiles
 from cardiac_jax.metrics.structures import CORE, ENHANCEMENT, MYOCARDIUM, WHOLE_LV
-from cardiac_jax.metrics.summary import Rows, by_case
+from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.report import charts, cohort_charts
 from cardiac_jax.report.cohort_table import location_table, tertile_table
 from cardiac_jax.report.collect import Entry
@@ -44,7 +44,7 @@ def locations(entries: Sequence[Entry], options: Options) -> Section:
         rows = interpolated or entry.results.rows
         found = structures_in(rows)
         by = WHOLE_LV if WHOLE_LV in found else entry.results.structures[0]
-        if len(by_case(rows, "volume_truth_ml", by)) >= FEWEST_FOR_THIRDS:
+        if len(tertiles(rows, by)) >= FEWEST_FOR_THIRDS:
             title = f"{name}: by thirds of the true {by} volume, mean (range)"
             shares = [r for r in entry.results.measured.clinical if r["measure"] in SHARES and "%" in str(r["unit"])]
             notes = [*([INTERPOLATED] if interpolated else []), *_meanings(found)]
@@ -91,8 +91,12 @@ def _errors(name: str, rows: Rows, found: Sequence[str]) -> list[Picture]:
     """Plots of relative volume errors, as Fig. 3 B and C of ACSNet."""
     wanted = [s for s in (WHOLE_LV, ENHANCEMENT, CORE) if s in found] or found[:1]
     panels = {f"{structure} volume": volume_pairs(rows, structure) for structure in wanted}
-    panels = {title: both for title, both in panels.items() if len(both[1]) >= FEWEST_CASES and np.any(both[1] > 0)}
+    panels = {
+        title: both
+        for title, both in panels.items()
+        if both.patient_count >= FEWEST_PATIENTS and np.any(both.truth > 0)
+    }
     if not panels:
         return []
-    caption = f"{name}: relative error of each case's volume; the line is the mean."
+    caption = f"{name}: relative error of each case's volume; the line is the mean over patients."
     return [Picture(cohort_charts.error_plots(panels, "ml"), caption, wide=len(panels) > 1)]

@@ -7,9 +7,9 @@ from typing import Any
 
 from cardiac_jax.core.config import flat
 from cardiac_jax.metrics import measures
-from cardiac_jax.metrics.agreement import FEWEST_CASES
+from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, measured_pairs
 from cardiac_jax.metrics.registry import METRICS
-from cardiac_jax.metrics.summary import Rows, by_case, mean_by_case, summarise
+from cardiac_jax.metrics.summary import MEAN, Rows, by_patient, patient_by_case, summary_of
 from cardiac_jax.report import bullseye, charts, figures, meshes, table
 from cardiac_jax.report.anatomy import latent, validity
 from cardiac_jax.report.cohort_table import agreement_table
@@ -18,6 +18,7 @@ from cardiac_jax.report.evaluation import typical, view
 from cardiac_jax.report.locations import locations
 from cardiac_jax.report.options import Options, Published
 from cardiac_jax.report.page import Picture, Section
+from cardiac_jax.report.statistics import statistics
 from cardiac_jax.report.table import Cell, Table
 
 MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm")
@@ -57,24 +58,28 @@ def distributions(entries: Sequence[Entry], options: Options) -> Section:
     pictures = []
     for name in ("dice", "asd_mm", "hd_mm"):
         heading = METRICS[name].heading
-        caption = f"{heading} by structure and method: median, quartiles, whiskers to 1.5 IQR; each dot is a case."
+        caption = f"{heading} by structure and method: median, quartiles, whiskers to 1.5 IQR; each dot is a patient."
         pictures.append(Picture(charts.box_plots(rows, structures, name), caption))
     for structure in structures:
-        values = {name: list(by_case(method_rows, "dice", structure).values()) for name, method_rows in rows.items()}
+        values = {name: list(by_patient(held, "dice", structure).values()) for name, held in rows.items()}
         if any(map(math.isfinite, itertools.chain.from_iterable(values.values()))):
-            caption = f"Histogram of the Dice of {structure} over cases; the line is the mean."
+            caption = f"Histogram of the Dice of {structure} over patients; the line is the mean."
             pictures.append(Picture(charts.histogram(values, "dice"), caption, wide=False))
     return Section("distributions", "Distributions", (), (), pictures)
 
 
 def clinical(entries: Sequence[Entry], options: Options) -> Section:
     """Section on volumes, mass, function and wall thickness: prediction against gold standard."""
-    tables, pictures = [], []
+    text, tables, pictures = [], [], []
     for entry in entries:
         name, rows = entry.results.name, entry.results.measured.clinical
-        pairs = {key: both for key, both in measures.pairs(rows).items() if len(both[0]) >= FEWEST_CASES}
-        function = measures.pairs(measures.function_rows(rows))
-        pairs |= {key: both for key, both in function.items() if len(both[0]) >= FEWEST_CASES}
+        measured = measured_pairs(rows) | measured_pairs(measures.function_rows(rows))
+        pairs = {key: both for key, both in measured.items() if both.patient_count >= FEWEST_PATIENTS}
+        few = [key[0] for key in measured if key not in pairs]
+        if few:
+            listed = [measure for measure in few if measure not in measures.SEGMENTS]
+            listed += [f"wall thickness of {len(few) - len(listed)} segments"] if len(listed) < len(few) else []
+            text.append(f"{name}: fewer than {FEWEST_PATIENTS} patients have a value, not shown: {', '.join(listed)}.")
         segments = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
         others = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
         if not others:
@@ -84,15 +89,16 @@ def clinical(entries: Sequence[Entry], options: Options) -> Section:
             continue
         for unit in dict.fromkeys(unit for _, unit in others):
             panels = {measure: both for (measure, its_unit), both in others.items() if its_unit == unit}
-            caption = f"{name}: Bland-Altman, difference against mean; bias and 95% limits with their 95% CI ({unit})."
+            caption = f"{name}: Bland-Altman, a point per case; bias and 95% limits with their 95% CI ({unit})."
             pictures.append(Picture(charts.bland_altman_plots(panels, unit), caption, wide=len(panels) > 1))
-            caption = f"{name}: prediction against gold standard; dashed: line of identity ({unit})."
+            caption = f"{name}: prediction against gold standard, a point per case; dashed: identity ({unit})."
             pictures.append(Picture(charts.scatter_plots(panels, unit), caption, wide=len(panels) > 1))
         if segments:
-            caption = f"{name}: wall thickness by AHA segment, mean over cases (mm); grey: no case has a value."
+            caption = f"{name}: wall thickness by AHA segment, mean over patients (mm); grey: no patient has a value."
             pictures.append(Picture(bullseye.wall_figure(segments), caption))
-    text = [f"The plots show {options.reference}; --reference selects another method."] if len(entries) > 1 else []
-    return Section("clinical", "Clinical measures", text if pictures else (), tables, pictures)
+    if pictures and len(entries) > 1:
+        text.append(f"The plots show {options.reference}; --reference selects another method.")
+    return Section("clinical", "Clinical measures", text, tables, pictures)
 
 
 def cases(entries: Sequence[Entry], options: Options) -> Section:
@@ -157,7 +163,8 @@ def provenance(entries: Sequence[Entry], options: Options) -> Section:
                     entry.results.name,
                     f"{about['data']['dataset']} {about['split']}"
                     + (f", {about['folds']} folds" if "folds" in about else ""),
-                    len({row["case"] for row in entry.results.rows}),
+                    len(set(patient_by_case(entry.results.rows).values())),
+                    len(patient_by_case(entry.results.rows)),
                     checkpoint.get("step", "-"),
                     config.get("seed", "-"),
                     f"{seconds / 60:.1f} min" if seconds else "-",
@@ -166,22 +173,23 @@ def provenance(entries: Sequence[Entry], options: Options) -> Section:
                 )
             )
         )
-    header = ("method", "data", "cases", "step", "seed", "training", "per case", "machine")
+    header = ("method", "data", "patients", "cases", "step", "seed", "training", "per case", "machine")
     tables = [Table("Runs", header, tuple(lines))]
     tables += [made for made in (_versions(entries), _configurations(entries)) if made.rows]
     return Section("provenance", "Provenance", (), tables)
 
 
 def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Records of mean, SD and counts in full precision, one per method, structure (or "mean") and metric."""
+    """Records of mean, SD and counts over patients in full precision, per method, structure (or "mean") and metric."""
     found = []
     for entry in entries:
         rows, structures = entry.results.rows, entry.results.structures
+        owner = patient_by_case(rows)
+        of = {"patients": len(set(owner.values())), "cases": len(owner)}
         for metric in MEASURES:
-            for name in (*structures, "mean"):
-                values = mean_by_case(rows, metric, structures) if name == "mean" else by_case(rows, metric, name)
-                summary = summarise(values.values())._asdict()
-                found.append({"method": entry.results.name, "structure": name, "metric": metric, **summary})
+            for name in (*structures, MEAN):
+                summary = summary_of(rows, metric, name, structures)._asdict()
+                found.append({"method": entry.results.name, "structure": name, "metric": metric, **summary, **of})
     return found
 
 
@@ -194,6 +202,7 @@ PARTS = (
     clinical,
     cases,
     misses,
+    statistics,
     latent,
     training,
     provenance,
@@ -203,13 +212,12 @@ PARTS = (
 def _published_table(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
     """Our values and the paper's: two columns for each published structure and for the mean."""
     named = published[metric]
-    columns = [name for name in (*structures, "mean") if any(name in held for held in named.values())]
+    columns = [name for name in (*structures, MEAN) if any(name in held for held in named.values())]
     lines = []
     for method, held in rows.items():
         line = [Cell(method)]
         for name in columns:
-            values = mean_by_case(held, metric, structures) if name == "mean" else by_case(held, metric, name)
-            summary = summarise(values.values())
+            summary = summary_of(held, metric, name, structures)
             theirs = named.get(method, {}).get(name)
             line += [Cell(METRICS[metric].text(summary.mean) if summary.n else "-")]
             line += [Cell("-" if theirs is None else METRICS[metric].text(theirs))]

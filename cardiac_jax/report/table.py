@@ -1,4 +1,4 @@
-"""Result tables for terminal and Markdown: mean +- SD, the best in bold, with n and misses in the notes."""
+"""Result tables for terminal and Markdown: mean +- SD over patients, the best in bold, n and misses in the notes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import NamedTuple
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from cardiac_jax.metrics.paired_tests import FEWEST_CASES, Comparison
+from cardiac_jax.metrics.paired_tests import Comparison, smallest_p
 from cardiac_jax.metrics.registry import METRICS
-from cardiac_jax.metrics.summary import Rows, Summary, by_case, mean_by_case, summarise, without
+from cardiac_jax.metrics.summary import MEAN, Rows, Summary, counted, summary_of, without
 
 
 class Cell(NamedTuple):
@@ -32,24 +32,24 @@ def structure_table(
     rows: Rows,
     structures: Sequence[str],
     metrics: Sequence[str] = ("dice", "asd_mm", "hd_mm", "hd95_mm"),
-    title: str = "Per structure, in 3D per case",
+    title: str = "Per structure in 3D, mean ± SD over patients",
     leave_out: Sequence[str] = (),
 ) -> Table:
-    """Table of metrics x structures of one method, as Table 1 of Yue et al. 2019.
+    """Table of metrics x structures of one method, mean +- SD over patients, as Table 1 of Yue et al. 2019.
 
     Raises:
       InputError: a case to leave out does not exist.
     """
     rows = without(rows, leave_out)
-    lines, counted = [], []
+    lines, left_out = [], []
     for metric in metrics:
         line = [Cell(METRICS[metric].heading)]
         for structure in structures:
-            summary = summarise(by_case(rows, metric, structure).values())
+            summary = summary_of(rows, metric, structure)
             line.append(Cell(_mean_sd(summary, metric)))
-            counted += counted_note(f"{METRICS[metric].heading} {structure}", summary)
+            left_out += left_out_note(f"{METRICS[metric].heading} {structure}", summary)
         lines.append(tuple(line))
-    notes = (cases_note(rows, leave_out), *counted)
+    notes = (cases_note(rows, leave_out), *left_out)
     return Table(title, ("metric", *structures), tuple(lines), notes)
 
 
@@ -62,20 +62,18 @@ def method_table(
 ) -> Table:
     """Table of methods x structures and their mean, the best of each column in bold, as Table 2 of Yue et al. 2019.
 
-    "mean" averages over the structures of each case first, and then gives mean +- SD over cases.
+    Values are mean +- SD over patients. "mean" averages over the structures of each case, then over the cases of each
+    patient. The notes say how many patients each mean leaves out, and why.
 
     Raises:
       InputError: a case to leave out does not exist for one of the methods.
     """
     kept = {method: without(rows, leave_out) for method, rows in rows_by_method.items()}
-    columns, counted = [], []
-    for name in (*structures, "mean"):
-        column = {}
-        for method, rows in kept.items():
-            values = mean_by_case(rows, metric, structures) if name == "mean" else by_case(rows, metric, name)
-            column[method] = summarise(values.values())
-            if name != "mean":
-                counted += counted_note(f"{method} {name}", column[method])
+    columns, left_out = [], []
+    for name in (*structures, MEAN):
+        column = {method: summary_of(rows, metric, name, structures) for method, rows in kept.items()}
+        for method, summary in column.items():
+            left_out += left_out_note(f"{method} {name}", summary)
         columns.append((column, _best(column, metric)))
     lines = [
         (Cell(method), *(Cell(_mean_sd(column[method], metric), method in best) for column, best in columns))
@@ -83,20 +81,21 @@ def method_table(
     ]
     cases = {method: cases_note(rows, leave_out) for method, rows in kept.items()}
     same = len(set(cases.values())) == 1
-    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {note}" for m, note in cases.items())) + (*counted,)
-    title = title or f"{METRICS[metric].heading} in 3D per case, mean ± SD"
-    return Table(title, ("method", *structures, "mean"), tuple(lines), notes)
+    notes = ((*cases.values(),)[:1] if same else tuple(f"{m}: {note}" for m, note in cases.items())) + (*left_out,)
+    title = title or f"{METRICS[metric].heading} in 3D, mean ± SD over patients"
+    return Table(title, ("method", *structures, MEAN), tuple(lines), notes)
 
 
 def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") -> Table:
-    """Table of paired differences with bootstrap interval and both p values; bold if p (Holm) < 0.05."""
-    lines = []
+    """Table of paired differences with interval and both p values; bold if p (Holm) < 0.05."""
+    lines, left_out = [], []
     for c in comparisons:
         difference, low, high = (METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high))
-        significant = c.p_holm < 0.05
+        significant, methods = c.p_holm < 0.05, f"{c.method} - {c.baseline}"
+        left_out += left_out_note(f"{methods}, {c.structure}", Summary(c.difference, math.nan, *c[3:6]))
         lines.append(
             (
-                Cell(f"{c.method} - {c.rival}"),
+                Cell(methods),
                 Cell(c.structure),
                 Cell(str(c.n)),
                 Cell(f"{difference} [{low}, {high}]", significant),
@@ -104,12 +103,18 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
                 Cell(_p(c.p_holm), significant),
             )
         )
-    notes = [f"Wilcoxon signed-rank, two-sided; Holm over the {len(comparisons)} comparisons of this table."]
-    fewest = min((c.n for c in comparisons), default=FEWEST_CASES)
-    if 0 < fewest < FEWEST_CASES:
-        notes.append(f"Warning: n = {fewest} < {FEWEST_CASES}: p cannot fall below {2 / 2**fewest:.3g}.")
+    notes = [
+        "n: patients; differences of one patient's cases are averaged first. 95% CI: Student's t.",
+        f"Wilcoxon signed-rank, two-sided; Holm over the {len(comparisons)} comparisons of this table.",
+    ]
+    tested = [c.n for c in comparisons if c.n]
+    least = smallest_p(min(tested)) if tested else 0.0
+    corrected = min(1.0, least * len(tested))
+    if corrected >= 0.05:
+        of = f"with n = {min(tested)} p cannot fall below {least:.3g}"
+        notes.append(f"Warning: {of}, nor p (Holm) below {corrected:.3g}.")
     header = ("methods", "structure", "n", "mean difference [95% CI]", "p", "p (Holm)")
-    return Table(f"{METRICS[metric].heading}, paired by case", header, tuple(lines), tuple(notes))
+    return Table(f"{METRICS[metric].heading}, paired by patient", header, tuple(lines), (*notes, *left_out))
 
 
 def to_markdown(table: Table) -> str:
@@ -136,17 +141,20 @@ def _mean_sd(summary: Summary, metric: str) -> str:
     return f"{METRICS[metric].text(summary.mean)}{spread}"
 
 
-def counted_note(what: str, summary: Summary) -> list[str]:
-    """A note with the numbers of missed and excluded values of `what`; empty if there are none."""
-    counts = [(summary.misses, "missed (infinite)"), (summary.excluded, "excluded (nothing to measure)")]
-    text = ", ".join(f"{count} {why}" for count, why in counts if count)
-    return [f"{what}: {text}; mean over the other {summary.n}."] if text else []
+def left_out_note(what: str, summary: Summary, unit: str = "patients") -> list[str]:
+    """A note with the numbers of missed, excluded and partial values of `what`; empty if there are none."""
+    counts = [
+        (summary.misses, "missed (infinite)"),
+        (summary.excluded, "excluded (nothing to measure)"),
+        (summary.partial, "averaged over fewer cases or structures (nothing to measure in the others)"),
+    ]
+    text = "".join(f", {count} {why}" for count, why in counts if count)
+    return [f"{what}: n = {summary.n} of {summary.total} {unit}{text}."] if text else []
 
 
 def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
-    """A note with the number of cases and the excluded cases."""
-    n = len({row["case"] for row in rows})
-    return f"n = {n} cases" + (f", without {', '.join(leave_out)}." if leave_out else ".")
+    """A note with the numbers of patients and cases, and the excluded cases."""
+    return f"n = {counted(rows)}" + (f", without {', '.join(leave_out)}." if leave_out else ".")
 
 
 def _best(column: Mapping[str, Summary], metric: str) -> set[str]:

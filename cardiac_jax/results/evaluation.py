@@ -10,6 +10,7 @@
 <out>/predictions/<case>.nii.gz  label maps, if predicted from a checkpoint
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.results import records
+
+_PHASE_OR_FRAME = re.compile(r"(?P<patient>.+?)_(?:(?P<phase>E[DS])|frame_?\d+)(?:_gt)?", re.IGNORECASE)
 
 
 def folder_of(split: str) -> str:
@@ -46,6 +49,18 @@ class Subject(NamedTuple):
 def subject(record: Record) -> Subject:
     """The `Subject` of a record of a data set."""
     return Subject(record.id, record.patient, record.group or "", record.phase or "")
+
+
+def subject_named(case: str) -> Subject:
+    """The `Subject` of a case that is known by its name alone, e.g. a label map in a plain folder.
+
+    "x_ED", "x_ES", "x_frame07" (ACDC's names and our own, also with "_gt") are cases of patient x; every other case is
+    a patient of its own.
+    """
+    named = _PHASE_OR_FRAME.fullmatch(case)
+    if named is None:
+        return Subject(case, case)
+    return Subject(case, named["patient"], phase=(named["phase"] or "").upper())
 
 
 class Measured(NamedTuple):

@@ -17,6 +17,7 @@ from cardiac_jax.data.load import load, same_grid
 from cardiac_jax.data.sets import dataset
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.summary import counted
 from cardiac_jax.progress import shown
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
@@ -133,7 +134,7 @@ def evaluate_maps(
     for pair in shown(found.pairs, "measuring", console):
         labels, gold = label_maps.load(pair, chosen)
         known = pair.record
-        subject = evaluation.subject(known) if known else evaluation.Subject(pair.id, pair.id)
+        subject = evaluation.subject(known) if known else evaluation.subject_named(pair.id)
         late = _late(chosen, known.images.get(LATE) if known else pair.image, gold)
         measured = evaluation.measured(measured, subject, labels, gold, chosen, late)
         files[pair.id] = evaluation.files(pair.image, pair.truth, pair.pred.resolve())
@@ -147,7 +148,7 @@ def evaluate_maps(
     evaluated = evaluation.Results(about["name"], measured, about, out)
     write(out, evaluated, leave_out, console)
     absent = f"; {len(found.missing)} labelled cases have no prediction" if found.missing else ""
-    console.print(f"{len(found.pairs)} cases{absent}; written to {out}")
+    console.print(f"{counted(evaluated.rows)}{absent}; written to {out}")
     return evaluated
 
 

@@ -8,6 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
 from cardiac_jax.anatomy.mixture_size import Curves
+from cardiac_jax.metrics.agreement import Pairs
 from cardiac_jax.report import cohort_charts
 from cardiac_jax.report.charts import COLOURS
 
@@ -15,15 +16,21 @@ from cardiac_jax.report.charts import COLOURS
 def test_error_plots_have_a_point_per_case_and_their_mean():
     truth = np.array([10.0, 20.0, 0.0, 40.0])
     pred = np.array([11.0, 16.0, 3.0, 42.0])
-    figure = cohort_charts.error_plots({"scar volume": (pred, truth), "LV volume": (pred[:2], truth[:2])}, "ml")
+    figure = cohort_charts.error_plots(
+        {"scar volume": Pairs(pred, truth), "LV volume": Pairs(pred[:2], truth[:2])}, "ml"
+    )
     scar, lv = figure.axes
     np.testing.assert_allclose(np.asarray(scar.collections[0].get_offsets()), [[10, 10], [20, 20], [40, 5]])
     assert np.asarray(scar.lines[0].get_ydata())[0] == pytest.approx(35 / 3)
-    assert scar.get_title() == "scar volume (n = 3 cases, 1 with gold standard 0 excluded)\nnorm. MAE 11.7%"
-    assert lv.get_title() == "LV volume (n = 2 cases)\nnorm. MAE 15.0%"
+    left = "; 1 cases with gold standard not above 0 excluded"
+    assert scar.get_title() == f"scar volume (n = 3 patients{left})\nnorm. MAE 11.7%"
+    assert lv.get_title() == "LV volume (n = 2 patients)\nnorm. MAE 15.0%"
+    # The cases of one patient are averaged first: (10 + 20) / 2, and 5.
+    (ax,) = cohort_charts.error_plots({"LV volume": Pairs(pred, truth, ("a", "a", "b", "b"))}, "ml").axes
+    assert ax.get_title() == f"LV volume (n = 2 patients (3 cases){left})\nnorm. MAE 10.0%"
     assert scar.get_xlabel() == "gold standard (ml)" and scar.get_ylim()[0] == 0
     with pytest.raises(ValueError, match="no gold-standard value"):
-        cohort_charts.error_plots({"scar volume": (pred[2:3], truth[2:3])}, "ml")
+        cohort_charts.error_plots({"scar volume": Pairs(pred[2:3], truth[2:3])}, "ml")
 
 
 def test_curves_show_mean_folds_and_the_size_taken():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.agreement import Pairs
 from cardiac_jax.report import charts, figures
 
 CLASSES = ("background", "RV", "Myo", "LV")
@@ -167,7 +168,7 @@ def _readings() -> tuple[np.ndarray, np.ndarray]:
 
 def test_bland_altman_plots_show_bias_limits_and_their_intervals(tmp_path: Path):
     pred, truth = _readings()
-    figure = charts.bland_altman_plots({"LV volume": (pred, truth), "RV volume": (pred[:3], truth[:3])}, "ml")
+    figure = charts.bland_altman_plots({"LV volume": Pairs(pred, truth), "RV volume": Pairs(pred[:3], truth[:3])}, "ml")
     ax, other = figure.axes
     (points,) = ax.collections
     np.testing.assert_allclose(points.get_offsets(), np.column_stack([(pred + truth) / 2, pred - truth]))
@@ -176,17 +177,17 @@ def test_bland_altman_plots_show_bias_limits_and_their_intervals(tmp_path: Path)
     np.testing.assert_allclose(at, [2 - 1.96 * math.sqrt(10), 2, 2 + 1.96 * math.sqrt(10)])
     # Half the interval of the bias: t_4 = 2.776 times sqrt(10 / 5).
     assert len(ax.patches) == 3 and ax.patches[0].get_height() == pytest.approx(2 * 2.7764 * math.sqrt(2), abs=1e-3)
-    assert ax.get_title().startswith("LV volume (n = 5 cases)\nbias 2 [-1.93, 5.93]")
-    assert other.get_title().startswith("RV volume (n = 3 cases)")
+    assert ax.get_title().startswith("LV volume (n = 5 patients)\nbias 2 [-1.93, 5.93]")
+    assert other.get_title().startswith("RV volume (n = 3 patients)")
     assert ax.get_ylabel() == "prediction - gold standard (ml)" and "(ml)" in ax.get_xlabel()
     assert _share(_pixels(figure, tmp_path / "agreement.png"), charts.COLOURS[0]) > 1e-4
-    with pytest.raises(InputError, match="needs at least 2 cases"):
-        charts.bland_altman_plots({"LV volume": (pred[:1], truth[:1])}, "ml")
+    with pytest.raises(InputError, match="needs at least 2 patients"):
+        charts.bland_altman_plots({"LV volume": Pairs(pred[:1], truth[:1])}, "ml")
 
 
 def test_scatter_plots_have_identity_and_correlations(tmp_path: Path):
     pred, truth = _readings()
-    figure = charts.scatter_plots({name: (pred, truth) for name in "abcd"}, "ml")
+    figure = charts.scatter_plots({name: Pairs(pred, truth) for name in "abcd"}, "ml")
     assert len(figure.axes) == 4  # three to a row
     ax = figure.axes[0]
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), ax.lines[0].get_ydata())
@@ -194,7 +195,7 @@ def test_scatter_plots_have_identity_and_correlations(tmp_path: Path):
     np.testing.assert_allclose(ax.collections[0].get_offsets(), np.column_stack([truth, pred]))
     r = np.corrcoef(pred, truth)[0, 1]
     name, pearson, lin = ax.get_title().splitlines()
-    assert name == "a (n = 5 cases)"
+    assert name == "a (n = 5 patients)"
     assert pearson.startswith(f"Pearson's r {r:.3f} [") and lin.startswith("Lin's CCC 0.9")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("gold standard (ml)", "prediction (ml)")
     assert ax.get_aspect() == 1.0
@@ -216,7 +217,7 @@ def test_histogram_has_a_panel_per_group_under_common_bins(tmp_path: Path):
     assert figure.axes[-1].get_xlabel() == "Dice (no unit)"
     assert _share(_pixels(figure, tmp_path / "bars.png"), charts.COLOURS[1]) > 1e-3
     (ax,) = charts.histogram({"all": [0.5, 0.7, math.inf]}, "balanced_accuracy").axes
-    assert ax.get_title() == "all (n = 2 cases, 1 missed), mean 60.0" and ax.get_xlabel() == "balanced accuracy (%)"
+    assert ax.get_title() == "all (n = 2 patients, 1 missed), mean 60.0" and ax.get_xlabel() == "balanced accuracy (%)"
     with pytest.raises(ValueError, match="no finite value"):
         charts.histogram({"apex": [math.nan]}, "dice")
 
@@ -224,5 +225,5 @@ def test_histogram_has_a_panel_per_group_under_common_bins(tmp_path: Path):
 def test_box_plots_of_shares_are_in_per_cent():
     rows = [{"case": f"p{i}", "structure": "LV", "balanced_accuracy": v} for i, v in enumerate((0.9, 0.92, 0.94))]
     (ax,) = charts.box_plots({"x": rows}, ("LV",), "balanced_accuracy").axes
-    assert ax.get_ylabel() == "balanced accuracy (%), 3D per case"
+    assert ax.get_ylabel() == "balanced accuracy (%), 3D, per patient"
     assert [line.get_ydata()[0] for line in ax.lines if line.get_color() == "black"] == pytest.approx([92.0])

@@ -68,7 +68,17 @@ def test_the_page_needs_nothing_else(made):
 
 def test_every_part_is_there(made):
     page = (made / "report.html").read_text(encoding="utf-8")
-    for name in ("results", "measures", "distributions", "locations", "clinical", "cases", "misses", "provenance"):
+    for name in (
+        "results",
+        "measures",
+        "distributions",
+        "locations",
+        "clinical",
+        "cases",
+        "misses",
+        "statistics",
+        "provenance",
+    ):
         assert f'<section id="{name}">' in page, name
     assert '<section id="training">' not in page, "no run has a log"
     for pictured in ("Best case", "Worst case", "surfaces, axes in mm", "Bland-Altman", "AHA segment", "Histogram"):
@@ -112,12 +122,12 @@ def test_numbers_agree_with_the_rows(made, evaluations):
     assert found["mean"] == pytest.approx(np.mean(values)) and found["sd"] == pytest.approx(np.std(values, ddof=1))
     (distance,) = [n for n in held["summary"] if (n["method"], n["structure"], n["metric"]) == ("far", "RV", "hd_mm")]
     assert (distance["n"], distance["misses"]) == (7, 1)
-    assert {(p["method"], p["rival"]) for p in held["paired"]} == {("near", "far")}
+    assert {(p["method"], p["baseline"]) for p in held["paired"]} == {("near", "far")}
 
 
 def test_a_case_left_out_gives_a_second_table(made):
     page = (made / "report.html").read_text(encoding="utf-8")
-    assert "n = 7 cases, without patient6." in page and "n = 8 cases." in page
+    assert "n = 7 patients, without patient6." in page and "n = 8 patients." in page
 
 
 def test_the_same_evaluations_give_the_same_page(made, evaluations):

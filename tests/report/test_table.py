@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import paired_tests
+from cardiac_jax.metrics.agreement import Pairs
 from cardiac_jax.metrics.summary import by_case, mean_by_case, summarise, without
 from cardiac_jax.report import cohort_table, table
 
@@ -68,9 +69,9 @@ def test_structure_table_layout_and_counts():
     # SD of two values is their difference over the square root of 2.
     assert [c.text for c in got.rows[0]] == ["Dice", "0.800 ± 0.141", "0.400 ± 0.566", "0.700"]
     assert [c.text for c in got.rows[1]] == ["HD (mm)", "3.00 ± 0.00", "3.00", "3.00 ± 0.00"]
-    assert got.notes[0] == "n = 2 cases."
-    assert "Dice Myo: 1 excluded (nothing to measure); mean over the other 1." in got.notes
-    assert "HD (mm) RV: 1 missed (infinite); mean over the other 1." in got.notes
+    assert got.notes[0] == "n = 2 patients."
+    assert "Dice Myo: n = 1 of 2 patients, 1 excluded (nothing to measure)." in got.notes
+    assert "HD (mm) RV: n = 1 of 2 patients, 1 missed (infinite)." in got.notes
 
 
 def test_method_table_means_best_and_outlier():
@@ -91,7 +92,7 @@ def test_method_table_means_best_and_outlier():
     ]
     assert [c.bold for c in unet] == [False, True, False, False, False]  # LV: a tie as printed
     assert [c.bold for c in srscn] == [False, True, True, True, True]
-    assert got.notes == ("n = 2 cases, without odd.",)
+    assert got.notes == ("n = 2 patients, without odd.",)
 
 
 def test_smaller_distance_is_better_and_one_method_is_not_best_of_one():
@@ -119,7 +120,7 @@ def test_shares_are_printed_in_per_cent():
 
 def test_methods_measured_on_different_cases_say_so():
     methods = {"x": _rows({"a": (1, 1, 1)}), "y": _rows({"a": (1, 1, 1), "b": (1, 1, 1)})}
-    assert table.method_table(methods, ANATOMIES).notes == ("x: n = 1 cases.", "y: n = 2 cases.")
+    assert table.method_table(methods, ANATOMIES).notes == ("x: n = 1 patient.", "y: n = 2 patients.")
 
 
 def test_markdown_and_terminal_show_the_same():
@@ -134,7 +135,7 @@ def test_markdown_and_terminal_show_the_same():
     shown = io.StringIO()
     Console(file=shown, width=100, force_terminal=True, color_system="standard").print(table.to_rich(got))
     assert "\x1b[1m0.900" in shown.getvalue() and "\x1b[1m0.800" not in shown.getvalue()
-    assert "n = 1 cases." in shown.getvalue()
+    assert "n = 1 patient." in shown.getvalue()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -160,19 +161,11 @@ def test_holm_by_hand():
     assert paired_tests.holm([0.7, 0.8]) == [1.0, 1.0]
 
 
-def test_bootstrap_interval_matches_the_normal_one():
-    difference = np.random.default_rng(0).normal(0.2, 1.0, 400)
-    low, high = paired_tests.bootstrap_interval(difference)
-    half = 1.96 * difference.std() / math.sqrt(400)
-    assert (low, high) == pytest.approx((difference.mean() - half, difference.mean() + half), abs=0.01)
-    assert np.isnan(paired_tests.bootstrap_interval(difference[:1])).all()
-
-
 def test_compare_pairs_by_case_and_corrects_over_the_family():
     cases = [f"c{i}" for i in range(8)]
     base = {c: (0.5 + 0.01 * i, 0.5, 0.5) for i, c in enumerate(cases)}
     better = {c: (v[0] + 0.02 * (i + 1), 0.5, math.nan) for i, (c, v) in enumerate(base.items())}
-    rows = {"ours": _rows(dict(reversed(better.items()))), "rival": _rows(base)}
+    rows = {"ours": _rows(dict(reversed(better.items()))), "baseline": _rows(base)}
     got = {c.structure: c for c in paired_tests.compare(rows, "ours", ANATOMIES)}
     assert got["LV"].n == 8 and got["LV"].difference == pytest.approx(0.02 * np.arange(1, 9).mean())
     assert got["LV"].low < got["LV"].difference < got["LV"].high
@@ -184,18 +177,19 @@ def test_compare_pairs_by_case_and_corrects_over_the_family():
     shown = table.comparison_table(list(got.values()))
     assert [row[3].bold for row in shown.rows] == [True, False, False, True]
     assert not any("Warning" in note for note in shown.notes)
+    assert "ours - baseline, Myo: n = 0 of 8 patients, 8 excluded (nothing to measure)." in shown.notes
 
 
 def test_few_cases_are_tested_with_a_warning():
     few = {f"c{i}": (0.5 + 0.1 * i, 0.4, 0.3) for i in range(5)}
-    rows = {"ours": _rows({c: (v[0] + 0.01, v[1], v[2]) for c, v in few.items()}), "rival": _rows(few)}
+    rows = {"ours": _rows({c: (v[0] + 0.01, v[1], v[2]) for c, v in few.items()}), "baseline": _rows(few)}
     shown = table.comparison_table(paired_tests.compare(rows, "ours", ANATOMIES))
-    assert "Warning: n = 5 < 6: p cannot fall below 0.0625." in shown.notes
+    assert "Warning: with n = 5 p cannot fall below 0.0625, nor p (Holm) below 0.25." in shown.notes
 
 
 def _slices() -> list[dict[str, str | int | float]]:
     """LV of two cases in slices at known places; RV in one slice, missed."""
-    dice = {"apex": (0.5, 0.7), "middle": (0.9,), "base": (0.8, 0.8, 0.8)}
+    dice = {"apex": (0.5, 0.7), "middle": (0.9,), "base": (0.8, 0.7, 0.8)}
     rows = [
         {"case": "ab"[i % 2], "structure": "LV", "location": where, "dice": v, "hd_mm": 4.0, "balanced_accuracy": 0.9}
         for where, values in dice.items()
@@ -209,18 +203,18 @@ def test_location_table():
     got = cohort_table.location_table(_slices(), ("LV", "RV"))
     assert got.header == ("measure", "apex", "middle", "base", "total")
     lines = {line[0].text: [c.text for c in line[1:]] for line in got.rows}
-    # Two values 0.2 apart: s = 0.1 sqrt(2), t_1 = 12.706, half = 12.706 * 0.1. All six: mean 0.75, s^2 = 0.095 / 5,
-    # t_5 = 2.571.
-    assert lines["LV Dice"] == ["0.600 ± 1.271", "0.900", "0.800 ± 0.000", "0.750 ± 0.145"]
+    # Two patients 0.2 apart: half = t_1 = 12.706 times 0.1. All six slices: mean 4.4 / 6; without a 1.4 / 2, without b
+    # 3 / 4: 12.706 times the root of half of (1 / 30)^2 + (1 / 60)^2.
+    assert lines["LV Dice"] == ["0.600 ± 1.271", "0.900", "0.767 ± 0.670", "0.733 ± 0.335"]
     assert lines["LV balanced accuracy (%)"] == ["90.0 ± 0.0", "90.0", "90.0 ± 0.0", "90.0 ± 0.0"]
     assert lines["RV HD (mm)"] == ["-"] * 4
     assert lines["RV Dice"] == ["-", "-", "0.000", "0.000"]
-    assert got.notes[0] == "n = 2 cases."
+    assert got.notes[0] == "n = 2 patients."
     assert "LV: 6 slices (2 apex, 1 middle, 3 base)." in got.notes
-    assert "RV HD (mm) base: 1 missed (infinite); mean over the other 0." in got.notes
+    assert "RV HD (mm) base: n = 0 of 1 slices, 1 missed (infinite)." in got.notes
     assert "not independent" in got.notes[-1]
     (dice,) = cohort_table.location_table(_slices(), ("LV",), ("dice",), leave_out=["b"]).rows
-    assert [c.text for c in dice] == ["LV Dice", "0.500", "0.900", "0.800 ± 0.000", "0.750 ± 0.276"]
+    assert [c.text for c in dice] == ["LV Dice", "0.500", "0.900", "0.800", "0.750"]  # one patient: no interval
 
 
 def _volumes(pairs: dict[str, tuple[float, float]], structure: str = "LV") -> list[dict[str, str | int | float]]:
@@ -255,30 +249,31 @@ def test_tertile_table():
     # Grouped by LV, as the paper's; the RV of "a" has no true volume to be a share of.
     assert lines[5][1:] == ["50.0 (50.0 to 50.0)", "0.0 (0.0 to 0.0)", "0.0 (0.0 to 0.0)", "10.0 (0.0 to 50.0)"]
     assert "Thirds by the true volume of LV: 2 lower, 2 middle, 2 upper." in got.notes
-    assert "RV: n = 1 without it in the gold standard, excluded from the relative error." in got.notes
+    assert "RV: 1 of 6 cases have a gold standard not above 0 and are excluded from norm. MAE." in got.notes
 
 
 def test_agreement_table():
     pred, truth = np.array([11.0, 18.0, 33.0, 40.0]), np.array([10.0, 20.0, 30.0, 40.0])
     got = cohort_table.agreement_table(
-        {("LV volume", "ml"): (pred, truth), ("RV mass", "g"): (pred[:3], truth[:3] * 0)}
+        {("LV volume", "ml"): Pairs(pred, truth), ("RV mass", "g"): Pairs(pred[:3], truth[:3] * 0)}
     )
     found = dict(zip(got.header, (c.text for c in got.rows[0]), strict=True))
-    assert (found["measure"], found["n"], found["MAE"]) == ("LV volume (ml)", "4", "1.50")
+    assert (found["measure"], found["n"], found["MAE"]) == ("LV volume (ml)", "4 patients", "1.50")
     # Differences 1, -2, 3, 0: mean 0.5, s^2 = 13/3, t_3 = 3.1824: 0.5 -+ 3.1824 * 1.0408.
     assert found["bias"] == "0.50 [-2.81, 3.81]"
-    # 0.5 + 1.96 * 2.0817; half 3.1824 * 2.0817 * sqrt(1 / 4 + 1.96^2 / 6) = 6.2493.
-    assert found["upper limit"] == "4.58 [-1.67, 10.83]"
+    # 0.5 + 1.96 * 2.0817. The SD lies between 2.0817 sqrt(3 / 9.3484) = 1.1793 and 2.0817 sqrt(3 / 0.2158) = 7.7617, so
+    # the interval reaches down by sqrt(1.96^2 * 13/12 + 1.96^2 (2.0817 - 1.1793)^2) and up by the same with 7.7617.
+    assert found["upper limit"] == "4.58 [1.88, 15.90]"
     assert found["norm. MAE (%)"] == "7.5"  # 10, 10, 10 and 0
     assert found["Lin's CCC"].startswith("0.98")
     # Truths that are all 0 correlate with nothing and are no measure of an error.
     other = [c.text for c in got.rows[1]]
     assert other[0] == "RV mass (g)" and other[5:] == ["-", "-", "20.67", "-"]
-    assert "RV mass: n = 3 with gold standard 0, excluded from norm. MAE." in got.notes
-    three = cohort_table.agreement_table({("LV volume", "ml"): (pred[:3], truth[:3])}).rows[0]
+    assert "RV mass: 3 of 3 cases have a gold standard not above 0 and are excluded from norm. MAE." in got.notes
+    three = cohort_table.agreement_table({("LV volume", "ml"): Pairs(pred[:3], truth[:3])}).rows[0]
     assert three[got.header.index("Pearson's r")].text.endswith("[-, -]")
-    with pytest.raises(InputError, match="needs at least 2 cases, got 1"):
-        cohort_table.agreement_table({("LV volume", "ml"): (pred[:1], truth[:1])})
+    with pytest.raises(InputError, match="needs at least 2 patients, got 1"):
+        cohort_table.agreement_table({("LV volume", "ml"): Pairs(pred[:1], truth[:1])})
 
 
 def test_a_method_that_missed_a_structure_is_not_best_by_leaving_it_out():
@@ -289,6 +284,7 @@ def test_a_method_that_missed_a_structure_is_not_best_by_leaving_it_out():
     bold = {row[0].text: [cell.bold for cell in row[1:]] for row in made.rows}
     assert bold["lucky"] == [False, True, True, False]
     assert bold["sound"] == [True, False, False, True]
+    assert "lucky mean: n = 1 of 2 patients, 1 missed (infinite)." in made.notes
 
 
 def test_tertile_table_has_shares_of_the_same_thirds():

@@ -1,4 +1,4 @@
-"""SRSCN and its rivals as published, on the smallest networks: who learns from what, and who stays as it is."""
+"""SRSCN and its baselines as published, on the smallest networks: who learns from what, and who stays as it is."""
 
 import functools
 
