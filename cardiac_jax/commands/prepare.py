@@ -43,7 +43,9 @@ def main() -> int:
     chosen, root = dataset(name), Path(place)
     found = check(chosen, root, values["data.sequences"].value, labelled=values.labels)
     _show(found, root, chosen.classes)
-    return 2 if found.problems else 0
+    if found.problems:
+        raise InputError(root, f"{len(found.problems)} problems, listed above; {len(found.rows)} cases without problem")
+    return 0
 
 
 def _phantom(root: Path, layout: str, patients: int, seed: int) -> int:
@@ -69,6 +71,8 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
             counts = [str(n) for n in (row.shape[2], row.annotated, row.fully_annotated, *row.voxels)]
             table.add_row(*map(Text, (row.id, row.split, row.group, row.sequences, size, spacing, *counts)))
         console.print(table)
+    for note in found.notes:
+        print(note)
     if found.problems:
         table = Table(box=style, title="Problems")
         table.add_column("file or key", overflow="fold")

@@ -85,6 +85,7 @@ class Dataset(NamedTuple):
       slice_order: "affine" (apex and base read from the affine), "base_first" or "apex_first".
       registered: every case has all of `sequences`, on one grid.
       survey: like `find`, but also returns the errors of patients that cannot be read, instead of raising them.
+      side_files: patterns of names of files that lie beside the cases and are not read.
     """
 
     name: str
@@ -95,3 +96,4 @@ class Dataset(NamedTuple):
     slice_order: str
     registered: bool = False
     survey: Callable[[Path], tuple[list[Record], list[InputError]]] | None = None
+    side_files: tuple[str, ...] = ()

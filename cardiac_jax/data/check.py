@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data import plausible
 from cardiac_jax.data.case import Case, Dataset
+from cardiac_jax.data.discover import discover
 from cardiac_jax.data.load import inspect
-from cardiac_jax.data.splits import shared_patients
 from cardiac_jax.errors import InputError
 
 
@@ -35,10 +36,11 @@ class Row(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """Readable cases, and all problems found."""
+    """Readable cases, all problems found, and lines about files that were not read."""
 
     rows: list[Row]
     problems: list[InputError]
+    notes: list[str]
 
 
 def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, *, labelled: bool = True) -> Findings:
@@ -50,10 +52,11 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
       labelled: whether a case outside the publisher's test folder needs a label.
     """
     try:
-        records, problems = (dataset.find(root), []) if dataset.survey is None else dataset.survey(root)
+        records, problems, notes = discover(dataset, root)
     except InputError as error:
-        return Findings([], [error])
-    rows, problems = [], problems + shared_patients(records)
+        return Findings([], [error], [])
+    rows: list[Row] = []
+    beating: dict[str, dict[str, float]] = {}
     if sequences is None and dataset.registered:
         sequences = dataset.sequences
     for record in records:
@@ -63,9 +66,23 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
         problems += faults
         for other in order[1:] if not sequences else ():
             problems += inspect(replace(record, label=None), dataset, [other])[1]
-        if case is not None:
-            rows.append(_row(case, list(record.images), dataset))
-    return Findings(rows, problems)
+        if case is None:
+            continue
+        rows.append(_row(case, list(record.images), dataset))
+        doubt = _doubt(case, dataset, beating.setdefault(record.patient, {}))
+        problems += [InputError(record.label or case.source, doubt)] if doubt else []
+    return Findings(rows, problems, notes)
+
+
+def _doubt(case: Case, dataset: Dataset, ml: dict[str, float]) -> str:
+    """A line if the label map cannot be what its names say, else ""; adds the LV's volume at this phase to `ml`."""
+    if case.label is None or "LV" not in dataset.classes:
+        return ""
+    whole = case.label[(case.label != IGNORE).all(axis=(1, 2))]
+    if case.phase:
+        voxels = np.count_nonzero(whole == dataset.classes.index("LV"))
+        ml[case.phase] = voxels * float(np.prod(case.spacing_mm)) / 1000
+    return plausible.exchanged(plausible.wall_edges(whole, dataset.classes)) or plausible.phases_exchanged(ml)
 
 
 def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
