@@ -1,6 +1,6 @@
 """Writes one evaluation with its table and overlay figure, and loads cases for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,14 @@ from rich.console import Console
 
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
-from cardiac_jax.data.load import canonical_labels
+from cardiac_jax.data.label_maps import classes_of
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.report import figures, table
 from cardiac_jax.results.evaluation import Results, write_rows
+from cardiac_jax.results.records import write_csv
+
+FAILED = "failed.csv"
 
 
 def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
@@ -24,7 +27,14 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
     about, classes = results.about, results.about["data"]["classes"]
     title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D per case"
     summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
+    failed: Mapping[str, str] = about.get("failed", {})
+    if failed:
+        note = f"{len(failed)} cases failed and are not in this table: {', '.join(failed)}."
+        summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
+    (out / FAILED).unlink(missing_ok=True)  # of an earlier evaluation
+    if failed:
+        write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
     text = table.to_markdown(summary) + "\n"
     atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
     console.print(table.to_rich(summary))
@@ -54,11 +64,15 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     files, data = first["files"][case], first["data"]
     volume = read(Path(files["image"]))
     image = from_volume(volume.data, volume.affine, data["slice_order"])
-    raw = {int(value): k for value, k in data["labels"]}
 
-    def labels(path: Path) -> np.ndarray:
-        return from_volume(canonical_labels(read(path).data, raw, path), image.affine, data["slice_order"]).data
+    def labels(path: Path, raw: Iterable[Sequence[int]]) -> np.ndarray:
+        known = {int(value): k for value, k in raw}
+        return from_volume(classes_of(read(path).data, known, path), image.affine, data["slice_order"]).data
 
-    preds = {one.name: labels(one.folder / one.about["files"][case]["prediction"]) for one in methods}
-    truth = labels(Path(files["truth"]))
+    preds = {}
+    for one in methods:
+        own = one.about["data"]
+        path = one.folder / one.about["files"][case]["prediction"]
+        preds[one.name] = labels(path, own.get("pred_labels", own["labels"]))
+    truth = labels(Path(files["truth"]), data["labels"])
     return figures.View(case, image.data, truth, preds, image.spacing_mm, note)

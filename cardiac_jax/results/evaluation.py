@@ -6,6 +6,7 @@
 <out>/volumes.csv, .json         a row per case and structure: volume with interpolation between slices
 <out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
 <out>/table.md                   mean +- SD over cases
+<out>/failed.csv                 a row per case that failed, with the reason; only if there are any
 <out>/overlay.png                best, median and worst case, if there are images
 <out>/predictions/<case>.nii.gz  label maps, if predicted from a checkpoint
 """
@@ -73,9 +74,9 @@ class Results(NamedTuple):
       name: name of the method in tables.
       measured: its rows.
       about: provenance: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files` (case -> `image`,
-        `truth`, `prediction`). With a checkpoint also `config`, `checkpoint`, `machine`. If masks were projected onto
-        valid ones also `projection`: `before` and `after` (invalid slices out of `slices`), `limits`, `dice`
-        (structure -> `before`, `after`).
+        `truth`, `prediction`), `failed` (case -> reason; they have no rows). With a checkpoint also `config`,
+        `checkpoint`, `machine`. If masks were projected onto valid ones also `projection`: `before` and `after`
+        (invalid slices out of `slices`), `limits`, `dice` (structure -> `before`, `after`).
       folder: folder of the files.
     """
 

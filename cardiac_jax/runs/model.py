@@ -13,7 +13,7 @@ from cardiac_jax.data.orientation import orientation
 from cardiac_jax.data.sets import folder
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.predict import predict_case
+from cardiac_jax.runs.predict import needed_of, predict_case, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
@@ -108,7 +108,7 @@ class Model:
             records = folder.find(Path(image))
             if len(records) != 1:
                 raise InputError(image, f"holds {len(records)} cases, one is expected")
-            return load_case(records[0], dataset)
+            return load_case(records[0], dataset, needed_of(records[0], sequences_of(self.members)))
         named = dict(image) if isinstance(image, Mapping) else {folder.UNKNOWN: image}
         if (affine is None) == (spacing_mm is None):
             raise InputError("affine", "give either affine or spacing_mm for an array")
