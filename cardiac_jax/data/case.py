@@ -24,6 +24,8 @@ class Record:
       phase: "ED" or "ES" for cine frames.
       group: pathology group, by which splits are stratified.
       split: "train", "val" or "test" where the publisher's folders fix it.
+      part: what to read of a file or folder that holds several images: "frame03" of a 4D file; "phase03" or "series7"
+        of a folder of DICOM; "": all of it.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Record:
     phase: str | None = None
     group: str | None = None
     split: str | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def inspect(
             if sequence not in record.images:
                 raise InputError(_folder(record), f"case {record.id} lacks the sequence {sequence}")
             path = record.images[sequence]
-            loaded = formats.read(path)
+            loaded = formats.read(path, record.part)
             images[sequence] = _intensities(loaded.data, path)
             first = first or (path, loaded)
             same_grid(path, loaded, first[1], f"the image {first[0].name}")

@@ -1,0 +1,281 @@
+"""The header of one DICOM file: its frames with their geometry and times, classic or enhanced multi-frame.
+
+Every frame is checked for itself here; how frames belong together is decided in `series.py` and `stacks.py`.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cardiac_jax.data.io import volume
+from cardiac_jax.data.io.dicom import pixels
+from cardiac_jax.errors import InputError
+
+MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
+IMAGES = {MR, f"{MR}.1", f"{MR}.4", CT, f"{CT}.1", f"{CT}.2"}  # single frames, enhanced, converted to enhanced
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary capture: an image if it has a position."""
+TIMES = (
+    ("TriggerTime", "NominalCardiacTriggerDelayTime"),
+    ("TemporalPositionIdentifier", "TemporalPositionIndex"),
+    ("AcquisitionTime", "FrameAcquisitionDateTime"),
+    ("InstanceNumber",),
+)
+"""What orders the phases of a cine, the best first; the second name is that of enhanced files."""
+_GROUPS = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "SpacingBetweenSlices": "PixelMeasuresSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "FrameAcquisitionDateTime": "FrameContentSequence",
+    "FrameType": "MRImageFrameTypeSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+}
+"""Functional group of an enhanced file in which a keyword stands."""
+_KEYWORDS = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
+    "SeriesNumber", "SeriesDescription", "ImageType", "EchoNumbers", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
+    "ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *(name for names in TIMES for name in names), *_GROUPS,
+]  # fmt: skip
+
+
+class Image(NamedTuple):
+    """What a file says of all its frames.
+
+    Attributes:
+      uid: SOPInstanceUID, unique in the world.
+      study: patient and study.
+      series: SeriesInstanceUID; `number` and `description` are the series' names for people.
+      reference: FrameOfReferenceUID; positions of different ones cannot be compared.
+    """
+
+    path: Path
+    uid: str
+    study: tuple[str, str]
+    series: str
+    number: int | None
+    description: str
+    reference: str
+    layout: pixels.Layout
+
+
+class Frame(NamedTuple):
+    """One slice at one time.
+
+    Attributes:
+      index: number within its file, from 0.
+      position: `[3]` centre of the first pixel, LPS mm.
+      axes: `[2, 3]` unit vectors along a row (towards the next column) and along a column, LPS.
+      spacing_mm: distance of columns, of rows.
+      thickness_mm, distance_mm: SliceThickness, SpacingBetweenSlices; None where not given.
+      slope, intercept: stored values -> intensities; None where not given.
+      kind: words that distinguish images of one place and time: image type, echo.
+      times: by `TIMES`; None where not given.
+    """
+
+    image: Image
+    index: int
+    position: np.ndarray
+    axes: np.ndarray
+    spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+    distance_mm: float | None
+    slope: float | None
+    intercept: float | None
+    kind: tuple[str, ...]
+    times: tuple[float | None, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.image.path
+
+    @property
+    def name(self) -> str:
+        """File name, with the frame's number if the file has several."""
+        return self.path.name + (f" frame {self.index + 1}" if self.image.layout.frames > 1 else "")
+
+    @property
+    def normal(self) -> np.ndarray:
+        """`[3]` unit vector across the slice, LPS."""
+        return np.cross(self.axes[0], self.axes[1])
+
+    @property
+    def height_mm(self) -> float:
+        """Position along the normal."""
+        return float(self.position @ self.normal)
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file starts like DICOM: the magic string at byte 128, or an element of the first groups."""
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    if head[128:] == b"DICM":
+        return True
+    explicit = head[4:6] in (b"UL", b"UI", b"CS", b"DA", b"TM", b"SH", b"OB")
+    implicit = head[2:4] in (b"\0\0", b"\5\0", b"\x08\0", b"\x16\0") and head[6:8] == b"\0\0"
+    return head[:2] in (b"\2\0", b"\x08\0") and (explicit or implicit)
+
+
+def read(path: Path) -> tuple[Frame, ...] | str:
+    """Return the frames of an image file, or what else it is (name of the SOP class).
+
+    Raises:
+      InputError: the file is damaged, lacks what an image needs, or stores pixels that are not supported.
+    """
+    about = path.stat()
+    return _read(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=2**14)
+def _read(path: Path, size: int, changed: int) -> tuple[Frame, ...] | str:
+    """`read`, remembered for as long as the file does not change."""
+    with volume.open_checked(path) as stream:
+        head = volume.take(stream, volume.MAX_HEADER, path)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it also logs what it warns of
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _frames(head, size, path)
+        except InputError:
+            raise
+        except Exception as error:  # pydicom raises whatever its converters of damaged values raise
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise InputError(path, f"is damaged: its DICOM header cannot be read ({reason})") from error
+
+
+def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
+    import pydicom
+    from pydicom.uid import UID
+
+    stream = BytesIO(head)
+    header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_KEYWORDS))
+    kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
+    if kind and kind not in IMAGES and not (kind == CAPTURE and placed):
+        return UID(kind).name
+    if header.file_meta.get("TransferSyntaxUID") == pixels.DEFLATED:
+        raise InputError(path, "is deflated DICOM, which is not supported: rewrite it, say by dcmconv +te")
+    place = pixels.element(head, stream.tell(), header.original_encoding[1] is not False)
+    if place is None:
+        raise InputError(path, "is truncated or damaged: it ends before its PixelData")
+    layout = pixels.layout(header, place, size, path)
+    uid = str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or "")
+    number = header.get("SeriesNumber")
+    image = Image(
+        path=path,
+        uid=_required(uid, "SOPInstanceUID", path),
+        study=(str(header.get("PatientID") or ""), str(header.get("StudyInstanceUID") or "")),
+        series=_required(str(header.get("SeriesInstanceUID") or ""), "SeriesInstanceUID", path),
+        number=None if number is None or number == "" else int(number),
+        description=str(header.get("SeriesDescription") or "").strip(),
+        reference=str(header.get("FrameOfReferenceUID") or ""),
+        layout=layout,
+    )
+    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    if len(per_frame) != layout.frames and (per_frame or layout.frames > 1):
+        raise InputError(path, f"has {layout.frames} frames, but functional groups for {len(per_frame)}")
+    sources = [(*per_frame[k : k + 1], *shared[:1]) for k in range(layout.frames)]
+    return tuple(_frame(image, k, _lookup(header, sources[k])) for k in range(layout.frames))
+
+
+def _required(value: str, name: str, path: Path) -> str:
+    if not value:
+        raise InputError(path, f"lacks {name}")
+    return value
+
+
+def _lookup(header: Any, groups: tuple[Any, ...]) -> Callable[[str], Any]:
+    """A function from keyword to value: of the frame, else shared by all frames, else of the file."""
+
+    def value(name: str) -> Any:
+        for group in groups:
+            items = group.get(_GROUPS[name]) if name in _GROUPS else None
+            if items and items[0].get(name) not in (None, ""):
+                return items[0].get(name)
+        found = header.get(name)
+        return None if found is None or found == "" else found
+
+    return value
+
+
+def _frame(image: Image, index: int, value: Callable[[str], Any]) -> Frame:
+    path = image.path
+    position, axes = (
+        _numbers(value, "ImagePositionPatient", 3, path),
+        _numbers(value, "ImageOrientationPatient", 6, path),
+    )
+    axes = axes.reshape(2, 3)
+    if np.abs(axes @ axes.T - np.eye(2)).max() > volume.ORTHONORMAL_TOLERANCE:
+        raise InputError(path, "has an ImageOrientationPatient that is not orthonormal")
+    row = axes[0] / np.linalg.norm(axes[0])
+    column = axes[1] - (axes[1] @ row) * row
+    between_rows, between_columns = _numbers(value, "PixelSpacing", 2, path)
+    if min(between_rows, between_columns) <= 0:
+        raise InputError(path, f"has an invalid PixelSpacing ({between_rows:g}, {between_columns:g})")
+    slope, intercept = (_number(value, name, path) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise InputError(path, "has a RescaleSlope of 0")
+    times = [next((t for name in names if (t := _time(value(name), name)) is not None), None) for names in TIMES]
+    if image.layout.frames > 1:
+        times[-1] = float(index)
+    words = value("FrameType") or value("ImageType") or ()
+    echo = value("EffectiveEchoTime") or value("EchoNumbers")
+    return Frame(
+        image=image,
+        index=index,
+        position=position,
+        axes=np.stack([row, column / np.linalg.norm(column)]),
+        spacing_mm=(float(between_columns), float(between_rows)),
+        thickness_mm=_number(value, "SliceThickness", path),
+        distance_mm=_number(value, "SpacingBetweenSlices", path),
+        slope=slope,
+        intercept=intercept,
+        kind=(*((words,) if isinstance(words, str) else map(str, words)), *((f"echo{echo}",) if echo else ())),
+        times=tuple(times),
+    )
+
+
+def _numbers(value: Callable[[str], Any], name: str, count: int, path: Path) -> np.ndarray:
+    found = value(name)
+    if found is None:
+        raise InputError(path, f"lacks {name}")
+    try:
+        numbers = np.array([float(v) for v in ([found] if isinstance(found, str | int | float) else found)])
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"has an invalid {name} ({found})") from error
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise InputError(path, f"has an invalid {name} ({found}): {count} numbers are expected")
+    return numbers
+
+
+def _number(value: Callable[[str], Any], name: str, path: Path) -> float | None:
+    return None if value(name) is None else float(_numbers(value, name, 1, path)[0])
+
+
+def _time(value: Any, name: str) -> float | None:
+    """A time as a number that grows: of the day in s for times and dates, else as it is."""
+    try:
+        if not name.startswith(("AcquisitionTime", "FrameAcquisition")):
+            number = float(value)
+            return number if np.isfinite(number) else None
+        text = str(value).partition("+")[0].replace(":", "")
+        days, clock = (int(text[:8]), text[8:]) if name.startswith("Frame") else (0, text)
+        whole = clock.partition(".")[0].ljust(6, "0")
+        seconds = int(whole[:2]) * 3600 + int(whole[2:4]) * 60 + int(whole[4:6])
+        return days * 86400 + seconds + float("0." + (clock.partition(".")[2] or "0"))
+    except (TypeError, ValueError):
+        return None
