@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.io import dicom, volume
 from cardiac_jax.data.sets.entries import account, normal
 from cardiac_jax.data.splits import shared_patients
 from cardiac_jax.errors import InputError
@@ -33,8 +34,10 @@ def discover(chosen: Dataset, root: Path) -> Found:
       InputError: there is no case.
     """
     records, problems = chosen.survey(root) if chosen.survey else (chosen.find(root), [])
+    dicoms = any(path.is_dir() or volume.suffix(path) is None for record in records for path in files(record))
+    said = dicom.notes(dicom.survey(root), root) if dicoms else []
     if not root.is_dir():
-        return Found(records, problems, [])
+        return Found(records, problems, said)
     named = {normal(Path(problem.where)) for problem in problems}
     used = {path for record in records for path in files(record)}
     faults, notes = account(root, used | named, chosen.side_files)
@@ -42,7 +45,7 @@ def discover(chosen: Dataset, root: Path) -> Found:
     added = list({id(fault): fault for fault in faults.values() if id(fault) not in known}.values())
     shared = _shared(records)
     kept = [r for r in records if r.id not in shared and not any(normal(path) in faults for path in files(r))]
-    return Found(kept, [*problems, *added, *shared_patients(records)], notes)
+    return Found(kept, [*problems, *added, *shared_patients(records)], [*said, *notes])
 
 
 def records_of(chosen: Dataset, root: Path, say: Callable[[str], None] = lambda line: None) -> list[Record]:

@@ -1,12 +1,13 @@
-"""Any folder of images, one image file, or one DICOM series: cases for prediction, without labels.
+"""Any folder of images, one image file, or DICOM: cases for prediction, without labels.
 
     root/<id>[_<sequence>].{nii,nii.gz,nrrd,mha}     sequence: LGE or DE, bSSFP or C0, T2, cine
     root/<id>_0000.{nii,...} <id>_0001 ...           channels of nnU-Net, named by a dataset.json here or one above
-    root/<series>/*.dcm                              one folder per DICOM series, or the root itself
+    root/.../*.dcm                                   DICOM in the root or in folders of any depth: `dicom_folder.py`
 
 Files with the same id and different sequences are one case. A file name without a sequence gives a case with the
 sequence "image", which a single-sequence model takes as its own sequence. Without a dataset.json, `_0000` is the only
 channel of its case, or the order of the sequences is given. Label maps and the outputs of `predict` are no images.
+Each frame of a 4D file is a case, "<id>_frame01", ....
 """
 
 import re
@@ -17,11 +18,11 @@ from pathlib import Path
 
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.io import volume
-from cardiac_jax.data.io.dicom import is_dicom
 from cardiac_jax.data.labels import CLASSES
-from cardiac_jax.data.sets import description
+from cardiac_jax.data.sets import description, dicom_folder
 from cardiac_jax.data.sets.channels import CHANNEL, SEQUENCES, sequences
 from cardiac_jax.data.sets.entries import LABEL, is_output, stem
+from cardiac_jax.data.sets.frame_records import by_frame
 from cardiac_jax.errors import InputError
 
 UNKNOWN = "image"
@@ -51,34 +52,36 @@ def survey(root: Path, order: Sequence[str] = ()) -> tuple[list[Record], list[In
       InputError: there is no image.
     """
     names = _channels(root if root.is_dir() else root.parent, order)
-    if root.is_file():
+    if root.is_file() and volume.suffix(root):
         case, sequence = _place(root, names, numbered=_numbered(root.parent.iterdir()), alone=True)
-        return [Record(case, case, {sequence: root}, None)], []
-    if not root.is_dir():
+        return by_frame([Record(case, case, {sequence: root}, None)]), []
+    if not root.exists():
         raise InputError(root, "no such file or folder")
-    entries = [p for p in sorted(root.iterdir()) if not p.name.startswith(".")]
-    if any(p.is_file() and is_dicom(p) for p in entries):
-        return [Record(root.resolve().name, root.resolve().name, {UNKNOWN: root}, None)], []
-    series = [p for p in entries if p.is_dir() and any(q.is_file() and is_dicom(q) for q in p.iterdir())]
+    dicoms = dicom_folder.find(root)[0]
+    whole = {path: record.id for record in dicoms if not record.part for path in record.images.values()}
+    entries = [p for p in sorted(root.iterdir()) if not p.name.startswith(".")] if root.is_dir() else []
     images = [p for p in entries if p.is_file() and volume.suffix(p) and not LABEL.search(stem(p)) and not is_output(p)]
-    if not series and not images:
+    if not dicoms and not images:
         raise InputError(root, f"holds no image ({', '.join(volume.SUFFIXES)} or DICOM){_deeper(entries)}")
     cases: dict[str, dict[str, Path]] = {}
     problems: dict[str, InputError] = {}
     numbered, count = _numbered(images), Counter(CHANNEL.sub(r"\g<case>", stem(path)) for path in images)
-    for path in (*series, *images):
+    for path in (*whole, *images):
         case = path.name
         try:
             case = CHANNEL.sub(r"\g<case>", stem(path)) if numbered else path.name
             single = count[case] == 1 and stem(path).endswith("_0000")
-            case, sequence = _name(path) if path in series else _place(path, names, numbered=numbered, alone=single)
+            case, sequence = (
+                _name(Path(whole[path])) if path in whole else _place(path, names, numbered=numbered, alone=single)
+            )
             first = cases.setdefault(case, {}).setdefault(sequence, path)
             if first != path:
                 raise InputError(path, f"has the same case and sequence as {first.name}")
         except InputError as error:
             problems.setdefault(case, error)
     records = [Record(case, case, cases[case], None) for case in sorted(cases.keys() - problems.keys())]
-    return records, list(problems.values())
+    records = [*by_frame(records), *(record for record in dicoms if record.part)]
+    return sorted(records, key=lambda record: record.id), list(problems.values())
 
 
 def of_channels(order: Sequence[str]) -> Dataset:
