@@ -34,7 +34,8 @@ def file(path: Path, plane: np.ndarray, affine: np.ndarray, z: float, series=1, 
     """Writes `plane [X, Y]` as slice `z` of `affine`; `more`: elements to set, or to delete (None)."""
     position, axes, spacing = place(affine, z)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MR, ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = more.get("SOPClassUID", MR)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPInstanceUID = f"{UID}.{series}.{number}"
     held = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     fields = {
@@ -88,7 +89,6 @@ def enhanced(path: Path, planes: Sequence[np.ndarray], places: Sequence[float], 
     pixels = stacked.astype("<i2").tobytes()
     file(path, planes[0], AFFINE, 0, SOPClassUID=ENHANCED, NumberOfFrames=len(planes), PixelData=pixels, **none)
     held = pydicom.dcmread(path)
-    held.file_meta.MediaStorageSOPClassUID = ENHANCED
     per_frame = []
     for z, time in zip(places, times, strict=True):
         groups = Dataset()

@@ -4,6 +4,7 @@ import itertools
 import shutil
 import sys
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -171,6 +172,11 @@ REFUSED = {  # name: (what is done to the files, the file named, words of the me
     ),
     "no pixel spacing": (changed(4, PixelSpacing=None), "1004", "lacks PixelSpacing"),
     "negative pixel spacing": (changed(4, PixelSpacing=["-1", "1"]), "1004", "invalid PixelSpacing"),
+    "another kind of object": (
+        lambda f: [dicoms.change(f[5], SOPClassUID=dicoms.MR.replace("8", "3", 1))],
+        "1005",
+        "damaged: its two SOP class UIDs differ",
+    ),
     "no series": (changed(4, SeriesInstanceUID=None), "1004", "lacks SeriesInstanceUID"),
     "colour": (changed(4, SamplesPerPixel=3), "1004", "3 samples per pixel"),
     "inverted": (each(lambda p: dicoms.change(p, PhotometricInterpretation="MONOCHROME1")), "1000", "MONOCHROME1"),
@@ -247,6 +253,10 @@ def test_the_same_stack_is_the_same_in_nifti_and_for_itk(codes, tmp_path):
 def test_a_single_slice_has_its_thickness_or_is_refused(tmp_path):
     path = dicoms.file(tmp_path / "one.dcm", DATA[..., 0], dicoms.AFFINE, 0)
     assert formats.read(path).spacing_mm == pytest.approx((1.5, 1.5, 6.0))
+    header = nib.Nifti1Image.from_bytes(
+        formats.encode(tmp_path / "out.nii", DATA[..., :1], formats.read(path).affine, source=path)
+    )
+    np.testing.assert_allclose(header.affine, formats.read(path).affine, atol=1e-4)
     dicoms.change(path, SliceThickness=None)
     with pytest.raises(InputError, match=r"one.dcm: is a single slice without SliceThickness"):
         formats.read(path)

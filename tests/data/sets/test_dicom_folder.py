@@ -47,8 +47,8 @@ def test_views_and_other_files_are_kept_apart_and_said(tmp_path):
     for k, codes in enumerate((("L", "P", "S"), ("P", "I", "L"), ("L", "I", "P"))):
         scout = images.affine(codes, (1.5, 1.5, 8.0))
         dicoms.file(tmp_path / "p" / "scout" / f"{k}.dcm", DATA[..., 0], scout, 0, series=1, number=k)
-    report = dicoms.file(tmp_path / "p" / "sax" / "report", DATA[..., 0], LONG, 0, series=20)
-    dicoms.change(report, SOPClassUID="1.2.840.10008.5.1.4.1.1.11.1", PixelData=None)
+    state = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1", "PixelData": None}
+    dicoms.file(tmp_path / "p" / "sax" / "report", DATA[..., 0], LONG, 0, series=20, **state)
     (tmp_path / "p" / "sax" / "notes.txt").write_text("x", encoding="utf-8")
     (tmp_path / "p" / "sax" / ".hidden").write_bytes(b"\0")
     found = discover(folder.DATASET, tmp_path)

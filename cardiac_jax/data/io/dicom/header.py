@@ -162,10 +162,15 @@ def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
 
     stream = BytesIO(head)
     header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_KEYWORDS))
-    kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    told = {str(uid) for uid in (header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID")) if uid}
+    if len(told) > 1 and told & IMAGES:
+        raise InputError(path, "is damaged: its two SOP class UIDs differ")
+    kind = min(told, default="")
     placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
     if kind and kind not in IMAGES and not (kind == CAPTURE and placed):
-        return UID(kind).name
+        if UID(kind).name == kind and header.get("Rows"):
+            raise InputError(path, "is damaged, or an image of a kind that is not known (SOPClassUID)")
+        return UID(kind).name if UID(kind).name != kind else "unknown SOP class"
     if header.file_meta.get("TransferSyntaxUID") == pixels.DEFLATED:
         raise InputError(path, "is deflated DICOM, which is not supported: rewrite it, say by dcmconv +te")
     place = pixels.element(head, stream.tell(), header.original_encoding[1] is not False)
