@@ -14,7 +14,9 @@ from absl import flags
 from cardiac_jax.commands import cli
 
 WORKDIR = flags.DEFINE_list("workdir", [], "work directory of a run, or of several; their probabilities are averaged")
-INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM series, or a folder of them")
+INPUT = flags.DEFINE_string(
+    "input", None, "NIfTI, NRRD or MHA file, a folder of them, or DICOM: a file or a tree of folders"
+)
 OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")

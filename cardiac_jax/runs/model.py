@@ -79,7 +79,7 @@ class Model:
         """Returns the segmentation of one case.
 
         Args:
-          image: an image file or a folder with one DICOM series; or an array `[X, Y, Z]`; or arrays by sequence.
+          image: an image file or a folder with one DICOM stack; or an array `[X, Y, Z]`; or arrays by sequence.
           affine: only for arrays: `[4, 4]` voxel index -> RAS millimetres.
           spacing_mm: only for arrays, instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
           flips: average over mirrored copies.

@@ -136,6 +136,14 @@ REFUSED = {  # name: (what is done to the files, the file named, words of the me
         "x",
         "position of IM1003.dcm, which is of another series",
     ),
+    "the end slice twice, in a stack of one series a slice": (
+        lambda f: [
+            [dicoms.change(p, SeriesInstanceUID=f"1.2.{k}") for k, p in enumerate(f)],
+            shutil.copy(f[5], f[5].with_name("copy.dcm")),
+        ],
+        "copy",
+        "repeats IM1005.dcm",
+    ),
     "every image twice": (
         lambda f: [
             dicoms.file(f[k].with_name(f"x{k}.dcm"), DATA[..., k], dicoms.AFFINE, k, number=50 + k) for k in range(6)

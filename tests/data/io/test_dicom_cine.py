@@ -11,6 +11,7 @@ from tests import dicoms, images
 
 SHAPE = (12, 10, 4, 5)
 BEAT = images.image(SHAPE)
+TIMES = [120, 0, 160, 40, 80]  # ms, of the phases in the order of an enhanced file
 
 
 def phases(root, stem: str) -> np.ndarray:
@@ -54,6 +55,10 @@ def test_enhanced_files_are_read_in_the_order_of_positions_and_times(tmp_path):
     planes = [BEAT[..., z, t] for z, t in order]
     dicoms.enhanced(tmp_path / "sax" / "IM1", planes, [z for z, _ in order], [40 * t for _, t in order])
     np.testing.assert_array_equal(phases(tmp_path, "sax"), BEAT)
+    for z in range(4):  # as some scanners write it: a file and a series for each slice
+        path = dicoms.enhanced(tmp_path / "each" / f"{z}", [BEAT[..., z, t] for t in (3, 0, 4, 1, 2)], [z] * 5, TIMES)
+        dicoms.change(path, SeriesInstanceUID=f"1.2.{z}", SOPInstanceUID=f"1.3.{z}")
+    np.testing.assert_array_equal(phases(tmp_path / "each", "each"), BEAT)
     stack = dicoms.enhanced(tmp_path / "one" / "IM1", [BEAT[..., z, 0] for z in (2, 0, 3, 1)], (2, 0, 3, 1), [0] * 4)
     read = formats.read(stack)
     np.testing.assert_array_equal(read.data, BEAT[..., 0])
@@ -141,4 +146,8 @@ def test_phases_of_the_real_cine(real_data):
     np.testing.assert_array_equal(found, phases(root / "patient1", "patient1"))
     survey = dicom.survey(root)
     assert [frame.path.parent.name for stack in survey.apart for frame in stack.frames] == ["series14001"]
-    assert any("1 other view" in note and "series14001/phase00.dcm" in note for note in dicom.notes(survey, root))
+    said = dicom.notes(survey, root)
+    assert (
+        "patient1: 9 phases (of 25 acquired) of 6 slices 17.7 mm apart, series 7001, 8001, 9001, ... 12001" in said[0]
+    )
+    assert said[1] == f"{root}: 1 other view kept apart: patient1/series14001/phase00.dcm"

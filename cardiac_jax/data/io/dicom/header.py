@@ -45,7 +45,7 @@ _GROUPS = {
 """Functional group of an enhanced file in which a keyword stands."""
 _KEYWORDS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
-    "SeriesNumber", "SeriesDescription", "ImageType", "EchoNumbers", "Rows", "Columns", "SamplesPerPixel",
+    "SeriesNumber", "CardiacNumberOfImages", "ImageType", "EchoNumbers", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
     "ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     *(name for names in TIMES for name in names), *_GROUPS,
@@ -58,7 +58,8 @@ class Image(NamedTuple):
     Attributes:
       uid: SOPInstanceUID, unique in the world.
       study: patient and study.
-      series: SeriesInstanceUID; `number` and `description` are the series' names for people.
+      series: SeriesInstanceUID; `number` is its name for people.
+      phases: number of phases that were acquired; None where not given.
       reference: FrameOfReferenceUID; positions of different ones cannot be compared.
     """
 
@@ -67,7 +68,7 @@ class Image(NamedTuple):
     study: tuple[str, str]
     series: str
     number: int | None
-    description: str
+    phases: int | None
     reference: str
     layout: pixels.Layout
 
@@ -185,7 +186,7 @@ def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
         study=(str(header.get("PatientID") or ""), str(header.get("StudyInstanceUID") or "")),
         series=_required(str(header.get("SeriesInstanceUID") or ""), "SeriesInstanceUID", path),
         number=None if number is None or number == "" else int(number),
-        description=str(header.get("SeriesDescription") or "").strip(),
+        phases=pixels.whole(header, "CardiacNumberOfImages", path, 0) or None,
         reference=str(header.get("FrameOfReferenceUID") or ""),
         layout=layout,
     )

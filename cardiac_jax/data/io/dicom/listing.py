@@ -23,6 +23,7 @@ class Listing(NamedTuple):
       objects: (file, name of its SOP class): DICOM that is no image, e.g. DICOMDIR, reports, presentation states.
       strangers: files beside DICOM that are not DICOM, nor another image format.
       hidden: files beside DICOM whose name starts with a dot; they are not read.
+      closed: folders that cannot be read.
     """
 
     frames: tuple[Frame, ...]
@@ -30,34 +31,41 @@ class Listing(NamedTuple):
     objects: tuple[tuple[Path, str], ...]
     strangers: tuple[Path, ...]
     hidden: tuple[Path, ...]
+    closed: tuple[Path, ...]
 
 
-def files(root: Path) -> list[Path]:
-    """Return the files under `root`, sorted folder by folder; hidden folders are left out, links followed once."""
+def files(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files under `root`, sorted folder by folder, and the folders that cannot be read.
+
+    Hidden folders are left out, links to folders are followed once.
+    """
+    closed: list[Path] = []
+
     if not root.is_dir():
-        return [root]
+        return [root], []
     found: list[Path] = []
     seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=lambda e: closed.append(Path(e.filename)), followlinks=True):
         real = os.path.realpath(folder)
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
         found += [Path(folder, name) for name in sorted(names) if real not in seen]
         seen.add(real)
-    return found
+    return found, closed
 
 
 def listing(root: Path) -> Listing:
     """Return what the files under `root` (or the file `root`) are."""
-    if importlib.util.find_spec("pydicom") is None and any(_claims(path) for path in files(root)):
+    paths, closed = files(root)
+    if importlib.util.find_spec("pydicom") is None and any(_claims(path) for path in paths):
         needs = "is DICOM, which needs an extra: pip install 'cardiac-jax[dicom]'"
-        return Listing((), (InputError(root, needs),), (), (), ())
+        return Listing((), (InputError(root, needs),), (), (), (), tuple(closed))
     frames: list[Frame] = []
     damaged: list[InputError] = []
     objects: list[tuple[Path, str]] = []
     rest: list[Path] = []
     hidden: list[Path] = []
     dicom: set[tuple[Path, str]] = set()
-    for path in files(root):
+    for path in paths:
         if path.name.startswith(".") and path != root:
             hidden.append(path)
         elif volume.suffix(path) is None:
@@ -83,7 +91,7 @@ def listing(root: Path) -> Listing:
         elif any(folder == path.parent for folder, _ in dicom):
             strangers.append(path)
     beside = tuple(path for path in hidden if any(folder == path.parent for folder, _ in dicom))
-    return Listing(tuple(frames), tuple(damaged), tuple(objects), tuple(strangers), beside)
+    return Listing(tuple(frames), tuple(damaged), tuple(objects), tuple(strangers), beside, tuple(closed))
 
 
 def _claims(path: Path) -> bool:

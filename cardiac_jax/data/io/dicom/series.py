@@ -74,7 +74,8 @@ def collect(frames: Sequence[Frame], root: Path) -> list[Series]:
 
 def join(series: Sequence[Series], root: Path) -> list[Series]:
     """Return `series` with those of one stack joined: all alike under `root` if they fit, else folder by folder."""
-    found = [s for s in series if s.problem is not None]
+    found: list[Series] = []
+    faulty = [s for s in series if s.problem is not None]
     sound = [s for s in series if s.problem is None]
     for alike in classes(sound, lambda s, t: not difference(s.frames[0], t.frames[0])):
         joined, left = _join(alike, root, root)
@@ -83,8 +84,14 @@ def join(series: Sequence[Series], root: Path) -> list[Series]:
         if len(slices) > 1 and len(by_position(_frames(slices))) > 1:  # one slice each, but no regular stack
             joined.append(_one(slices, root))
             left = _without(left, slices)
+        for k, stack in enumerate(joined):
+            slices = [s for s in faulty if _is_slice_of(s, stack)]
+            if slices:  # a stack of one series a slice with a fault in one of them is not read without it
+                frames = _frames([stack, *slices])
+                joined[k] = Series(frames, common_folder(frames, root), slices[0].problem)
+                faulty = _without(faulty, slices)
         found += joined + left
-    return found
+    return found + faulty
 
 
 def classes(items: Sequence[T], alike: Callable[[T, T], bool]) -> list[list[T]]:
@@ -149,6 +156,12 @@ def _one(group: list[Series], root: Path) -> Series:
         words = f"lies at the position of {pair[0].name}, which is of another series"
         problem = InputError(pair[1].path, words)
     return Series(frames, common_folder(frames, root), problem)
+
+
+def _is_slice_of(one: Series, stack: Series) -> bool:
+    """Whether a series lies at one position and could be of a stack."""
+    alike = not any(difference(frame, stack.frames[0]) for frame in one.frames)
+    return alike and len(by_position(one.frames)) == 1
 
 
 def _frames(group: Sequence[Series]) -> tuple[Frame, ...]:

@@ -8,7 +8,7 @@ from cardiac_jax.data.io.dicom import cine, series
 from cardiac_jax.data.io.dicom.geometry import by_position, irregular, step_mm
 from cardiac_jax.data.io.dicom.header import Frame
 from cardiac_jax.data.io.dicom.listing import Listing, listing
-from cardiac_jax.errors import InputError
+from cardiac_jax.errors import InputError, printable
 
 SAME_DISTANCE = 0.05  # of SpacingBetweenSlices and the distance of positions, relative
 SHOWN = 3  # names in a line
@@ -82,11 +82,13 @@ def notes(found: Survey, root: Path) -> list[str]:
     for stack in found.stacks:
         numbers = sorted({frame.image.number for frame in stack.frames if frame.image.number is not None})
         if stack.phases and (len(stack.phases) > 1 or len({f.image.series for f in stack.frames}) > 1):
-            shape = f"{len(stack.phases)} phases of " * (len(stack.phases) > 1)
+            acquired = max((frame.image.phases or 0 for frame in stack.frames), default=0)
+            rest = f" (of {acquired} acquired)" if acquired > len(stack.phases) else ""
+            shape = f"{len(stack.phases)} phases{rest} of " * (len(stack.phases) > 1)
             shape += f"{stack.slices} slices" if stack.slices > 1 else "one slice"
             places = [[frame] for phase in stack.phases[:1] for frame in phase]
             distance = f" {step_mm(places):.3g} mm apart" if stack.slices > 1 else ""
-            lines.append(f"{stack.folder}: {shape}{distance}, series {_few([str(n) for n in numbers])}")
+            lines.append(f"{printable(str(stack.folder))}: {shape}{distance}, series {_few([str(n) for n in numbers])}")
     for one, several, names in (
         (
             "other view kept apart",
@@ -100,9 +102,11 @@ def notes(found: Survey, root: Path) -> list[str]:
         ),
         ("file that is not DICOM", "files that are not DICOM", [_inside(p, root) for p in found.files.strangers]),
         ("hidden file", "hidden files", [_inside(p, root) for p in found.files.hidden]),
+        ("folder that cannot be read", "folders that cannot be read", [_inside(p, root) for p in found.files.closed]),
     ):
         if names:
-            lines.append(f"{root}: {len(names)} {one if len(names) == 1 else several}: {_few(names)}")
+            names = [printable(name) for name in names]
+            lines.append(f"{printable(str(root))}: {len(names)} {one if len(names) == 1 else several}: {_few(names)}")
     return lines
 
 
@@ -161,4 +165,4 @@ def _inside(path: Path, root: Path) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f", ... {names[-1]}" if len(names) > SHOWN else "")
+    return ", ".join(names if len(names) <= SHOWN + 1 else [*names[:SHOWN], f"... {names[-1]}"])
