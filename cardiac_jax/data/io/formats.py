@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cardiac_jax import notes
 from cardiac_jax.data.io import dicom, frames, metaimage, nifti, nrrd, volume
 from cardiac_jax.data.io.volume import METAIMAGE, NIFTI, NRRD, SUFFIXES, Volume
 from cardiac_jax.errors import InputError
@@ -29,7 +30,7 @@ def format_of(path: Path) -> str:
 
 
 def read(path: Path, part: str = "") -> Volume:
-    """Read an image file, or a folder of DICOM, as one 3D volume `[X, Y, Z]`.
+    """Read an image file, or a folder of DICOM, as one 3D volume `[X, Y, Z]`; says its notes.
 
     Args:
       part: which of several images (`Record.part`): "frame03" is the third frame of a 4D file; see also `dicom.read`.
@@ -41,9 +42,12 @@ def read(path: Path, part: str = "") -> Volume:
         return dicom.read(path, part)
     result = _READERS[format_of(path)](path)
     if part:
-        return frames.frame(result, part, path)
+        result = frames.frame(result, part, path)
     if result.data.ndim != 3:
-        raise InputError(path, f"is 4D ({' x '.join(map(str, result.data.shape))}), expected one 3D volume")
+        shown = " x ".join(map(str, result.data.shape))
+        raise InputError(path, f"is 4D ({shown}){volume.meaning_of_4d(result.data)}, expected one 3D volume")
+    for note in result.notes:
+        notes.say(path, note)
     return result
 
 
