@@ -121,7 +121,7 @@ class Model:
         stacks = {name: from_volume(np.asarray(a, np.float32), grid, order).data for name, a in named.items()}
         if not all(np.isfinite(stack).all() for stack in stacks.values()):
             raise InputError("image", "has voxels that are NaN or infinite")
-        frame = orientation(grid, order)
+        frame = orientation(grid, order, next(iter(shapes.values())))
         return Case("array", "array", stacks, None, frame, grid, None, None, None, Path("array"))
 
 

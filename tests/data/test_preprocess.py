@@ -137,7 +137,7 @@ def test_slice_axis_and_known_orders():
 def test_ties_are_broken_the_same_way():
     """Axial axes say nothing of up and down: pixels stay as stored, first axis along columns."""
     frame = orientation(np.diag([-1.5, -1.5, 8.0, 1.0]), "affine")
-    assert frame == ((2, 1, 0), (False, False, False))
+    assert frame == ((2, 1, 0), (False, False, False), False)  # nor of apex and base
 
 
 def test_z_score_position_and_padding():
