@@ -19,7 +19,8 @@ from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.discover import discover, files
 from cardiac_jax.data.io import formats, volume
 from cardiac_jax.data.label_names import Coding, Told
-from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.data.load import canonical_labels, label_values
+from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.sets import description, entries, folder
 from cardiac_jax.data.sets.description import Labels
 from cardiac_jax.data.stack import Stack, from_volume
@@ -130,7 +131,9 @@ def load(pair: Pair, found: Maps) -> tuple[Stack, Stack]:
       InputError: a file cannot be read, has another grid, or has an unknown label value.
     """
     truth, pred = formats.read(pair.truth), formats.read(pair.pred)
-    same_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
+    if truth.cropped and not pred.cropped:
+        truth = on_grid(pair.truth, truth, pred, f"the prediction {pair.pred.name}")
+    pred = on_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
     drawn = classes_of(pred.data, found.coding.pred, pair.pred), classes_of(truth.data, found.coding.truth, pair.truth)
     pred_stack, truth_stack = (from_volume(labels, truth.affine, found.dataset.slice_order) for labels in drawn)
     return pred_stack, truth_stack
@@ -258,13 +261,10 @@ def _values(path: Path) -> set[int]:
     Raises:
       InputError: the file cannot be read, has more than `MOST_LABELS` values or negative ones.
     """
-    held = np.unique(formats.read(path).data)
+    held = label_values(formats.read(path).data, path)
     if len(held) > MOST_LABELS:
         raise InputError(path, f"holds {len(held)} different values: an image, not a label map")
-    whole = {round(float(value)) for value in held if np.isfinite(value)}
-    if min(whole, default=0) < 0:
-        raise InputError(path, f"has the label value {min(whole)}, expected whole numbers from 0")
-    return whole - {0}
+    return held.keys() - {0}
 
 
 def _nothing(root: Path) -> list:

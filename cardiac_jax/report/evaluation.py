@@ -9,6 +9,8 @@ from rich.console import Console
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.data.label_maps import classes_of
+from cardiac_jax.data.orientation import APEX_UNKNOWN
+from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.report import figures, table
@@ -38,6 +40,9 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
     text = table.to_markdown(summary) + "\n"
     atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
     console.print(table.to_rich(summary))
+    unknown = {row["case"] for row in results.measured.slices if not row["location"]}
+    if unknown:
+        console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")
     chosen = [
         view([results], case, f"{which}, mean Dice {value:.3f}") for which, (case, value) in typical([results]).items()
     ]
@@ -58,7 +63,7 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     """View of a case with the predictions of all methods, read from its files.
 
     Raises:
-      InputError: a file is missing, unreadable, or has unknown label values.
+      InputError: a file is missing, unreadable, has unknown label values, or lies on another grid than the image.
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]
@@ -67,7 +72,8 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
 
     def labels(path: Path, raw: Iterable[Sequence[int]]) -> np.ndarray:
         known = {int(value): k for value, k in raw}
-        return from_volume(classes_of(read(path).data, known, path), image.affine, data["slice_order"]).data
+        held = on_grid(path, read(path), volume, f"the image {Path(files['image']).name}")
+        return from_volume(classes_of(held.data, known, path), volume.affine, data["slice_order"]).data
 
     preds = {}
     for one in methods:

@@ -11,14 +11,13 @@ from rich.console import Console
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.discover import discover
-from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import roles
-from cardiac_jax.data.load import load, same_grid
+from cardiac_jax.data.load import image_on, load
 from cardiac_jax.data.plausible import exchanged, wall_edges
 from cardiac_jax.data.sets import dataset
 from cardiac_jax.data.sets.description import Labels
-from cardiac_jax.data.stack import Stack, from_volume
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.metrics.coding import confusion, other_coding
 from cardiac_jax.metrics.strata import union
@@ -141,7 +140,7 @@ def evaluate_maps(
 
     Raises:
       InputError: no prediction can be measured.
-      BatchError: some predictions have no gold standard, another grid, an unknown label value or an LGE image on
+      BatchError: some predictions have no gold standard, another grid, an unknown label value or an image on
         another grid; the files hold the results of the others and name these.
     """
     chosen = dataset(name) if name else None
@@ -156,6 +155,8 @@ def evaluate_maps(
         drawn, gold = label_maps.load(pair, found)
         late = _late(found.dataset, pair.images.get(LATE), gold)
         picture = None if found.coding.regions else pair.images.get(LATE) or next(iter(pair.images.values()), None)
+        if picture is not None:
+            image_on(picture, gold, f"the gold standard {pair.truth.name}")  # it is shown with the labels on it
         files = evaluation.files(picture, pair.truth, pair.pred.resolve())
         patient, phase = label_maps.identity(pair.id)
         plain = evaluation.Subject(pair.id, patient, phase=phase)
@@ -251,9 +252,7 @@ def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
     """
     if "scar" not in roles(chosen.classes) or path is None or not path.is_file():
         return None
-    image = formats.read(path)
-    same_grid(path, image, like.volume(), "the gold standard")
-    return from_volume(image.data, image.affine, chosen.slice_order).data
+    return image_on(path, like, "the gold standard")
 
 
 def _data(chosen: Dataset) -> dict[str, Any]:

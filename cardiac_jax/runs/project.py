@@ -16,7 +16,8 @@ from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import CLASSES, IN_WALL, STRUCTURES, canonical_names
-from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.data.load import canonical_labels
+from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.sets import dataset, description
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError, raise_failed
@@ -82,8 +83,7 @@ def project_folder(
         drawn = _stack(volume, raw, path, trained.spec.slice_order)
         gold = None
         if golds:
-            known = formats.read(golds[case][0])
-            same_grid(path, volume, known, f"the gold standard {golds[case][0].name}")
+            known = on_grid(golds[case][0], formats.read(golds[case][0]), volume, f"the label map {path.name}")
             gold = _stack(known, golds[case][1], golds[case][0], trained.spec.slice_order)
         valid, slices = project_stack(prior, drawn, classes, mode)
         summary.add(Decoded(valid, drawn, slices), gold)
