@@ -1,4 +1,8 @@
-"""Checks a data set: lists its cases and all problems of its files."""
+"""Checks a data set: lists its cases, all problems of its files, and notes on files that are used as they are.
+
+Notes say what was not read, what a file does not tell (`io/geometry.py`), and which annotation is not placed as in
+hearts (`plausible.py`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,11 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cardiac_jax import notes
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data import plausible
 from cardiac_jax.data.case import Case, Dataset
 from cardiac_jax.data.discover import discover
+from cardiac_jax.data.labels import roles
 from cardiac_jax.data.load import inspect
+from cardiac_jax.data.orientation import APEX_UNKNOWN
 from cardiac_jax.errors import InputError
 
 
@@ -36,7 +43,7 @@ class Row(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """Readable cases, all problems found, and lines about files that were not read."""
+    """Readable cases, all problems found, and notes: lines about files that were not read or do not tell everything."""
 
     rows: list[Row]
     problems: list[InputError]
@@ -52,26 +59,35 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
       labelled: whether a case outside the publisher's test folder needs a label.
     """
     try:
-        records, problems, notes = discover(dataset, root)
+        records, problems, lines = discover(dataset, root)
     except InputError as error:
         return Findings([], [error], [])
     rows: list[Row] = []
     beating: dict[str, dict[str, float]] = {}
+    unknown = 0
     if sequences is None and dataset.registered:
         sequences = dataset.sequences
-    for record in records:
-        needed = labelled and bool(dataset.labels) and record.split != "test"
-        order = list(sequences) if sequences is not None else list(record.images)
-        case, faults = inspect(record, dataset, order if sequences else order[:1], labelled=needed)
-        problems += faults
-        for other in order[1:] if not sequences else ():
-            problems += inspect(replace(record, label=None), dataset, [other])[1]
-        if case is None:
-            continue
-        rows.append(_row(case, list(record.images), dataset))
-        doubt = _doubt(case, dataset, beating.setdefault(record.patient, {}))
-        problems += [InputError(record.label or case.source, doubt)] if doubt else []
-    return Findings(rows, problems, notes)
+    with notes.collected() as told:
+        for record in records:
+            needed = labelled and bool(dataset.labels) and record.split != "test"
+            order = list(sequences) if sequences is not None else list(record.images)
+            case, faults = inspect(record, dataset, order if sequences else order[:1], labelled=needed)
+            problems += faults
+            for other in order[1:] if not sequences else ():
+                problems += inspect(replace(record, label=None), dataset, [other])[1]
+            if case is None:
+                continue
+            rows.append(_row(case, list(record.images), dataset))
+            doubt = _doubt(case, dataset, beating.setdefault(record.patient, {}))
+            problems += [InputError(record.label or case.source, doubt)] if doubt else []
+            unknown += not case.frame.apex_known
+            if case.label is not None and case.frame.apex_known and not doubt:
+                for note in plausible.placed_otherwise(case.label, dataset.classes):
+                    notes.say(record.label or case.source, note)
+    lines += [f"{where}: {note}" for where, note in told]
+    if unknown and {"myo", "lv"} & roles(dataset.classes).keys():
+        lines.append(f"{root}: {unknown} cases {APEX_UNKNOWN}")
+    return Findings(rows, problems, lines)
 
 
 def _doubt(case: Case, dataset: Dataset, ml: dict[str, float]) -> str:

@@ -1,4 +1,6 @@
-"""Whether label maps can be what their names say: the LV lies inside the wall, and is larger at end-diastole."""
+"""Whether label maps can be what their names say: the LV lies inside the wall, and is larger at end-diastole; and
+where the canonical frame says: the RV on the left as displayed, both ventricles larger at the base.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -55,3 +57,25 @@ def phases_exchanged(ml: Mapping[str, float]) -> str:
     if not {"ED", "ES"} <= ml.keys() or not ml["ES"] > ml["ED"]:
         return ""
     return f"the LV has {ml['ED']:.1f} ml at ED and {ml['ES']:.1f} ml at ES: are the frames exchanged?"
+
+
+def placed_otherwise(label: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Returns lines on what contradicts the canonical frame, whose Z runs to the base and W to the left-posterior.
+
+    Args:
+      label: `[Z, H, W]` classes in the canonical frame.
+      classes: names by label value. [] if LV or RV is not among them or not in `label`.
+    """
+    known = roles(classes)
+    masks = [label == known[name] for name in ("rv", "lv") if name in known]
+    if len(masks) < 2 or not all(mask.any() for mask in masks):
+        return []
+    found = []
+    right, left = (float(np.nonzero(mask)[2].mean()) for mask in masks)
+    if right > left:
+        found.append("has the right ventricle on the right of the left one: is it mirrored?")
+    areas = [mask.sum(axis=(1, 2))[mask.any(axis=(1, 2))] for mask in masks]
+    thirds = [(area[: len(area) // 3].mean(), area[-(len(area) // 3) :].mean()) for area in areas if len(area) >= 3]
+    if len(thirds) == len(areas) and all(apex > base for apex, base in thirds):
+        found.append("has both ventricles largest at the apex: do its slices run the other way?")
+    return found

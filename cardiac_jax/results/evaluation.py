@@ -23,7 +23,7 @@ from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import structures
 from cardiac_jax.metrics.evaluate import evaluate_case
-from cardiac_jax.metrics.measures import measure_case
+from cardiac_jax.metrics.measures import SEGMENTS, measure_case
 from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
@@ -116,10 +116,15 @@ def measured(
     stacks, spacing_mm, classes = (pred.data, truth.data), truth.spacing_mm, chosen.classes
     parts = structures.parts(*stacks, classes, image)
     slices = [r for r in slice_rows(*stacks, spacing_mm, classes) if r["structure"] not in {p.name for p in parts}]
+    located = [*slices, *structures.part_slice_rows(parts, spacing_mm)]
+    clinical = measure_case(*stacks, spacing_mm, classes, image)
+    if not truth.frame.apex_known:  # Z has either end first: no thirds, no AHA segments
+        located = [{**row, "location": ""} for row in located]
+        clinical = [row for row in clinical if row["measure"] not in SEGMENTS]
     kinds = (
         evaluate_case(*stacks, spacing_mm, classes, slice_axis=0),
-        [*slices, *structures.part_slice_rows(parts, spacing_mm)],
-        measure_case(*stacks, spacing_mm, classes, image),
+        located,
+        clinical,
         structures.volume_rows(*stacks, spacing_mm, classes, parts),
         validity_rows(*stacks, spacing_mm, classes),
     )
