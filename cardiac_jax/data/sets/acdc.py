@@ -30,6 +30,7 @@ from cardiac_jax.data.sets.entries import stem
 from cardiac_jax.errors import InputError
 
 INFO = "Info.cfg"
+MOST_INFO = 2**16  # bytes
 PHASES = ("ED", "ES")
 _PATIENT = re.compile(r"patient\d+$")
 _FRAME = re.compile(r"patient\d+_frame(?P<frame>\d{1,6})(?P<gt>_gt)?\.nii(\.gz)?$", re.IGNORECASE)
@@ -80,14 +81,17 @@ def read_info(path: Path) -> dict[str, str]:
     """Return the `key: value` lines of an `Info.cfg`.
 
     Raises:
-      InputError: the file cannot be read or has other lines.
+      InputError: the file cannot be read, has other lines, or is longer than `MOST_INFO`.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(MOST_INFO + 1)
     except FileNotFoundError as error:
         raise InputError(path, "no such file") from error
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if len(content) > MOST_INFO:
+        raise InputError(path, f"has more than {MOST_INFO} bytes, which no {INFO} has")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
