@@ -1,27 +1,32 @@
 """Notes: what is said of a file that is used although it does not tell everything, one line each.
 
-A note is shown on standard error, through the logger `cardiac_jax`, once in a process however often its file is read.
+A note is shown on standard error, once in a process however often its file is read, and of the first `MOST` files that
+it is true of.
 """
 
 import contextlib
-import logging
+import sys
 from collections.abc import Iterator
 from os import PathLike
 
-_LOGGER = logging.getLogger("cardiac_jax")
-_said: set[str] = set()
+MOST = 3
+
+_files: dict[str, set[str]] = {}  # note -> the files of which it was said
 _collecting: list[list[tuple[str, str]]] = []
 
 
 def say(where: str | PathLike[str], note: str) -> None:
     """Says `note`, one clause, of the file or key `where`; within `collected` it is gathered instead."""
-    line = f"{where}: {note}"
     if _collecting:
         if (str(where), note) not in _collecting[-1]:
             _collecting[-1].append((str(where), note))
-    elif line not in _said:
-        _said.add(line)
-        _LOGGER.warning(line)
+        return
+    files = _files.setdefault(note, set())
+    if str(where) in files or len(files) > MOST:
+        return
+    files.add(str(where))
+    more = f"further files: {note} (launch.prepare --check lists them)"
+    print(f"note: {where}: {note}" if len(files) <= MOST else f"note: {more}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

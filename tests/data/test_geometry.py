@@ -149,11 +149,13 @@ def test_what_a_file_does_not_tell_is_noted(tmp_path):
     assert on_grid(path, read, read._replace(affine=OBLIQUE), "x").data is read.data  # neither tells one
 
 
-def test_notes_are_said_once(tmp_path, caplog):
-    path = written(tmp_path / "a.nii", np.eye(4))
-    for _ in range(2):
-        formats.read(path)
-    assert len(caplog.records) == 1 and str(path) in caplog.text
+def test_notes_are_said_once_and_of_few_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notes, "_files", {})
+    for name in "aabbcdefg":
+        formats.read(written(tmp_path / f"{name}.nii", np.eye(4)))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == notes.MOST + 1 and lines[3].startswith("note: further files: tells 1 x 1 x 1 mm")
+    assert [line.partition(".nii")[0][-1] for line in lines[:3]] == ["a", "b", "c"]
 
 
 # --- one grid, stored in many ways
