@@ -40,7 +40,7 @@ def exchanged(counts: np.ndarray) -> str:
     if counts[:, 1].min() < FEWEST:
         return ""
     lv, rv = counts[:, 0] / counts[:, 1]
-    if rv < CLEARLY * lv:
+    if rv <= CLEARLY * lv:
         return ""
     return (
         f"what is called LV borders on the myocardium with {100 * lv:.0f}% of its edge, what is called RV with "

@@ -364,8 +364,9 @@ def test_check_notes_an_annotation_unlike_a_heart(tmp_path):
         (folder / "Info.cfg").write_text("ED: 1\nES: 2\n", encoding="utf-8")
     found = check(dataset("acdc"), tmp_path)
     assert not found.problems
-    told = [(Path(where).name, note.partition(":")[0]) for where, note in found.notes]
-    mirrored, other = "has the right ventricle on the right of the left one", "has both ventricles largest at the apex"
+    told = [(Path(line.partition(": ")[0]).name, line.partition(": ")[2]) for line in found.notes]
+    mirrored = "has the right ventricle on the right of the left one: is it mirrored?"
+    other = "has both ventricles largest at the apex: do its slices run the other way?"
     assert told == [
         *((f"patient002_frame{k:02d}_gt.nii.gz", mirrored) for k in (1, 2)),
         *((f"patient003_frame{k:02d}_gt.nii.gz", other) for k in (1, 2)),

@@ -18,6 +18,7 @@ from cardiac_jax.errors import InputError, printable
 SIDE_FILES = ("dataset.json", "cases.csv", "readme*", "license*")
 OUTPUTS = re.compile(r"_probabilities$")
 LABEL = re.compile(r"_(manual|gt|gd|seg|label)$", re.IGNORECASE)
+SLICER = ".seg.nrrd"  # a segmentation of 3D Slicer, which may lie beside its image of the same name
 MOST_NAMED = 3
 DICOMDIR = "dicomdir"
 REASONS = {
@@ -59,6 +60,11 @@ def is_output(path: Path) -> bool:
     return bool(OUTPUTS.search(stem(path)))
 
 
+def is_label(path: Path) -> bool:
+    """Whether an image file is named as a label map."""
+    return bool(LABEL.search(stem(path))) or volume.suffix(path) == SLICER
+
+
 def account(root: Path, used: Collection[Path], side_files: Sequence[str] = ()) -> Account:
     """Accounts for the entries of `root` and of every folder below it that holds a used file.
 
@@ -80,7 +86,7 @@ def account(root: Path, used: Collection[Path], side_files: Sequence[str] = ()) 
                 faults[path] = faulty
             elif reason:
                 left.setdefault(reason, []).append(printable(str(path.relative_to(root))))
-            if path in known or reason in ("images", "labels"):
+            if path in known or reason == "images" or (reason == "labels" and volume.suffix(path) != SLICER):
                 images.setdefault(stem(path).casefold(), []).append(path)
         for twins in images.values():
             if len(twins) > 1 and known & set(twins):
@@ -100,7 +106,7 @@ def _reason(path: Path, folders: Collection[Path], side_files: Sequence[str]) ->
     if path.is_dir():
         return "folders"
     if volume.suffix(path):
-        return "outputs" if is_output(path) else "labels" if LABEL.search(stem(path)) else "images"
+        return "outputs" if is_output(path) else "labels" if is_label(path) else "images"
     try:
         return "dicom" if name == DICOMDIR or (path.is_file() and is_dicom(path)) else "others"
     except OSError:

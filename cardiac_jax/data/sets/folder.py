@@ -21,7 +21,7 @@ from cardiac_jax.data.io import volume
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.data.sets import description, dicom_folder
 from cardiac_jax.data.sets.channels import CHANNEL, SEQUENCES, sequences
-from cardiac_jax.data.sets.entries import LABEL, is_output, stem
+from cardiac_jax.data.sets.entries import is_label, is_output, stem
 from cardiac_jax.data.sets.frame_records import by_frame
 from cardiac_jax.errors import InputError
 
@@ -60,7 +60,7 @@ def survey(root: Path, order: Sequence[str] = ()) -> tuple[list[Record], list[In
     dicoms = dicom_folder.find(root)[0]
     whole = {path: record.id for record in dicoms if not record.part for path in record.images.values()}
     entries = [p for p in sorted(root.iterdir()) if not p.name.startswith(".")] if root.is_dir() else []
-    images = [p for p in entries if p.is_file() and volume.suffix(p) and not LABEL.search(stem(p)) and not is_output(p)]
+    images = [p for p in entries if p.is_file() and volume.suffix(p) and not is_label(p) and not is_output(p)]
     if not dicoms and not images:
         raise InputError(root, f"holds no image ({', '.join(volume.SUFFIXES)} or DICOM){_deeper(entries)}")
     cases: dict[str, dict[str, Path]] = {}
