@@ -4,6 +4,7 @@ Every header is checked before a pixel is read, and every file is accounted for 
 regular stack is refused with the file at fault. pydicom is an optional extra.
 
     header.py    one file: its frames with geometry and times
+    fields.py    values of a header, checked
     pixels.py    one file: how its pixels are stored; reading them
     listing.py   a folder: images, other objects, damaged files, the rest
     series.py    frames that belong together; series of one slice each are joined

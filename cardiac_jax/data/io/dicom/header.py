@@ -1,6 +1,6 @@
 """The header of one DICOM file: its frames with their geometry and times, classic or enhanced multi-frame.
 
-Every frame is checked for itself here; how frames belong together is decided in `series.py` and `stacks.py`.
+Every frame is checked for itself here; how frames belong together is decided in `series.py` and `survey.py`.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cardiac_jax.data.io import volume
-from cardiac_jax.data.io.dicom import pixels
+from cardiac_jax.data.io.dicom import fields, pixels
 from cardiac_jax.errors import InputError
 
 MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
@@ -28,27 +28,12 @@ TIMES = (
     ("InstanceNumber",),
 )
 """What orders the phases of a cine, the best first; the second name is that of enhanced files."""
-_GROUPS = {
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "SliceThickness": "PixelMeasuresSequence",
-    "SpacingBetweenSlices": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
-    "TemporalPositionIndex": "FrameContentSequence",
-    "FrameAcquisitionDateTime": "FrameContentSequence",
-    "FrameType": "MRImageFrameTypeSequence",
-    "EffectiveEchoTime": "MREchoSequence",
-}
-"""Functional group of an enhanced file in which a keyword stands."""
 _KEYWORDS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
     "SeriesNumber", "CardiacNumberOfImages", "ImageType", "EchoNumbers", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
     "ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    *(name for names in TIMES for name in names), *_GROUPS,
+    *(name for names in TIMES for name in names), *fields.GROUPS,
 ]  # fmt: skip
 
 
@@ -179,14 +164,13 @@ def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
         raise InputError(path, "is truncated or damaged: it ends before its PixelData")
     layout = pixels.layout(header, place, size, path)
     uid = str(header.get("SOPInstanceUID") or header.file_meta.get("MediaStorageSOPInstanceUID") or "")
-    number = header.get("SeriesNumber")
     image = Image(
         path=path,
-        uid=_required(uid, "SOPInstanceUID", path),
+        uid=fields.required(uid, "SOPInstanceUID", path),
         study=(str(header.get("PatientID") or ""), str(header.get("StudyInstanceUID") or "")),
-        series=_required(str(header.get("SeriesInstanceUID") or ""), "SeriesInstanceUID", path),
-        number=None if number is None or number == "" else int(number),
-        phases=pixels.whole(header, "CardiacNumberOfImages", path, 0) or None,
+        series=fields.required(str(header.get("SeriesInstanceUID") or ""), "SeriesInstanceUID", path),
+        number=fields.count(header.get("SeriesNumber")),
+        phases=fields.count(header.get("CardiacNumberOfImages")),
         reference=str(header.get("FrameOfReferenceUID") or ""),
         layout=layout,
     )
@@ -195,47 +179,27 @@ def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
     if len(per_frame) != layout.frames and (per_frame or layout.frames > 1):
         raise InputError(path, f"has {layout.frames} frames, but functional groups for {len(per_frame)}")
     sources = [(*per_frame[k : k + 1], *shared[:1]) for k in range(layout.frames)]
-    return tuple(_frame(image, k, _lookup(header, sources[k])) for k in range(layout.frames))
-
-
-def _required(value: str, name: str, path: Path) -> str:
-    if not value:
-        raise InputError(path, f"lacks {name}")
-    return value
-
-
-def _lookup(header: Any, groups: tuple[Any, ...]) -> Callable[[str], Any]:
-    """A function from keyword to value: of the frame, else shared by all frames, else of the file."""
-
-    def value(name: str) -> Any:
-        for group in groups:
-            items = group.get(_GROUPS[name]) if name in _GROUPS else None
-            if items and items[0].get(name) not in (None, ""):
-                return items[0].get(name)
-        found = header.get(name)
-        return None if found is None or found == "" else found
-
-    return value
+    return tuple(_frame(image, k, fields.lookup(header, sources[k])) for k in range(layout.frames))
 
 
 def _frame(image: Image, index: int, value: Callable[[str], Any]) -> Frame:
     path = image.path
     position, axes = (
-        _numbers(value, "ImagePositionPatient", 3, path),
-        _numbers(value, "ImageOrientationPatient", 6, path),
+        fields.numbers(value, "ImagePositionPatient", 3, path),
+        fields.numbers(value, "ImageOrientationPatient", 6, path),
     )
     axes = axes.reshape(2, 3)
     if np.abs(axes @ axes.T - np.eye(2)).max() > volume.ORTHONORMAL_TOLERANCE:
         raise InputError(path, "has an ImageOrientationPatient that is not orthonormal")
     row = axes[0] / np.linalg.norm(axes[0])
     column = axes[1] - (axes[1] @ row) * row
-    between_rows, between_columns = _numbers(value, "PixelSpacing", 2, path)
+    between_rows, between_columns = fields.numbers(value, "PixelSpacing", 2, path)
     if min(between_rows, between_columns) <= 0:
         raise InputError(path, f"has an invalid PixelSpacing ({between_rows:g}, {between_columns:g})")
-    slope, intercept = (_number(value, name, path) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = (fields.number(value, name, path) for name in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise InputError(path, "has a RescaleSlope of 0")
-    times = [next((t for name in names if (t := _time(value(name), name)) is not None), None) for names in TIMES]
+    times = [next((t for name in names if (t := fields.time(value(name), name)) is not None), None) for names in TIMES]
     if image.layout.frames > 1:
         times[-1] = float(index)
     words = value("FrameType") or value("ImageType") or ()
@@ -246,42 +210,10 @@ def _frame(image: Image, index: int, value: Callable[[str], Any]) -> Frame:
         position=position,
         axes=np.stack([row, column / np.linalg.norm(column)]),
         spacing_mm=(float(between_columns), float(between_rows)),
-        thickness_mm=_number(value, "SliceThickness", path),
-        distance_mm=_number(value, "SpacingBetweenSlices", path),
+        thickness_mm=fields.number(value, "SliceThickness", path),
+        distance_mm=fields.number(value, "SpacingBetweenSlices", path),
         slope=slope,
         intercept=intercept,
         kind=(*((words,) if isinstance(words, str) else map(str, words)), *((f"echo{echo}",) if echo else ())),
         times=tuple(times),
     )
-
-
-def _numbers(value: Callable[[str], Any], name: str, count: int, path: Path) -> np.ndarray:
-    found = value(name)
-    if found is None:
-        raise InputError(path, f"lacks {name}")
-    try:
-        numbers = np.array([float(v) for v in ([found] if isinstance(found, str | int | float) else found)])
-    except (TypeError, ValueError) as error:
-        raise InputError(path, f"has an invalid {name} ({found})") from error
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise InputError(path, f"has an invalid {name} ({found}): {count} numbers are expected")
-    return numbers
-
-
-def _number(value: Callable[[str], Any], name: str, path: Path) -> float | None:
-    return None if value(name) is None else float(_numbers(value, name, 1, path)[0])
-
-
-def _time(value: Any, name: str) -> float | None:
-    """A time as a number that grows: of the day in s for times and dates, else as it is."""
-    try:
-        if not name.startswith(("AcquisitionTime", "FrameAcquisition")):
-            number = float(value)
-            return number if np.isfinite(number) else None
-        text = str(value).partition("+")[0].replace(":", "")
-        days, clock = (int(text[:8]), text[8:]) if name.startswith("Frame") else (0, text)
-        whole = clock.partition(".")[0].ljust(6, "0")
-        seconds = int(whole[:2]) * 3600 + int(whole[2:4]) * 60 + int(whole[4:6])
-        return days * 86400 + seconds + float("0." + (clock.partition(".")[2] or "0"))
-    except (TypeError, ValueError):
-        return None

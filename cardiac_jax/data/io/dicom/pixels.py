@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cardiac_jax.data.io import volume
+from cardiac_jax.data.io.dicom import fields
 from cardiac_jax.errors import InputError
 
 MAX_PIXELS = 2**24  # of one frame
@@ -65,17 +66,17 @@ def layout(header: Any, place: Element, size: int, path: Path) -> Layout:
         file does not hold exactly those that the header declares.
     """
     rows, columns, samples, allocated, bits, sign = (
-        whole(header, name, path)
+        fields.whole(header, name, path)
         for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
     )
-    frames = whole(header, "NumberOfFrames", path, 1)
+    frames = fields.whole(header, "NumberOfFrames", path, 1)
     if min(rows, columns, frames) < 1 or rows * columns > MAX_PIXELS:
         raise InputError(path, f"has an invalid header: {frames} frames of {rows} rows and {columns} columns")
     colour = str(header.get("PhotometricInterpretation", "")).strip()
     if samples != 1 or colour != "MONOCHROME2":
         shown = colour or "no PhotometricInterpretation"
         raise InputError(path, f"has {samples} samples per pixel and {shown}, expected one and MONOCHROME2")
-    top = whole(header, "HighBit", path, bits - 1)
+    top = fields.whole(header, "HighBit", path, bits - 1)
     if allocated not in (8, 16, 32) or not 1 <= bits <= allocated or top != bits - 1 or sign not in (0, 1):
         text = f"{allocated} bits allocated, {bits} stored, high bit {top}, PixelRepresentation {sign}"
         raise InputError(path, f"has an invalid header: {text}")
@@ -100,23 +101,6 @@ def layout(header: Any, place: Element, size: int, path: Path) -> Layout:
         held = max(size - place.start, 0)
         raise InputError(path, f"is truncated: the header declares {expected} bytes of pixels, the file holds {held}")
     return Layout(rows, columns, frames, dtype, bits, place.start)
-
-
-def whole(header: Any, name: str, path: Path, default: int | None = None) -> int:
-    """Return the whole number under a keyword.
-
-    Raises:
-      InputError: it is missing and there is no `default`, or it is not one whole number.
-    """
-    value = header.get(name)
-    if value is None or value == "":
-        if default is None:
-            raise InputError(path, f"lacks {name}")
-        return default
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(path, f"has an invalid {name} ({value})") from error
 
 
 def read(path: Path, layout: Layout, index: int) -> np.ndarray:
