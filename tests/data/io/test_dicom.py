@@ -194,6 +194,16 @@ REFUSED = {  # name: (what is done to the files, the file named, words of the me
         "1000",
         "more than the 9 bits stored",
     ),
+    "a slope out of range": (
+        lambda f: [dicoms.change(p, RescaleSlope="1e300" if p is f[5] else "2", RescaleIntercept="0") for p in f],
+        "1005",
+        "beyond the range of float32",
+    ),
+    "damaged file meta information": (
+        lambda f: f[5].write_bytes(f[5].read_bytes().replace(b"UI\x1a\0", b"UI\x10\0", 1)),
+        "1005",
+        "is damaged",
+    ),
     "a slope of 0": (changed(4, RescaleSlope="0", RescaleIntercept="1"), "1004", "RescaleSlope of 0"),
     "a slice without the scale of the others": (
         lambda f: [dicoms.change(p, RescaleSlope="2", RescaleIntercept="1") for p in f[:5]],

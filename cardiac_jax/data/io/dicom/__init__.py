@@ -95,5 +95,8 @@ def _voxels(frames: Sequence[Frame]) -> np.ndarray:
     for frame, stored in zip(frames, slices, strict=True):
         if frame.slope is None or frame.intercept is None:
             raise InputError(frame.path, "lacks RescaleSlope or RescaleIntercept, by which other slices are scaled")
-        scaled.append(stored * np.float64(frame.slope) + frame.intercept)
-    return np.stack(scaled, axis=-1).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled.append((stored * np.float64(frame.slope) + frame.intercept).astype(np.float32))
+        if not np.isfinite(scaled[-1]).all():
+            raise InputError(frame.path, f"scales its values beyond the range of float32 (slope {frame.slope:g})")
+    return np.stack(scaled, axis=-1)

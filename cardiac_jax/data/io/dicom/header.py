@@ -19,6 +19,8 @@ from cardiac_jax.errors import InputError
 
 MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
 IMAGES = {MR, f"{MR}.1", f"{MR}.4", CT, f"{CT}.1", f"{CT}.2"}  # single frames, enhanced, converted to enhanced
+DICOMDIR = "1.2.840.10008.1.3.10"
+SOP_CLASS = ("SOPClassUID", "MediaStorageSOPClassUID")  # in the data set, in the file meta information
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary capture: an image if it has a position."""
 TIMES = (
@@ -144,19 +146,12 @@ def _read(path: Path, size: int, changed: int) -> tuple[Frame, ...] | str:
 
 def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
     import pydicom
-    from pydicom.uid import UID
 
     stream = BytesIO(head)
     header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_KEYWORDS))
-    told = {str(uid) for uid in (header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID")) if uid}
-    if len(told) > 1 and told & IMAGES:
-        raise InputError(path, "is damaged: its two SOP class UIDs differ")
-    kind = min(told, default="")
-    placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
-    if kind and kind not in IMAGES and not (kind == CAPTURE and placed):
-        if UID(kind).name == kind and header.get("Rows"):
-            raise InputError(path, "is damaged, or an image of a kind that is not known (SOPClassUID)")
-        return UID(kind).name if UID(kind).name != kind else "unknown SOP class"
+    other = _other_object(header, path)
+    if other:
+        return other
     if header.file_meta.get("TransferSyntaxUID") == pixels.DEFLATED:
         raise InputError(path, "is deflated DICOM, which is not supported: rewrite it, say by dcmconv +te")
     place = pixels.element(head, stream.tell(), header.original_encoding[1] is not False)
@@ -180,6 +175,28 @@ def _frames(head: bytes, size: int, path: Path) -> tuple[Frame, ...] | str:
         raise InputError(path, f"has {layout.frames} frames, but functional groups for {len(per_frame)}")
     sources = [(*per_frame[k : k + 1], *shared[:1]) for k in range(layout.frames)]
     return tuple(_frame(image, k, fields.lookup(header, sources[k])) for k in range(layout.frames))
+
+
+def _other_object(header: Any, path: Path) -> str:
+    """Name of the SOP class if the file is no image; "" if it is one.
+
+    Raises:
+      InputError: the class is not told, told twice, or one that does not exist, as in a damaged header.
+    """
+    from pydicom.uid import UID
+
+    own, meta = (str(held.get(name) or "") for held, name in zip((header, header.file_meta), SOP_CLASS, strict=True))
+    if own and meta and own != meta:
+        raise InputError(path, "is damaged: its two SOP class UIDs differ")
+    kind = UID(own or meta)
+    placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
+    if not kind or kind in IMAGES or (kind == CAPTURE and placed):
+        return ""
+    if kind.name != kind and (own or kind == DICOMDIR):
+        return kind.name
+    if own and own == meta and kind.is_valid and not header.get("Rows"):
+        return "a private SOP class"
+    raise InputError(path, "is damaged, or an image of a kind that is not known (SOPClassUID)")
 
 
 def _frame(image: Image, index: int, value: Callable[[str], Any]) -> Frame:
