@@ -1,10 +1,15 @@
-"""Progress bars: steps done, elapsed time, remaining time. Nothing is shown if the output is not a terminal."""
+"""Progress bars: steps done, elapsed time, remaining time. Nothing is shown if the output is not a terminal.
 
-from collections.abc import Iterator, Sequence
+`run_each` runs the cases of a command; a case that fails does not stop the others.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cardiac_jax.errors import InputError, printable
 
 T = TypeVar("T")
 
@@ -33,3 +38,30 @@ def shown(items: Sequence[T], what: str, console: Console) -> Iterator[T]:
             yield item
             bar.advance(task)
         bar.remove_task(task)
+
+
+def saying(console: Console) -> Callable[[str], None]:
+    """Returns a function that prints a line as it is, be there brackets in it or not."""
+    return lambda line: console.print(line, markup=False, emoji=False)
+
+
+def run_each(
+    cases: Sequence[tuple[str, T]], what: str, console: Console, work: Callable[[T], object]
+) -> dict[str, InputError]:
+    """Calls `work` on each case `(name, item)`, with a progress bar; returns name -> error of those that failed.
+
+    A failure is printed in one line when it happens; `errors.raise_failed` ends the command.
+    """
+    failed: dict[str, InputError] = {}
+    for name, item in shown(cases, what, console):
+        try:
+            work(item)
+        except InputError as error:
+            failed[printable(name)] = error
+            say_failed(name, error, console)
+    return failed
+
+
+def say_failed(name: str, error: InputError, console: Console) -> None:
+    """Prints the line of a case that failed."""
+    saying(console)(f"{printable(name)} failed: {error}")

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 USE = flags.DEFINE_list("use", [], "code of your own, module:attribute, that a configuration or a checkpoint names")
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def run(main: Callable[[], int | None], module: str) -> None:

@@ -5,7 +5,9 @@
 
 Cases are measured in 3D on their own grid, not on the network's. In the second form the files of --pred are matched to
 those of --truth by name; with --data.name, --truth is the folder of that data set and the files are named after its
-cases. `launch.report` compares any number of such folders.
+cases or images. A dataset.json in or above a folder, or --labels, names its label values. A case that cannot be used is
+listed (also in failed.csv) and does not stop the others; the exit status is then 2. `launch.report` compares any number
+of such folders.
 """
 
 from pathlib import Path
@@ -27,14 +29,24 @@ LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table"
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard for --pred")
 IMAGES = flags.DEFINE_string("images", None, "folder of the images for --pred, for pictures")
+LABELS = flags.DEFINE_list(
+    "labels", [], "values in --pred, and in --truth unless told otherwise: RV=1,Myo=2,LV=3,ignore=4, or acdc, mnms"
+)
+TRUTH_LABELS = flags.DEFINE_list("truth_labels", [], "values in --truth, where they differ from those of --labels")
 METHOD = flags.DEFINE_string("method", "", "name of the program behind --pred in tables; default: name of the folder")
 
 
 def main() -> None:
+    from cardiac_jax.data.label_names import parse
     from cardiac_jax.errors import InputError
     from cardiac_jax.runs.evaluate import evaluate, evaluate_maps
 
     out = Path(cli.required(OUT.value, "--out"))
+    for flag, value in (("--labels", LABELS.value), ("--truth_labels", TRUTH_LABELS.value)):
+        if value and PRED.value is None:
+            raise InputError(flag, "names the values of --pred, which is not given")
+    if TRUTH_LABELS.value and NAME.value:
+        raise InputError("--truth_labels", f"the values of the data set {NAME.value} are known")
     if PRED.value is None:
         cli.required(WORKDIR.value or None, "--workdir")
         evaluate(
@@ -60,6 +72,8 @@ def main() -> None:
         method=METHOD.value,
         split=SPLIT.value if flags.FLAGS["split"].present else "all",
         images=Path(IMAGES.value) if IMAGES.value else None,
+        labels=parse(LABELS.value),
+        truth_labels=parse(TRUTH_LABELS.value, "--truth_labels"),
         leave_out=LEAVE_OUT.value,
         console=cli.console,
     )

@@ -1,6 +1,10 @@
 """Segments images with a trained model and writes the label maps, each on the grid of its image.
 
-python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips]
+python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips] [--skip_existing]
+
+Files named <case>_LGE, <case>_T2, ... or, with a dataset.json or --sequences, <case>_0000, <case>_0001, ... are images
+of one case. With --data.name, --input is the folder of that data set and the outputs are named after its cases. A case
+that cannot be used is listed and does not stop the others; the exit status is then 2.
 """
 
 from pathlib import Path
@@ -10,12 +14,17 @@ from absl import flags
 from cardiac_jax.commands import cli
 
 WORKDIR = flags.DEFINE_list("workdir", [], "work directory of a run, or of several; their probabilities are averaged")
-INPUT = flags.DEFINE_string("input", None, "NIfTI, NRRD or MHA file, DICOM series, or a folder of them")
+INPUT = flags.DEFINE_string(
+    "input", None, "NIfTI, NRRD or MHA file, a folder of them, or DICOM: a file or a tree of folders"
+)
 OUTPUT = flags.DEFINE_string("output", None, "folder for the label maps, <case>.nii.gz")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
 PROJECT = flags.DEFINE_string("project", "", "slices to project onto valid anatomy (ACSNet): invalid, all or none")
 TRIM = flags.DEFINE_bool("trim", None, "leave out slices beyond the base (ACSNet); default: as configured")
+NAME = flags.DEFINE_string("data.name", "", "data set whose folder --input is; default: any folder of images")
+SEQUENCES = flags.DEFINE_list("sequences", [], "of the channels _0000, _0001, ... of --input, say LGE,T2")
+SKIP = flags.DEFINE_bool("skip_existing", False, "leave out cases whose label maps are in --output")
 FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
 
 
@@ -31,6 +40,9 @@ def main() -> None:
         probabilities=PROBABILITIES.value,
         flips=FLIPS.value,
         post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
+        name=NAME.value,
+        sequences=SEQUENCES.value,
+        skip_existing=SKIP.value,
         console=cli.console,
     )
 

@@ -43,7 +43,9 @@ def main() -> int:
     chosen, root = dataset(name), Path(place)
     found = check(chosen, root, values["data.sequences"].value, labelled=values.labels)
     _show(found, root, chosen.classes)
-    return 2 if found.problems else 0
+    if found.problems:
+        raise InputError(root, f"{len(found.problems)} problems, listed above; {len(found.rows)} cases without problem")
+    return 0
 
 
 def _phantom(root: Path, layout: str, patients: int, seed: int) -> int:
@@ -66,9 +68,11 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
             table.add_column(heading, justify="right")
         for row in found.rows:
             size, spacing = " x ".join(map(str, row.shape)), " x ".join(f"{s:.3g}" for s in row.spacing_mm)
-            counts = [str(n) for n in (row.shape[2], row.annotated, row.fully_annotated, *row.voxels)]
+            counts = [str(n) for n in (row.shape[0], row.annotated, row.fully_annotated, *row.voxels)]
             table.add_row(*map(Text, (row.id, row.split, row.group, row.sequences, size, spacing, *counts)))
         console.print(table)
+    for note in found.notes:
+        print(note)
     if found.problems:
         table = Table(box=style, title="Problems")
         table.add_column("file or key", overflow="fold")
@@ -80,7 +84,7 @@ def _show(found: Findings, root: Path, classes: tuple[str, ...]) -> None:
             table.add_row(Text(shown), Text(problem.problem))
         console.print(table)
     totals = (
-        np.array([(r.shape[2], r.annotated, r.fully_annotated) for r in found.rows], int).reshape(-1, 3).sum(axis=0)
+        np.array([(r.shape[0], r.annotated, r.fully_annotated) for r in found.rows], int).reshape(-1, 3).sum(axis=0)
     )
     print(
         f"{root}: {len(found.rows)} cases without problem, {totals[0]} slices, {totals[1]} annotated, "

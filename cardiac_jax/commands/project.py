@@ -6,7 +6,8 @@
 Afterwards every slice with myocardium passes the check on the file's own grid; after training with anatomy=heart, every
 slice with LV, myocardium or RV. Slices that passed before are not changed (--project=all replaces them by their
 reconstructions too, as published). The last line gives the number of invalid slices before and after and, with --truth,
-the change in Dice. A valid shape is not necessarily accurate.
+the change in Dice. A valid shape is not necessarily accurate. A file that cannot be used is listed and does not stop
+the others; the exit status is then 2.
 """
 
 from pathlib import Path
@@ -20,21 +21,22 @@ INPUT = flags.DEFINE_string("input", None, "folder of label maps")
 OUTPUT = flags.DEFINE_string("output", None, "folder for the valid ones, <case>.nii.gz")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROJECT = flags.DEFINE_string("project", "invalid", "slices: invalid, all, or none (only judged)")
-LABELS = flags.DEFINE_list("labels", [], "values in the files, say RV=1,Myo=2,LV=3; default: as in the training data")
+LABELS = flags.DEFINE_list(
+    "labels", [], "values in the files, say RV=1,Myo=2,LV=3, or acdc, mnms; default: a dataset.json, else as trained"
+)
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard, files of the same names")
 NAME = flags.DEFINE_string("data.name", "", "data set whose folder --truth is")
 
 
 def main() -> None:
+    from cardiac_jax.data.label_names import parse
     from cardiac_jax.errors import InputError
     from cardiac_jax.runs.project import project_folder
 
-    labels = {}
-    for word in LABELS.value:
-        name, _, value = word.partition("=")
-        if not value.isdecimal():
-            raise InputError("--labels", f"{word!r} is not written name=value")
-        labels[name] = int(value)
+    told = parse(LABELS.value)
+    labels = {name: values[0] for name, values in told.structures.items()} if told else {}
+    if told and (told.ignore is not None or any(len(values) > 1 for values in told.structures.values())):
+        raise InputError("--labels", "takes one value a structure here, and no ignore")
     project_folder(
         Path(cli.required(WORKDIR.value, "--workdir")),
         Path(cli.required(INPUT.value, "--input")),

@@ -24,6 +24,8 @@ class Record:
       phase: "ED" or "ES" for cine frames.
       group: pathology group, by which splits are stratified.
       split: "train", "val" or "test" where the publisher's folders fix it.
+      part: what to read of a file or folder that holds several images: "frame03" of a 4D file; "phase03" or "series7"
+        of a folder of DICOM; "": all of it.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Record:
     phase: str | None = None
     group: str | None = None
     split: str | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Dataset(NamedTuple):
       slice_order: "affine" (apex and base read from the affine), "base_first" or "apex_first".
       registered: every case has all of `sequences`, on one grid.
       survey: like `find`, but also returns the errors of patients that cannot be read, instead of raising them.
+      side_files: patterns of names of files that lie beside the cases and are not read.
     """
 
     name: str
@@ -95,3 +99,4 @@ class Dataset(NamedTuple):
     slice_order: str
     registered: bool = False
     survey: Callable[[Path], tuple[list[Record], list[InputError]]] | None = None
+    side_files: tuple[str, ...] = ()

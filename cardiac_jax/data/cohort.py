@@ -13,6 +13,8 @@ from cardiac_jax.core.config import words
 from cardiac_jax.core.types import Config
 from cardiac_jax.data import splits
 from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.discover import records_of
+from cardiac_jax.data.fingerprint import files_of
 from cardiac_jax.data.labels import merged
 from cardiac_jax.data.load import load as load_case
 from cardiac_jax.data.preprocess import Prepared, prepare
@@ -20,7 +22,7 @@ from cardiac_jax.data.sets import dataset, phantom
 from cardiac_jax.data.spec import DataSpec, spec_of
 from cardiac_jax.data.synthesis import lge_like
 from cardiac_jax.errors import InputError
-from cardiac_jax.progress import progress, shown
+from cardiac_jax.progress import progress, saying, shown
 
 PHANTOM = "runs/phantom"
 """Default folder of the phantom."""
@@ -29,12 +31,17 @@ BEATING = 10
 
 
 class Cohort(NamedTuple):
-    """Prepared cases by split ("train", "val"); test cases are only read in evaluation."""
+    """Prepared cases by split ("train", "val"); test cases are only read in evaluation.
+
+    Attributes:
+      files: the files of these cases, see `fingerprint.files_of`.
+    """
 
     dataset: Dataset
     split: splits.Split
     spec: DataSpec
     cases: dict[str, list[Prepared]]
+    files: dict[str, Path]
 
 
 def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("train", "val")) -> Cohort:
@@ -51,15 +58,17 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
         raise InputError("data.lge_like", f"makes LGE, data.sequences are {spec.sequences}")
     if config.lge_like and not config.cine_root:
         raise InputError("data.cine_root", "is required: the folder of ACDC whose cine is made LGE-like")
-    records = chosen.find(root)
+    records = records_of(chosen, root, saying(console))
     split = split_of(config, seed, records)
-    cases = {}
+    cases: dict[str, list[Prepared]] = {}
+    files: dict[str, Path] = {}
     for side in sides:
         named = [record for record in records if record.patient in getattr(split, side)]
+        files |= files_of(named, spec.sequences)
         cases[side] = prepared(named, chosen, spec, console, side)
         if side == "train" and config.lge_like:
             cases[side] += _lge_like(named, chosen, spec, config.cine_root, seed, console)
-    return Cohort(chosen, split, spec, cases)
+    return Cohort(chosen, split, spec, cases, files)
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
@@ -119,7 +128,7 @@ def _lge_like(
     known = (*cine.classes, "scar")
     table = np.arange(256, dtype=np.uint8)
     table[: len(known)] = [merged(name, chosen.classes) for name in known]
-    end_diastole = [record for record in cine.find(Path(root)) if record.phase == "ED"]
+    end_diastole = [record for record in records_of(cine, Path(root), saying(console)) if record.phase == "ED"]
     found = []
     for record in shown(end_diastole, "making LGE-like images", console):
         case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=known.index("scar"))

@@ -1,36 +1,42 @@
-"""Predicted label maps of any program, paired with the gold standard, and the names of their label values.
+"""Predicted label maps of any program, paired with the gold standard; `label_names.py` tells what their values mean.
 
 pred/<case>.nii.gz       or .nii, .nrrd, .mha
-truth/<case>.nii.gz      gold standard of the same name; or the folder of a known data set, whose case ids are the names
-images/<case>.nii.gz     image of the same name, or <case>_0000 as in nnU-Net; optional, for figures only
-dataset.json             names of the label values, as in nnU-Net; in `truth` or `pred`, or the folder above
+truth/<case>.nii.gz      gold standard of the same name; or the folder of a known data set, whose case ids (or the
+                         names of whose images) are the names
+images/<case>.nii.gz     image of the same name, <case>_LGE, or channels <case>_0000 as in nnU-Net; optional
+dataset.json             names of the label values (`sets/description.py`); in `truth` or `pred`, or the folder above
 """
 
-import json
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cardiac_jax.core.types import IGNORE
+from cardiac_jax.data import label_names
 from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.discover import discover, files
 from cardiac_jax.data.io import formats, volume
-from cardiac_jax.data.load import canonical_labels, same_grid
+from cardiac_jax.data.label_names import Coding, Told
+from cardiac_jax.data.load import canonical_labels, label_values
+from cardiac_jax.data.regrid import on_grid
+from cardiac_jax.data.sets import description, entries, folder
+from cardiac_jax.data.sets.description import Labels
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 
-CHANNEL = "_0000"
-DESCRIPTION = "dataset.json"
 MOST_LABELS = 64
+_PHASE = re.compile(r"(?P<patient>.+?)_(?:(?P<phase>E[DS])|frame_?\d+)(?:_gt)?", re.IGNORECASE)
 
 
 class Pair(NamedTuple):
-    """One case: its id, both label maps, its image (or None), and its record if `truth` is a data set's folder."""
+    """One case: its id, both label maps, its images by sequence, and its record if `truth` is a data set's folder."""
 
     id: str
     pred: Path
     truth: Path
-    image: Path | None
+    images: Mapping[str, Path]
     record: Record | None = None
 
 
@@ -38,18 +44,38 @@ class Maps(NamedTuple):
     """Predictions paired with the gold standard.
 
     Attributes:
-      dataset: gives the classes and label values.
+      dataset: gives the classes, and the label values of the gold standard.
+      coding: also the label values of the predictions, and structures that overlap.
       pairs: sorted by id.
       missing: ids of annotated cases without a prediction, sorted.
+      failed: case or file -> why it cannot be measured.
+      notes: lines about files that were not read and names that were mapped.
     """
 
     dataset: Dataset
+    coding: Coding
     pairs: list[Pair]
     missing: list[str]
+    failed: dict[str, InputError]
+    notes: list[str]
+
+
+class Listed(NamedTuple):
+    """Label maps of a folder: case -> file, file -> its fault, and lines about what was not read."""
+
+    files: dict[str, Path]
+    failed: dict[str, InputError]
+    notes: list[str]
 
 
 def find(
-    pred: Path, truth: Path, images: Path | None = None, chosen: Dataset | None = None, split: str = "all"
+    pred: Path,
+    truth: Path,
+    images: Path | None = None,
+    chosen: Dataset | None = None,
+    split: str = "all",
+    labels: Labels | None = None,
+    truth_labels: Labels | None = None,
 ) -> Maps:
     """Return the pairs of predictions and gold standards with the same name.
 
@@ -57,103 +83,186 @@ def find(
       pred, truth, images: folders, see the module docstring.
       chosen: the data set if `truth` is a data set's folder; None if it is a folder of label maps.
       split: "train", "val", "test" or "all"; for data sets whose publisher's folders define a split.
+      labels: label values of the predictions, and of a folder `truth` that nothing else describes.
+      truth_labels: label values of the folder `truth`.
 
     Raises:
-      InputError: a folder has no label map, a prediction has no gold standard, no image has the name of a case, or the
-        predictions and the gold standard have no label value in common.
+      InputError: a folder has no label map, no prediction has a gold standard, no image has the name of a case, or the
+        label values of predictions and gold standard cannot be matched.
     """
-    predictions = files(pred)
+    predictions, failed, notes = listed(pred)
     records: dict[str, Record] = {}
     if chosen is None:
-        truths = files(truth)
-        pictures = {case.removesuffix(CHANNEL): path for case, path in files(images).items()} if images else {}
-        if images and not pictures.keys() & predictions.keys():
-            raise InputError(images, f"holds no image with the name of a case, such as {min(predictions)}")
+        gold = listed(truth)
+        truths, pictures = gold.files, _images(images, predictions, notes) if images else {}
+        failed |= {name: fault for name, fault in gold.failed.items() if name not in predictions}
+        notes += gold.notes
     else:
-        labelled = [r for r in chosen.find(truth) if r.label is not None and split in ("all", r.split)]
+        found = discover(chosen, truth)
+        labelled = [r for r in found.records if r.label is not None and split in ("all", r.split)]
         records = {record.id: record for record in labelled}
         truths = {record.id: record.label for record in labelled if record.label is not None}
-        pictures = {record.id: next(iter(record.images.values())) for record in labelled}
+        pictures = {record.id: record.images for record in labelled}
+        predictions, twice = _by_record(predictions, labelled)
+        failed |= twice | {problem.where: problem for problem in found.problems}
+        notes += found.notes
     unmatched = sorted(predictions.keys() - truths.keys())
-    if unmatched:
-        hint = "" if chosen else " (if it is a data set's folder, add --data.name=...)"
-        raise InputError(predictions[unmatched[0]], f"has no gold standard of the same name in {truth}{hint}")
-    chosen = chosen or _described(pred, truth, predictions, truths)
-    cases = sorted(predictions)
-    pairs = [Pair(case, predictions[case], truths[case], pictures.get(case), records.get(case)) for case in cases]
-    return Maps(chosen, pairs, sorted(truths.keys() - predictions.keys()))
+    hint = "" if chosen else " (if it is a data set's folder, add --data.name=...)"
+    for case in unmatched:
+        failed[case] = InputError(predictions[case], f"has no gold standard of the same name in {truth}{hint}")
+    cases = sorted(predictions.keys() & truths.keys())
+    if not cases:
+        raise next(iter(failed.values()), InputError(pred, f"holds no prediction of a case in {truth}"))
+    both = {case: (predictions[case], truths[case]) for case in cases}
+    coding = _coding(pred, truth, both, chosen, labels, truth_labels, failed)
+    held = chosen._replace(classes=coding.classes, labels=coding.truth) if chosen else _plain(truth, coding)
+    pairs = [
+        Pair(case, predictions[case], truths[case], pictures.get(case, {}), records.get(case))
+        for case in cases
+        if case not in failed
+    ]
+    return Maps(held, coding, pairs, sorted(truths.keys() - predictions.keys()), failed, [*notes, *coding.notes])
 
 
-def load(pair: Pair, chosen: Dataset) -> tuple[Stack, Stack]:
+def load(pair: Pair, found: Maps) -> tuple[Stack, Stack]:
     """(prediction, gold standard) as classes `[Z, H, W]` on one grid.
 
     Raises:
       InputError: a file cannot be read, has another grid, or has an unknown label value.
     """
     truth, pred = formats.read(pair.truth), formats.read(pair.pred)
-    same_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
-    classes = [
-        canonical_labels(given.data, chosen.labels, path) for given, path in ((pred, pair.pred), (truth, pair.truth))
-    ]
-    pred_stack, truth_stack = (from_volume(labels, truth.affine, chosen.slice_order) for labels in classes)
+    if truth.cropped and not pred.cropped:
+        truth = on_grid(pair.truth, truth, pred, f"the prediction {pair.pred.name}")
+    pred = on_grid(pair.pred, pred, truth, f"the gold standard {pair.truth.name}")
+    drawn = classes_of(pred.data, found.coding.pred, pair.pred), classes_of(truth.data, found.coding.truth, pair.truth)
+    pred_stack, truth_stack = (from_volume(labels, truth.affine, found.dataset.slice_order) for labels in drawn)
     return pred_stack, truth_stack
 
 
-def files(root: Path) -> dict[str, Path]:
-    """Return the label maps of a folder as {case: file}.
+def classes_of(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
+    """The classes of a raw label map as `canonical_labels` does; a mask of a single structure may hold 1 or 255.
+
+    Raises:
+      InputError: there are other values.
+    """
+    try:
+        return canonical_labels(raw, labels, path)
+    except InputError as error:
+        for value in (1, label_names.MASK) if max(labels.values(), default=0) == 1 and len(labels) == 2 else ():
+            try:
+                return canonical_labels(raw, {0: 0, value: 1}, path)
+            except InputError:
+                continue
+        raise error
+
+
+def listed(root: Path) -> Listed:
+    """Return the label maps of a folder, without the probabilities that `predict` writes beside them.
 
     Raises:
       InputError: there is no such folder, or it has no label map.
     """
     if not root.is_dir():
         raise InputError(root, "is a file, expected its folder" if root.is_file() else "no such folder")
-    found = [path for path in sorted(root.iterdir()) if volume.suffix(path) and not path.name.startswith(".")]
+    held = [path for path in sorted(root.iterdir()) if volume.suffix(path) and not path.name.startswith(".")]
+    held = [path for path in held if not entries.is_output(path)]
+    faults, notes = entries.account(root, held)
+    failed = {entries.stem(path): fault for path, fault in faults.items()}
+    found = {entries.stem(path): path for path in held if entries.normal(path) not in faults}
     if not found:
-        raise InputError(root, f"holds no label map ({', '.join(volume.SUFFIXES)})")
-    return {path.name[: -len(volume.suffix(path) or "")]: path for path in found}
+        raise next(iter(failed.values()), InputError(root, f"holds no label map ({', '.join(volume.SUFFIXES)})"))
+    return Listed(found, failed, notes)
 
 
-def _described(pred: Path, truth: Path, predictions: dict[str, Path], truths: dict[str, Path]) -> Dataset:
-    """Classes from a `dataset.json`; without one, one class for each value in any of the maps."""
-    folders = (truth, truth.parent, pred, pred.parent)
-    described = next((folder / DESCRIPTION for folder in folders if (folder / DESCRIPTION).is_file()), None)
-    if described is not None:
-        named = _read_names(described)
-    else:
-        predicted, true = _values(list(predictions.values())), _values([truths[case] for case in predictions])
-        if predicted and true and not predicted & true:
-            shown = " against ".join(", ".join(map(str, sorted(values))) for values in (predicted, true))
-            raise InputError(pred, f"has no label value in common with {truth}: {shown}; recode one of them")
-        named = {0: "background"} | {value: f"label {value}" for value in sorted(predicted | true)}
-    labels = {value: k for k, value in enumerate(named)} | ({} if IGNORE in named else {IGNORE: IGNORE})
-    return Dataset(str(truth), tuple(named.values()), labels, ("image",), _nothing, "affine")
+def identity(case: str) -> tuple[str, str]:
+    """Patient and phase in the name of a case: `patient1_ED`, `patient1_frame01`; phase "" if it has none."""
+    match = _PHASE.fullmatch(case)
+    return (match["patient"], (match["phase"] or "").upper()) if match else (case, "")
 
 
-def _values(paths: list[Path]) -> set[int]:
-    """All label values of the maps except background and 255.
+def _images(root: Path, cases: Collection[str], notes: list[str]) -> dict[str, Mapping[str, Path]]:
+    """case -> sequence -> file of a folder of images; raises InputError if no image has the name of a case."""
+    found = discover(folder.DATASET, root)
+    for problem in found.problems:
+        raise problem
+    notes += found.notes
+    by_case: dict[str, Mapping[str, Path]] = {
+        entries.stem(path): {sequence: path} for r in found.records for sequence, path in r.images.items()
+    }
+    by_case |= {record.id: record.images for record in found.records}
+    if not by_case.keys() & set(cases):
+        raise InputError(root, f"holds no image with the name of a case, such as {min(cases)}")
+    return by_case
+
+
+def _by_record(
+    predictions: Mapping[str, Path], records: Collection[Record]
+) -> tuple[dict[str, Path], dict[str, InputError]]:
+    """Predictions by the id of their record; a file may also have the name of one of the record's files."""
+    ids = {entries.stem(path): record.id for record in records for path in files(record)}
+    ids |= {record.id: record.id for record in records}
+    found: dict[str, Path] = {}
+    twice: dict[str, InputError] = {}
+    for name, path in predictions.items():
+        case = ids.get(name, name)
+        first = found.setdefault(case, path)
+        if first != path:
+            twice[case] = InputError(path, f"predicts the case {case}, as does {first.name}")
+    return found, twice
+
+
+def _coding(
+    pred: Path,
+    truth: Path,
+    paths: Mapping[str, tuple[Path, Path]],
+    chosen: Dataset | None,
+    labels: Labels | None,
+    truth_labels: Labels | None,
+    failed: dict[str, InputError],
+) -> Coding:
+    """The meaning of the label values; adds cases whose values cannot be read to `failed`."""
+    described = {folder: description.find(folder) for folder in (pred, truth)}
+    by_file = {place: Told(description.labels(path), str(path)) for place, path in described.items() if path}
+    ours = Told(labels, "--labels") if labels else by_file.get(pred)
+    if chosen is not None:
+        own = Told(label_names.of_dataset(chosen), f"data set {chosen.name}")
+        return label_names.by_name(ours, own) if ours else label_names.as_stored(chosen)
+    gold = Told(truth_labels, "--truth_labels") if truth_labels else by_file.get(truth)
+    if ours or gold:
+        told = [one for one in (ours, gold) if one]
+        return _with_lack(label_names.by_name(told[0], told[-1]))
+    values: tuple[dict[Path, set[int]], dict[Path, set[int]]] = {}, {}
+    for case, both in paths.items():
+        try:
+            read = [_values(path) for path in both]
+        except InputError as error:
+            failed.setdefault(case, error)
+            continue
+        for held, path, own in zip(values, both, read, strict=True):
+            held[path] = own
+    if not values[0]:
+        raise next(iter(failed.values()))
+    return _with_lack(label_names.by_value(*values, pred))
+
+
+def _with_lack(coding: Coding) -> Coding:
+    return coding._replace(notes=coding.notes + label_names.unmeasured(coding.classes))
+
+
+def _plain(truth: Path, coding: Coding) -> Dataset:
+    return Dataset(str(truth), coding.classes, coding.truth, ("image",), _nothing, "affine")
+
+
+def _values(path: Path) -> set[int]:
+    """All label values of a map except background, as whole numbers.
 
     Raises:
-      InputError: a file has more than `MOST_LABELS` values.
+      InputError: the file cannot be read, has more than `MOST_LABELS` values or negative ones.
     """
-    found: set[int] = set()
-    for path in paths:
-        held = np.unique(formats.read(path).data)
-        if len(held) > MOST_LABELS:
-            raise InputError(path, f"holds {len(held)} different values: an image, not a label map")
-        found |= {int(value) for value in held}
-    return found - {0, IGNORE}
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    """{value: name}, background first, from nnU-Net's `{"labels": {name: value}}`; its label `ignore` is left out."""
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        named = {int(value): str(name) for name, value in labels.items() if name != "ignore"}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(path, 'holds no "labels": {name: value}') from None
-    if 0 not in named:
-        raise InputError(path, "has no label 0, the background")
-    return dict(sorted(named.items()))
+    held = label_values(formats.read(path).data, path)
+    if len(held) > MOST_LABELS:
+        raise InputError(path, f"holds {len(held)} different values: an image, not a label map")
+    return held.keys() - {0}
 
 
 def _nothing(root: Path) -> list:

@@ -8,11 +8,13 @@ import numpy as np
 from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
-from cardiac_jax.data.stack import from_volume
+from cardiac_jax.data.orientation import to_canonical
+from cardiac_jax.data.regrid import on_grid
+from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 
-SPACING_TOLERANCE = 1e-3  # relative
-CORNER_TOLERANCE = 0.1  # displacement of any corner of the grid, in units of the smallest voxel edge
+WHOLE_TOLERANCE = 0.02  # of a label value; nibabel's rescaling of 2221 to int16 is off by up to 0.017
+MOST_SHOWN = 8
 
 
 def load(record: Record, dataset: Dataset, sequences: Sequence[str] | None = None, *, labelled: bool = False) -> Case:
@@ -43,10 +45,10 @@ def inspect(
             if sequence not in record.images:
                 raise InputError(_folder(record), f"case {record.id} lacks the sequence {sequence}")
             path = record.images[sequence]
-            loaded = formats.read(path)
-            images[sequence] = _intensities(loaded.data, path)
+            loaded = formats.read(path, record.part)
+            loaded = loaded._replace(data=_intensities(loaded.data, path))
             first = first or (path, loaded)
-            same_grid(path, loaded, first[1], f"the image {first[0].name}")
+            images[sequence] = on_grid(path, loaded, first[1], f"the image {first[0].name}").data
         except InputError as error:
             problems.append(error)
     label = None
@@ -55,9 +57,10 @@ def inspect(
             raise InputError(_folder(record), f"case {record.id} has no label file")
         if record.label is not None:
             drawn = formats.read(record.label)
-            label = canonical_labels(drawn.data, dataset.labels, record.label)
+            drawn = drawn._replace(data=canonical_labels(drawn.data, dataset.labels, record.label))
             if first is not None:
-                same_grid(record.label, drawn, first[1], f"the image {first[0].name}")
+                drawn = on_grid(record.label, drawn, first[1], f"the image {first[0].name}")
+            label = drawn.data
     except InputError as error:
         problems.append(error)
     if problems or first is None:
@@ -79,24 +82,57 @@ def inspect(
     return case, []
 
 
-def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
-    """Returns the uint8 classes (255 ignore) of a raw label map.
+def image_on(path: Path, like: Stack, name: str) -> np.ndarray:
+    """Returns the image of a file `[Z, H, W]` float32 on the grid of `like`, which messages call `name`.
 
     Raises:
-      InputError: there are values not in `labels`; gives their counts.
+      InputError: the file cannot be read, has another grid, or holds voxels that are NaN or infinite.
     """
-    values, counts, index = _levels(raw)
+    loaded = formats.read(path)
+    on = on_grid(path, loaded._replace(data=_finite(loaded.data, path)), like.volume(), name)
+    return np.ascontiguousarray(to_canonical(on.data, like.frame))
+
+
+def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:
+    """Returns the uint8 classes (255 ignore) of a raw label map; values within `WHOLE_TOLERANCE` are rounded.
+
+    Raises:
+      InputError: there are values that are NaN or infinite, or not in `labels`; gives their counts.
+    """
+    values, counts, index = _levels(raw, path)
     unknown = [(v, n) for v, n in zip(values, counts, strict=True) if v not in labels]
     if unknown:
-        shown = ", ".join(f"{v:g} ({n} voxels)" for v, n in unknown[:8])
-        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        kind = "negative label values" if all(v < 0 for v, _ in unknown) else "unknown label values"
         allowed = ", ".join(str(v) for v in sorted(labels))
-        raise InputError(path, f"has unknown label values {shown}{more}; known are {allowed}")
+        raise InputError(path, f"has {kind} {_shown(unknown)}; known are {allowed}")
     return np.array([labels[int(v)] for v in values], np.uint8)[index].reshape(raw.shape)
 
 
-def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
-    """Values present, their counts, and each voxel's index into them; avoids sorting for small integers."""
+def label_values(raw: np.ndarray, path: Path) -> dict[int, int]:
+    """Returns value -> number of voxels of a raw label map; values within `WHOLE_TOLERANCE` are rounded.
+
+    Raises:
+      InputError: there are values that are NaN, infinite, negative or not whole; gives their counts.
+    """
+    values, counts, _ = _levels(raw, path)
+    found: dict[int, int] = {}
+    for value, count in zip(values, counts, strict=True):
+        found[int(value)] = found.get(int(value), 0) + count
+    wrong = [(v, n) for v, n in zip(values, counts, strict=True) if v < 0 or v != int(v)]
+    if wrong:
+        kind = "negative values" if all(v < 0 for v, _ in wrong) else "values that are not whole numbers:"
+        raise InputError(path, f"has {kind} {_shown(wrong)}; a label map holds whole numbers from 0")
+    return found
+
+
+def _levels(raw: np.ndarray, path: Path) -> tuple[list[float], list[int], np.ndarray]:
+    """Values present, their counts, and each voxel's index into them; avoids sorting for small integers.
+
+    Values within `WHOLE_TOLERANCE` of a whole number are that number, so that one may be there twice.
+
+    Raises:
+      InputError: there are values that are NaN or infinite, or more than `MOST_SHOWN` that are not whole.
+    """
     if raw.dtype.kind in "iu" and int(raw.min()) >= 0 and int(raw.max()) < 2**16:
         flat = raw.ravel().astype(np.int32)
         histogram = np.bincount(flat)
@@ -104,46 +140,46 @@ def _levels(raw: np.ndarray) -> tuple[list[float], list[int], np.ndarray]:
         index = np.zeros(len(histogram), np.intp)
         index[present] = np.arange(len(present))
         return [float(v) for v in present], [int(n) for n in histogram[present]], index[flat]
-    values, index, counts = np.unique(raw, return_inverse=True, return_counts=True)
-    return [float(v) for v in values], [int(n) for n in counts], index
+    values, index, counts = np.unique(
+        _finite(raw, path) if raw.dtype.kind == "f" else raw, return_inverse=True, return_counts=True
+    )
+    whole = np.rint(values)
+    exact = np.abs(values - whole) <= WHOLE_TOLERANCE
+    broken = counts[~exact]
+    if len(broken) > MOST_SHOWN:
+        shown = ", ".join(f"{v:.7g}" for v in values[~exact][:3])
+        raise InputError(
+            path,
+            f"has {broken.sum()} voxels with {len(broken)} values that are not whole numbers ({shown}, ...): "
+            "probabilities or intensities, not a label map",
+        )
+    return [float(v) for v in np.where(exact, whole, values)], [int(n) for n in counts], index
+
+
+def _shown(found: Sequence[tuple[float, int]]) -> str:
+    text = ", ".join(f"{v:.7g} ({n} voxels)" for v, n in found[:MOST_SHOWN])
+    return text + (f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else "")
+
+
+def _finite(raw: np.ndarray, path: Path) -> np.ndarray:
+    """`raw` as float32; raises InputError if a voxel is not finite."""
+    with np.errstate(over="ignore"):
+        data = raw.astype(np.float32)
+    bad = data.size - int(np.count_nonzero(np.isfinite(data)))
+    if bad:
+        raise InputError(path, f"has {bad} voxels that are NaN or infinite")
+    return data
 
 
 def _intensities(raw: np.ndarray, path: Path) -> np.ndarray:
     """`raw` as float32; raises InputError if a voxel is not finite or all are equal."""
-    data = raw.astype(np.float32)
-    bad = data.size - int(np.count_nonzero(np.isfinite(data)))
-    if bad:
-        raise InputError(path, f"has {bad} voxels that are NaN or infinite")
+    data = _finite(raw, path)
     low, high = float(data.min()), float(data.max())
     if low == high:
         raise InputError(path, f"is a constant image (every voxel is {low:g})")
     return data
 
 
-def same_grid(path: Path, one: Volume, other: Volume, name: str) -> None:
-    """Checks that `one`, read from `path`, is on the grid of `other`, which messages call `name`.
-
-    Raises:
-      InputError: shape, spacing or position differ.
-    """
-    if one.data.shape != other.data.shape:
-        raise InputError(path, f"has shape {_by(one.data.shape)}, {name} has {_by(other.data.shape)}")
-    if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
-        raise InputError(path, f"has spacing {_mm(one.spacing_mm)}, {name} has {_mm(other.spacing_mm)}")
-    ends = np.array(np.meshgrid(*((0, n - 1) for n in one.data.shape), [1], indexing="ij")).reshape(4, -1)
-    apart_mm = float(np.linalg.norm(((one.affine - other.affine) @ ends)[:3], axis=0).max())
-    if apart_mm > CORNER_TOLERANCE * min(one.spacing_mm):
-        raise InputError(path, f"lies elsewhere than {name}: affines put a corner {apart_mm:.3g} mm apart")
-
-
 def _folder(record: Record) -> Path:
     files = [*record.images.values(), *([record.label] if record.label else [])]
     return files[0].parent if files else Path(record.id)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _mm(spacing: tuple[float, ...]) -> str:
-    return " x ".join(f"{s:.4g}" for s in spacing) + " mm"

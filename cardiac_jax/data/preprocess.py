@@ -24,7 +24,7 @@ class Grid(NamedTuple):
     """The network's grid and intensity operations.
 
     Attributes:
-      spacing_mm: voxel size along Z, H, W to resample to; 0: the case's own.
+      spacing_mm: voxel size along Z, H, W to resample to; 0: the case's own. A single slice is not resampled along Z.
       size: `(H, W)` to crop or pad to, with all slices kept; or `(Z, H, W)`.
       intensity: operations on every image, in order (`intensity.OPERATIONS`).
       append_clahe: the images after CLAHE and `intensity` are appended as further channels.
@@ -97,7 +97,8 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str]) -> Prepared:
     spacing, shape = case.spacing_mm, case.shape
     z = shape[0]
     sizes = grid.size if len(grid.size) == 3 else (None, *grid.size)
-    axes = [_axis(*axis, grid.no_crop) for axis in zip(shape, spacing, grid.spacing_mm, sizes, strict=True)]
+    wanted = (grid.spacing_mm[0] if z > 1 else 0.0, *grid.spacing_mm[1:])
+    axes = [_axis(*axis, grid.no_crop) for axis in zip(shape, spacing, wanted, sizes, strict=True)]
     depth, height, width = axes
     stacks = [images[sequence] for sequence in sequences]
     channels = [intensity.chain(grid.intensity)(stack) for stack in stacks]

@@ -51,5 +51,5 @@ def from_volume(data: np.ndarray, affine: np.ndarray, slice_order: str) -> Stack
       affine: `[4, 4]` voxel index -> RAS millimetres.
       slice_order: how the apex is found, see `orientation`.
     """
-    frame = orientation(affine, slice_order)
+    frame = orientation(affine, slice_order, data.shape)
     return Stack(np.ascontiguousarray(to_canonical(data, frame)), frame, affine)

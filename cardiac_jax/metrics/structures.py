@@ -38,7 +38,7 @@ def made_of(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {WHOLE_LV: (*muscle, known["lv"])}
     if len(muscle) > 1:
         found[MYOCARDIUM] = muscle
-    named = {"oedema": "oedema", "scar": ENHANCEMENT}
+    named = {"oedema": "oedema", "scar": ENHANCEMENT, "mvo": "mvo"}
     return found | {name: (known[role],) for role, name in named.items() if role in known}
 
 

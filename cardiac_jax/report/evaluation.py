@@ -1,6 +1,6 @@
 """Writes one evaluation with its table and overlay figure, and loads cases for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,16 @@ from rich.console import Console
 
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
-from cardiac_jax.data.load import canonical_labels
+from cardiac_jax.data.label_maps import classes_of
+from cardiac_jax.data.orientation import APEX_UNKNOWN
+from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.report import figures, table
 from cardiac_jax.results.evaluation import Results, write_rows
+from cardiac_jax.results.records import write_csv
+
+FAILED = "failed.csv"
 
 
 def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
@@ -24,10 +29,20 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
     about, classes = results.about, results.about["data"]["classes"]
     title = f"{results.name}; {about['data']['dataset']} {about['split']}, in 3D, mean ± SD over patients"
     summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
+    failed: Mapping[str, str] = about.get("failed", {})
+    if failed:
+        note = f"{len(failed)} cases failed and are not in this table: {', '.join(failed)}."
+        summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
+    (out / FAILED).unlink(missing_ok=True)  # of an earlier evaluation
+    if failed:
+        write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
     text = table.to_markdown(summary) + "\n"
     atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
     console.print(table.to_rich(summary))
+    unknown = {row["case"] for row in results.measured.slices if not row["location"]}
+    if unknown:
+        console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")
     chosen = [
         view([results], case, f"{which}, mean Dice {value:.3f}") for which, (case, value) in typical([results]).items()
     ]
@@ -48,17 +63,22 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     """View of a case with the predictions of all methods, read from its files.
 
     Raises:
-      InputError: a file is missing, unreadable, or has unknown label values.
+      InputError: a file is missing, unreadable, has unknown label values, or lies on another grid than the image.
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]
     volume = read(Path(files["image"]))
     image = from_volume(volume.data, volume.affine, data["slice_order"])
-    raw = {int(value): k for value, k in data["labels"]}
 
-    def labels(path: Path) -> np.ndarray:
-        return from_volume(canonical_labels(read(path).data, raw, path), image.affine, data["slice_order"]).data
+    def labels(path: Path, raw: Iterable[Sequence[int]]) -> np.ndarray:
+        known = {int(value): k for value, k in raw}
+        held = on_grid(path, read(path), volume, f"the image {Path(files['image']).name}")
+        return from_volume(classes_of(held.data, known, path), volume.affine, data["slice_order"]).data
 
-    preds = {one.name: labels(one.folder / one.about["files"][case]["prediction"]) for one in methods}
-    truth = labels(Path(files["truth"]))
+    preds = {}
+    for one in methods:
+        own = one.about["data"]
+        path = one.folder / one.about["files"][case]["prediction"]
+        preds[one.name] = labels(path, own.get("pred_labels", own["labels"]))
+    truth = labels(Path(files["truth"]), data["labels"])
     return figures.View(case, image.data, truth, preds, image.spacing_mm, note)

@@ -245,6 +245,11 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
             who = ", ".join(names) if len(names) < len(entries) else "any method"
             listed = ", ".join(cases_[:LISTED]) + (", ..." if len(cases_) > LISTED else "")
             warnings.append(f"{len(cases_)} annotated cases have no prediction from {who}: {listed}.")
+    for entry in entries:
+        failed = entry.results.about.get("failed", {})
+        if failed:
+            listed = ", ".join(list(failed)[:LISTED]) + (", ..." if len(failed) > LISTED else "")
+            warnings.append(f"{len(failed)} cases of {entry.results.name} failed and were not measured: {listed}.")
     if any(e.results.about["split"] == "val" and e.log for e in entries):
         warnings.append("Checkpoints were selected by Dice on these validation cases: values are slightly optimistic.")
     return warnings

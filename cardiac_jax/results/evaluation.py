@@ -6,11 +6,11 @@
 <out>/volumes.csv, .json         a row per case and structure: volume with interpolation between slices
 <out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
 <out>/table.md                   mean +- SD over cases
+<out>/failed.csv                 a row per case that failed, with the reason; only if there are any
 <out>/overlay.png                best, median and worst case, if there are images
 <out>/predictions/<case>.nii.gz  label maps, if predicted from a checkpoint
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +23,11 @@ from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import structures
 from cardiac_jax.metrics.evaluate import evaluate_case
-from cardiac_jax.metrics.measures import measure_case
+from cardiac_jax.metrics.measures import SEGMENTS, measure_case
 from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.results import records
-
-_PHASE_OR_FRAME = re.compile(r"(?P<patient>.+?)_(?:(?P<phase>E[DS])|frame_?\d+)(?:_gt)?", re.IGNORECASE)
 
 
 def folder_of(split: str) -> str:
@@ -49,18 +47,6 @@ class Subject(NamedTuple):
 def subject(record: Record) -> Subject:
     """The `Subject` of a record of a data set."""
     return Subject(record.id, record.patient, record.group or "", record.phase or "")
-
-
-def subject_named(case: str) -> Subject:
-    """The `Subject` of a case that is known by its name alone, e.g. a label map in a plain folder.
-
-    "x_ED", "x_ES", "x_frame07" (ACDC's names and our own, also with "_gt") are cases of patient x; every other case is
-    a patient of its own.
-    """
-    named = _PHASE_OR_FRAME.fullmatch(case)
-    if named is None:
-        return Subject(case, case)
-    return Subject(case, named["patient"], phase=(named["phase"] or "").upper())
 
 
 class Measured(NamedTuple):
@@ -88,9 +74,9 @@ class Results(NamedTuple):
       name: name of the method in tables.
       measured: its rows.
       about: provenance: `data` (`dataset`, `classes`, `labels`, `slice_order`), `split`, `files` (case -> `image`,
-        `truth`, `prediction`). With a checkpoint also `config`, `checkpoint`, `machine`. If masks were projected onto
-        valid ones also `projection`: `before` and `after` (invalid slices out of `slices`), `limits`, `dice`
-        (structure -> `before`, `after`).
+        `truth`, `prediction`), `failed` (case -> reason; they have no rows). With a checkpoint also `config`,
+        `checkpoint`, `machine`. If masks were projected onto valid ones also `projection`: `before` and `after`
+        (invalid slices out of `slices`), `limits`, `dice` (structure -> `before`, `after`).
       folder: folder of the files.
     """
 
@@ -130,10 +116,15 @@ def measured(
     stacks, spacing_mm, classes = (pred.data, truth.data), truth.spacing_mm, chosen.classes
     parts = structures.parts(*stacks, classes, image)
     slices = [r for r in slice_rows(*stacks, spacing_mm, classes) if r["structure"] not in {p.name for p in parts}]
+    located = [*slices, *structures.part_slice_rows(parts, spacing_mm)]
+    clinical = measure_case(*stacks, spacing_mm, classes, image)
+    if not truth.frame.apex_known:  # Z has either end first: no thirds, no AHA segments
+        located = [{**row, "location": ""} for row in located]
+        clinical = [row for row in clinical if row["measure"] not in SEGMENTS]
     kinds = (
         evaluate_case(*stacks, spacing_mm, classes, slice_axis=0),
-        [*slices, *structures.part_slice_rows(parts, spacing_mm)],
-        measure_case(*stacks, spacing_mm, classes, image),
+        located,
+        clinical,
         structures.volume_rows(*stacks, spacing_mm, classes, parts),
         validity_rows(*stacks, spacing_mm, classes),
     )

@@ -10,18 +10,22 @@ from rich.console import Console
 
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset, Record
-from cardiac_jax.data.io import formats
+from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import roles
-from cardiac_jax.data.load import load, same_grid
+from cardiac_jax.data.load import image_on, load
+from cardiac_jax.data.plausible import exchanged, wall_edges
 from cardiac_jax.data.sets import dataset
-from cardiac_jax.data.stack import Stack, from_volume
-from cardiac_jax.errors import InputError
+from cardiac_jax.data.sets.description import Labels
+from cardiac_jax.data.stack import Stack
+from cardiac_jax.errors import InputError, printable, raise_failed
+from cardiac_jax.metrics.coding import confusion, other_coding
+from cardiac_jax.metrics.strata import union
 from cardiac_jax.metrics.summary import counted
-from cardiac_jax.progress import shown
+from cardiac_jax.progress import run_each, say_failed, saying
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
-from cardiac_jax.runs.predict import predict_case, say_lost
+from cardiac_jax.runs.predict import predict_case, say_lost, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
@@ -54,27 +58,33 @@ def evaluate(
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
-      InputError: the checkpoint, the data or the split cannot be used.
+      InputError: the checkpoint, the split or none of the cases can be used.
+      BatchError: some cases failed; the files hold the results of the others and name these.
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post)
     first = members[0]
     chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
-    measured, summary = evaluation.Measured(), first.decoders[first.outputs[0].name].summary()
-    files: dict[str, dict[str, str]] = {}
-    named = _records(first, chosen, Path(root or first.config.data.root), split)
+    summary = first.decoders[first.outputs[0].name].summary()
+    gathered = _Gathered(chosen, console)
+    named, problems = _records(first, chosen, Path(root or first.config.data.root), split, console)
+    needed = sequences_of(members)
     start = time.perf_counter()
-    for record in shown(named, "evaluating", console):
-        case = load(record, chosen, first.spec.sequences, labelled=True)
+
+    def one(record: Record) -> None:
+        case = load(record, chosen, needed, labelled=True)
         assert case.label is not None and record.label is not None
         truth = case.stack(case.label)
+        late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
         decoded = predict_case(members, case, flips)[0].decoded
         summary.add(decoded, truth)
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, decoded.value, first.spec.raw_values, case.source)
-        late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
-        measured = evaluation.measured(measured, evaluation.subject(record), decoded.value, truth, chosen, late)
-        files[case.id] = evaluation.files(case.source, record.label, written)
-    seconds = (time.perf_counter() - start) / len(named)
+        files = evaluation.files(case.source, record.label, written)
+        gathered.add(evaluation.subject(record), decoded.value, truth, files, late)
+
+    failed = problems | run_each([(record.id, record) for record in named], "evaluating", console, one)
+    gathered.some_or_raise(failed)
+    seconds = (time.perf_counter() - start) / max(len(named), 1)
     about = {
         "name": first.name,
         "workdir": str(first.workdir.resolve()),
@@ -87,15 +97,18 @@ def evaluate(
         "split": split,
         "flips": flips,
         "seconds_per_case": seconds,
-        "files": files,
+        "files": gathered.files,
+        "failed": reasons(failed),
     }
     if summary.about():
         about["projection"] = summary.about()
-    evaluated = evaluation.Results(about["name"], measured, about, out)
+    evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
     write(out, evaluated, leave_out, console)
+    gathered.say()
     if summary.line():
         console.print(summary.line())
-    console.print(f"{len(named)} cases, {seconds:.2f} s a case; written to {out}")
+    console.print(f"{len(gathered.files)} cases, {seconds:.2f} s a case; written to {printable(str(out))}")
+    raise_failed(failed, len(gathered.files))
     return evaluated
 
 
@@ -109,6 +122,8 @@ def evaluate_maps(
     method: str = "",
     images: Path | None = None,
     split: str = "all",
+    labels: Labels | None = None,
+    truth_labels: Labels | None = None,
     leave_out: Sequence[str] = (),
     console: Console,
 ) -> evaluation.Results:
@@ -119,37 +134,115 @@ def evaluate_maps(
     Args:
       name: the data set whose folder `truth` is; "": `truth` is a folder of label maps.
       method: name in tables; default: name of the folder `pred`.
-      images: folder of images for pictures. With a class "scar" they must be LGE as acquired: core scar is measured on
-        their intensities.
+      images: folder of images for pictures. With a class "scar", core scar is measured on the intensities of the one
+        called LGE or DE, which must be as acquired.
       split: split of the data set `name`, see `data/label_maps.py`.
+      labels, truth_labels: label values of the predictions and of the gold standard, see `data/label_maps.py`.
 
     Raises:
-      InputError: a prediction has no gold standard, another grid, or an unknown label value; or an LGE image on which
-        core scar is measured has another grid.
+      InputError: no prediction can be measured.
+      BatchError: some predictions have no gold standard, another grid, an unknown label value or an image on
+        another grid; the files hold the results of the others and name these.
     """
-    found = label_maps.find(pred, truth, images, dataset(name) if name else None, split)
-    chosen = found.dataset
-    measured = evaluation.Measured()
-    files: dict[str, dict[str, str]] = {}
-    for pair in shown(found.pairs, "measuring", console):
-        labels, gold = label_maps.load(pair, chosen)
-        known = pair.record
-        subject = evaluation.subject(known) if known else evaluation.subject_named(pair.id)
-        late = _late(chosen, known.images.get(LATE) if known else pair.image, gold)
-        measured = evaluation.measured(measured, subject, labels, gold, chosen, late)
-        files[pair.id] = evaluation.files(pair.image, pair.truth, pair.pred.resolve())
+    chosen = dataset(name) if name else None
+    found = label_maps.find(pred, truth, images, chosen, split, labels, truth_labels)
+    for note in found.notes:
+        saying(console)(note)
+    for case, error in found.failed.items():
+        say_failed(case, error, console)
+    gathered = _Gathered(found.dataset, console, found.coding.regions)
+
+    def one(pair: label_maps.Pair) -> None:
+        drawn, gold = label_maps.load(pair, found)
+        late = _late(found.dataset, pair.images.get(LATE), gold)
+        picture = None if found.coding.regions else pair.images.get(LATE) or next(iter(pair.images.values()), None)
+        if picture is not None:
+            image_on(picture, gold, f"the gold standard {pair.truth.name}")  # it is shown with the labels on it
+        files = evaluation.files(picture, pair.truth, pair.pred.resolve())
+        patient, phase = label_maps.identity(pair.id)
+        plain = evaluation.Subject(pair.id, patient, phase=phase)
+        gathered.add(evaluation.subject(pair.record) if pair.record else plain, drawn, gold, files, late)
+
+    failed = found.failed | run_each([(pair.id, pair) for pair in found.pairs], "measuring", console, one)
+    gathered.some_or_raise(failed)
     about = {
         "name": method or pred.resolve().name,
-        "data": _data(chosen),
+        "data": _data(gathered.chosen) | {"pred_labels": sorted(found.coding.pred.items())},
         "split": split,
         "missing": found.missing,
-        "files": files,
+        "files": gathered.files,
+        "failed": reasons(failed),
+        "notes": found.notes,
     }
-    evaluated = evaluation.Results(about["name"], measured, about, out)
+    evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
     write(out, evaluated, leave_out, console)
+    gathered.say()
     absent = f"; {len(found.missing)} labelled cases have no prediction" if found.missing else ""
-    console.print(f"{counted(evaluated.rows)}{absent}; written to {out}")
+    saying(console)(f"{counted(evaluated.rows)}{absent}; written to {printable(str(out))}")
+    raise_failed(failed, len(gathered.files))
     return evaluated
+
+
+class _Gathered:
+    """The rows and files of the cases measured so far.
+
+    Attributes:
+      chosen: gives the classes of the rows: of the data set, or one for each of the structures that overlap.
+      measured: all rows.
+      files: case -> its files.
+    """
+
+    def __init__(self, held: Dataset, console: Console, regions: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        self.regions = regions or {}
+        self.chosen = held._replace(classes=("background", *self.regions), labels={}) if regions else held
+        self.measured = evaluation.Measured()
+        self.files: dict[str, dict[str, str]] = {}
+        self._console = console
+        self._held = held
+        self._counts = np.zeros((len(held.classes),) * 2, np.int64)
+        self._edges = np.zeros((2, 2), np.int64)
+        self._with_scar = 0
+
+    def add(
+        self, of: evaluation.Subject, drawn: Stack, gold: Stack, files: dict[str, str], late: np.ndarray | None
+    ) -> None:
+        """Measures one case; every overlapping structure is measured as a data set of its own."""
+        measured = self.measured
+        for name, parts in self.regions.items():
+            alone = self.chosen._replace(classes=("background", name))
+            masks = [stack.with_data(union(stack.data, parts)) for stack in (drawn, gold)]
+            measured = evaluation.measured(measured, of, *masks, alone)
+        if not self.regions:
+            measured = evaluation.measured(measured, of, drawn, gold, self._held, late)
+        self.measured = measured
+        self.files[of.case] = files
+        self._counts += confusion(drawn.data, gold.data, len(self._held.classes))
+        self._edges += wall_edges(gold.data, self._held.classes)
+        self._with_scar += late is not None
+
+    def some_or_raise(self, failed: Mapping[str, InputError]) -> None:
+        """Raises InputError if no case was measured."""
+        if not self.files:
+            raise_failed(failed, 0)
+            raise InputError("evaluation", "there is no case to measure")
+
+    def say(self) -> None:
+        """Prints what the core scar was measured on, and whether another coding would fit better."""
+        if "scar" in roles(self._held.classes):
+            of = f"on {LATE}, in {self._with_scar} of {len(self.files)} cases" if self._with_scar else "not measured"
+            why = "" if self._with_scar else f": no image is called {LATE} or DE"
+            self._console.print(f"core scar: {of}{why}")
+        doubt = exchanged(self._edges)
+        if doubt:
+            self._console.print(f"warning: in the gold standard, {doubt}")
+        line = other_coding(self._counts, self._held.classes)
+        if line:
+            saying(self._console)(f"{line}; if so, name them by --labels=NAME=VALUE,...")
+
+
+def reasons(failed: Mapping[str, InputError]) -> dict[str, str]:
+    """Case -> its error, as the files of an evaluation hold it."""
+    return {printable(name): str(error) for name, error in failed.items()}
 
 
 def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
@@ -160,9 +253,7 @@ def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
     """
     if "scar" not in roles(chosen.classes) or path is None or not path.is_file():
         return None
-    image = formats.read(path)
-    same_grid(path, image, like.volume(), "the gold standard")
-    return from_volume(image.data, image.affine, chosen.slice_order).data
+    return image_on(path, like, "the gold standard")
 
 
 def _data(chosen: Dataset) -> dict[str, Any]:
@@ -171,15 +262,25 @@ def _data(chosen: Dataset) -> dict[str, Any]:
     return {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
 
 
-def _records(trained: Trained, chosen: Dataset, root: Path, split: str) -> list[Record]:
-    """The cases of a split under `root`; for the data set of training, the patients in that split of the run."""
-    found = chosen.find(root)
-    if split == "all":
-        return found
-    if split not in ("train", "val", "test"):
+def _records(
+    trained: Trained, chosen: Dataset, root: Path, split: str, console: Console
+) -> tuple[list[Record], dict[str, InputError]]:
+    """The cases of a split under `root` and what cannot be used there; prints what is not read.
+
+    For the data set of training, the split is the patients in that split of the run.
+    """
+    if split not in ("train", "val", "test", "all"):
         raise InputError("--split", f"{split!r} is not one of train, val, test, all")
+    found = discover(chosen, root)
+    for note in found.notes:
+        saying(console)(note)
+    failed = {problem.where: problem for problem in found.problems}
+    for where, problem in failed.items():
+        say_failed(where, problem, console)
+    if split == "all":
+        return found.records, failed
     own = chosen.name == trained.spec.dataset
-    named = [r for r in found if (r.patient in trained.about["splits"][split] if own else r.split == split)]
-    if not named:
+    named = [r for r in found.records if (r.patient in trained.about["splits"][split] if own else r.split == split)]
+    if not named and not failed:
         raise InputError(root, f"no case in split {split!r}")
-    return named
+    return named, failed

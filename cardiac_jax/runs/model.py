@@ -13,7 +13,7 @@ from cardiac_jax.data.orientation import orientation
 from cardiac_jax.data.sets import folder
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.predict import predict_case
+from cardiac_jax.runs.predict import needed_of, predict_case, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
@@ -79,7 +79,7 @@ class Model:
         """Returns the segmentation of one case.
 
         Args:
-          image: an image file or a folder with one DICOM series; or an array `[X, Y, Z]`; or arrays by sequence.
+          image: an image file or a folder with one DICOM stack; or an array `[X, Y, Z]`; or arrays by sequence.
           affine: only for arrays: `[4, 4]` voxel index -> RAS millimetres.
           spacing_mm: only for arrays, instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
           flips: average over mirrored copies.
@@ -108,7 +108,7 @@ class Model:
             records = folder.find(Path(image))
             if len(records) != 1:
                 raise InputError(image, f"holds {len(records)} cases, one is expected")
-            return load_case(records[0], dataset)
+            return load_case(records[0], dataset, needed_of(records[0], sequences_of(self.members)))
         named = dict(image) if isinstance(image, Mapping) else {folder.UNKNOWN: image}
         if (affine is None) == (spacing_mm is None):
             raise InputError("affine", "give either affine or spacing_mm for an array")
@@ -121,7 +121,7 @@ class Model:
         stacks = {name: from_volume(np.asarray(a, np.float32), grid, order).data for name, a in named.items()}
         if not all(np.isfinite(stack).all() for stack in stacks.values()):
             raise InputError("image", "has voxels that are NaN or infinite")
-        frame = orientation(grid, order)
+        frame = orientation(grid, order, next(iter(shapes.values())))
         return Case("array", "array", stacks, None, frame, grid, None, None, None, Path("array"))
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +12,20 @@ import numpy as np
 from rich.console import Console
 
 from cardiac_jax.core.types import Decoded, Output
-from cardiac_jax.data.case import Case
+from cardiac_jax.data.case import Case, Record
+from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import atomic_write, write_array, write_label
 from cardiac_jax.data.load import load
 from cardiac_jax.data.preprocess import network_stack, prepare, to_native_grid
-from cardiac_jax.data.sets import folder
+from cardiac_jax.data.sets import dataset, folder
 from cardiac_jax.data.stack import Stack
-from cardiac_jax.errors import InputError
+from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.inference.predict import predict_grid
-from cardiac_jax.progress import shown
+from cardiac_jax.progress import run_each, say_failed, saying
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
+
+PROBABILITIES = "_probabilities"  # end of a file's name; known to `data/sets/entries.py`
 
 
 class Prediction(NamedTuple):
@@ -69,6 +73,16 @@ def _one_output(member: Trained, name: str, image: np.ndarray) -> np.ndarray:
     return member.predict(image)[name]
 
 
+def sequences_of(members: Sequence[Trained]) -> tuple[str, ...]:
+    """Returns the sequences that any of the members needs, in order."""
+    return tuple(dict.fromkeys(sequence for member in members for sequence in member.spec.sequences))
+
+
+def needed_of(record: Record, needed: Sequence[str]) -> tuple[str, ...]:
+    """Returns the sequences of a record to load: those needed, or its only image if nothing says what it is."""
+    return (folder.UNKNOWN,) if len(needed) == 1 and set(record.images) == {folder.UNKNOWN} else tuple(needed)
+
+
 def say_lost(console: Console) -> Callable[[int], None]:
     """Returns a function that prints the number of volumes in which the localiser found nothing."""
     return lambda lost: console.print(f"the localiser found nothing in {lost}: the middle of the volume is segmented")
@@ -103,30 +117,53 @@ def predict_folder(
     probabilities: bool,
     flips: bool,
     post: Mapping[str, Any] | None = None,
+    name: str = "",
+    sequences: Sequence[str] = (),
+    skip_existing: bool = False,
     console: Console,
 ) -> None:
     """Writes `<output>/<case>.nii.gz` for every image under `images`, in the raw label values of the training data.
 
     Args:
       workdirs: one run, or several whose probabilities are averaged.
+      name: the data set whose folder `images` is; "": any folder of images (`data/sets/folder.py`).
+      sequences: sequences of the channels `_0000`, `_0001`, ... of such a folder.
+      skip_existing: cases whose files are there already are not predicted again.
 
     Raises:
-      InputError: an image or a checkpoint cannot be used. Predictions of earlier images are complete.
+      InputError: a checkpoint or none of the images can be used.
+      BatchError: some images cannot be used; predictions of the others are complete.
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post)
-    raw = members[0].spec.raw_values
-    found = folder.find(images)
-    for record in found:
+    raw, needed = members[0].spec.raw_values, sequences_of(members)
+    if name and sequences:
+        raise InputError("--sequences", "names the channels of a plain folder, not of a data set")
+    chosen = dataset(name) if name else folder.of_channels(sequences)._replace(slice_order=members[0].spec.slice_order)
+    found = discover(chosen, images)
+    for note in found.notes:
+        saying(console)(note)
+    failed = {problem.where: problem for problem in found.problems}
+    for where, problem in failed.items():
+        say_failed(where, problem, console)
+    for record in found.records:
         if (output / f"{record.id}.nii.gz").resolve() in {path.resolve() for path in record.images.values()}:
             raise InputError("--output", f"is the folder of the images: {record.id}.nii.gz would be overwritten")
-    dataset = folder.DATASET._replace(slice_order=members[0].spec.slice_order)
-    for record in shown(found, "predicting", console):
+
+    def one(record: Record) -> None:
         start = time.perf_counter()
-        case = load(record, dataset)
+        case = load(replace(record, label=None), chosen, needed_of(record, needed))
         predictions = predict_case(members, case, flips)
-        for k, prediction in enumerate(predictions):
-            write_prediction(output, case, prediction, raw, f"_{prediction.output.name}" if k else "")
         if probabilities:
             value = predictions[0].value
-            write_array(output / f"{record.id}_probabilities.nii.gz", value.to_file(), value.affine)
-        console.print(f"{record.id}.nii.gz ({time.perf_counter() - start:.1f} s)")
+            write_array(output / f"{record.id}{PROBABILITIES}.nii.gz", value.to_file(), value.affine)
+        for k, prediction in reversed(list(enumerate(predictions))):  # the label map last: it marks the case as done
+            write_prediction(output, case, prediction, raw, f"_{prediction.output.name}" if k else "")
+        saying(console)(f"{record.id}.nii.gz ({time.perf_counter() - start:.1f} s)")
+
+    ends = ("", PROBABILITIES) if probabilities else ("",)
+    there = [r for r in found.records if skip_existing and all((output / f"{r.id}{e}.nii.gz").is_file() for e in ends)]
+    if there:
+        saying(console)(f"skipped, because they are in {printable(str(output))}: {len(there)} cases")
+    wanted = [(record.id, record) for record in found.records if record.id not in {known.id for known in there}]
+    failed |= run_each(wanted, "predicting", console, one)
+    raise_failed(failed, len(found.records) - sum(name in failed for name, _ in wanted))

@@ -2,6 +2,7 @@
 
 <workdir>/config.json     the configuration, as overridden
 <workdir>/split.json      patients of each split
+<workdir>/data.json       digests of the files of these patients
 <workdir>/log.jsonl       one line every few steps
 <workdir>/checkpoints/    see `train/checkpoint.py`
 """
@@ -23,7 +24,7 @@ from cardiac_jax import systems
 from cardiac_jax.core.config import flat, to_config, words
 from cardiac_jax.core.registry import allow
 from cardiac_jax.core.types import Config
-from cardiac_jax.data import cohort, pipeline, splits
+from cardiac_jax.data import cohort, fingerprint, pipeline, splits
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.predict import validator
@@ -58,6 +59,9 @@ def train_run(config: Config, workdir: Path, console: Console) -> int:
         cohort.make_phantom(config.data, config.seed, console)
     devices.barrier("data")
     data = cohort.load(config.data, config.seed, console)
+    digests = fingerprint.digests(data.files)
+    if resuming:
+        fingerprint.refuse_changes(workdir, data.files, digests)
     examples = (pipeline.volumes if data.spec.is_volumetric else pipeline.slices)(data.cases["train"])
     frequency = pipeline.class_frequency(examples, data.spec.classes_count)
     spec = dataclasses.replace(data.spec, frequency=frequency)
@@ -79,8 +83,9 @@ def train_run(config: Config, workdir: Path, console: Console) -> int:
     validate = validator(devices.compile_predict(system), system.outputs, data.cases["val"], spec)
 
     def begin() -> None:
-        """Writes splits and configuration of the run; called after all checks have passed."""
+        """Writes splits, digests and configuration of the run; called after all checks have passed."""
         splits.keep(workdir, data.split)
+        fingerprint.keep(workdir, digests)
         atomic_write(workdir / "config.json", lambda to: to.write_text(config.to_json(indent=1), encoding="utf-8"))
 
     return loop.train(system, config, examples, validate, workdir, about, console, start_from, begin)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cardiac_jax.data.label_maps import identity
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import agreement, paired_tests
 from cardiac_jax.metrics.summary import by_patient, patient_by_case, summary_of
 from cardiac_jax.report import charts, cohort_table, collect, sections, table
-from cardiac_jax.results.evaluation import subject_named
 from cardiac_jax.runs.evaluate import evaluate_maps
 from tests import images
 
@@ -132,7 +132,7 @@ def test_differences_are_of_the_cases_that_both_methods_have():
     ],
 )
 def test_phases_are_known_by_name(case: str, patient: str, phase: str):
-    assert subject_named(case) == (case, patient, "", phase)
+    assert identity(case) == (patient, phase)
 
 
 def test_plain_label_maps_of_two_phases_are_one_patient_throughout(tmp_path):

@@ -1,11 +1,15 @@
-"""Reading and encoding of image files, with the format chosen by suffix; a folder is read as DICOM."""
+"""Reading and encoding of image files, with the format chosen by suffix.
+
+A folder is read as DICOM, and so is a file without a known suffix that starts as DICOM.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cardiac_jax.data.io import dicom, metaimage, nifti, nrrd, volume
+from cardiac_jax import notes
+from cardiac_jax.data.io import dicom, frames, metaimage, nifti, nrrd, volume
 from cardiac_jax.data.io.volume import METAIMAGE, NIFTI, NRRD, SUFFIXES, Volume
 from cardiac_jax.errors import InputError
 
@@ -25,15 +29,25 @@ def format_of(path: Path) -> str:
     return SUFFIXES[known]
 
 
-def read(path: Path) -> Volume:
-    """Read an image file, or a folder as a DICOM series, as one 3D volume `[X, Y, Z]`.
+def read(path: Path, part: str = "") -> Volume:
+    """Read an image file, or a folder of DICOM, as one 3D volume `[X, Y, Z]`; says its notes.
+
+    Args:
+      part: which of several images (`Record.part`): "frame03" is the third frame of a 4D file; see also `dicom.read`.
 
     Raises:
-      InputError: the file cannot be read or is 4D.
+      InputError: the file cannot be read, there is no such part, or the file is 4D and no part is named.
     """
-    result = dicom.read(path) if path.is_dir() else _READERS[format_of(path)](path)
+    if path.is_dir() or (volume.suffix(path) is None and dicom.claims(path)):
+        return dicom.read(path, part)
+    result = _READERS[format_of(path)](path)
+    if part:
+        result = frames.frame(result, part, path)
     if result.data.ndim != 3:
-        raise InputError(path, f"is 4D ({' x '.join(map(str, result.data.shape))}), expected one 3D volume")
+        shown = " x ".join(map(str, result.data.shape))
+        raise InputError(path, f"is 4D ({shown}){volume.meaning_of_4d(result.data)}, expected one 3D volume")
+    for note in result.notes:
+        notes.say(path, note)
     return result
 
 
@@ -42,18 +56,18 @@ def encode(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None
 
     Args:
       affine: `[4, 4]` voxel index -> RAS mm.
-      source: an image file whose header is copied if it exists and has the same format.
+      source: an image file whose header is copied if it exists and has the same format; of a 4D file, that of a frame.
 
     Raises:
       InputError: the suffix is unknown, or `source` cannot be read or has another grid.
     """
     wanted = format_of(path)
     header: Any = _HEADERS[wanted](affine)
-    if source is not None and source.is_file() and format_of(source) == wanted:
-        original = read(source)
-        if original.data.shape != data.shape or not np.allclose(original.affine, affine, atol=1e-3):
+    if source is not None and source.is_file() and SUFFIXES.get(volume.suffix(source) or "") == wanted:
+        original = _READERS[wanted](source)
+        if original.data.shape[:3] != data.shape[:3] or not np.allclose(original.affine, affine, atol=1e-3):
             raise InputError(source, "has another grid than when it was loaded")
-        header = original.header
+        header = original.header if wanted == NIFTI or original.data.ndim == 3 else header
     if wanted == NIFTI:
         return nifti.encode(data, header, compress=path.name.lower().endswith(".gz"))
     return nrrd.encode(data, header) if wanted == NRRD else metaimage.encode(data, header)

@@ -1,59 +1,102 @@
 """Reader and encoder of MetaImage (.mha with attached data, raw or zlib), without ITK."""
 
+import gzip
 import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from cardiac_jax.data.io import volume
+from cardiac_jax.data.io import geometry, volume
 from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.errors import InputError
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
-    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
+    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 _GEOMETRY = ("TransformMatrix", "Offset", "ElementSpacing")
+_OTHER_NAMES = {
+    "TransformMatrix": ("Orientation", "Rotation"),
+    "Offset": ("Origin", "Position"),
+    "ElementSpacing": ("ElementSize",),
+}
+_MAX_HEADER = 2**16
 
 
 def read(path: Path) -> Volume:
     """Read `[X, Y, Z]` or `[X, Y, Z, T]`; the file's LPS coordinates (as written by ITK) become RAS.
 
     Raises:
-      InputError: the file is not MetaImage, is damaged, or has detached voxels or several channels.
+      InputError: the file is not MetaImage, is damaged, contradicts itself (`geometry.py`), or has detached voxels or
+        several channels.
     """
     with volume.open_checked(path) as stream:
-        fields: dict[str, str] = {}
-        while "ElementDataFile" not in fields:
-            line = stream.readline(2**16)
-            key, equals, value = line.decode("ascii", "replace").partition("=")
-            if not equals or len(fields) > 1000:
-                raise InputError(path, "has a header that is not MetaImage")
-            fields[key.strip()] = value.strip()
-        if fields["ElementDataFile"] != "LOCAL":
-            raise InputError(path, "stores its voxels in another file, expected ElementDataFile = LOCAL")
-        if fields.get("ElementNumberOfChannels", "1") != "1":
-            raise InputError(path, "has several channels per voxel, expected one")
+        fields = _fields(stream, path)
         try:
-            shape = volume.checked_shape(tuple(int(n) for n in fields["DimSize"].split()), path)
-            big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
+            dims = tuple(int(n) for n in fields["DimSize"].split())
+            big = _true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
             dtype = np.dtype((">" if big else "<") + _TYPES[fields["ElementType"]])
-            affine = _affine(fields)
-        except (KeyError, ValueError) as error:
-            raise InputError(path, f"has an invalid header ({error})") from error
-        if fields.get("CompressedData", "False") == "True":
-            limit = int(np.prod(shape, dtype=object)) * dtype.itemsize + volume.MAX_TRAILING + 1
+            told = int(fields.get("NDims", len(dims)))
+            with np.errstate(all="ignore"):
+                affine = _affine(fields, len(dims))
+        except (KeyError, ValueError, OverflowError) as error:
+            raise InputError(path, f"has an invalid header ({type(error).__name__}: {error})") from error
+        if told != len(dims):
+            raise InputError(path, f"tells two numbers of axes: {told} by NDims, {len(dims)} by DimSize")
+        shape = volume.checked_shape(dims, path)
+        located = geometry.checked({"ElementSpacing": affine}, {}, shape, path)
+        if _true(fields.get("CompressedData", "False")):
+            declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            packed = volume.take(stream, declared + declared // 1000 + volume.MAX_TRAILING, path)
             try:
-                inflated = zlib.decompressobj().decompress(stream.read(), limit)
+                inflated = zlib.decompressobj().decompress(packed, declared + volume.MAX_TRAILING + 1)
             except zlib.error as error:
                 raise InputError(path, f"has a damaged zlib stream ({error})") from error
             data = volume.voxels(BytesIO(inflated), shape, dtype, path)
         else:
             data = volume.voxels(stream, shape, dtype, path)
-    return Volume(data, volume.checked_affine(affine, path), fields)
+    placed = "TransformMatrix" in fields and "Offset" in fields
+    missing = "" if "TransformMatrix" in fields else "no TransformMatrix"
+    notes = geometry.notes(located, directions=missing, assumed=geometry.with_thickness(affine, shape)[1])
+    if not placed and not missing:
+        notes += ("tells no Offset: 0 is taken",)
+    again = header_for(located)
+    header = fields if len(dims) == 3 else {key: again[key] for key in _GEOMETRY if key in fields}
+    return Volume(data, located, header, notes, placed)
+
+
+def _fields(stream: BinaryIO | gzip.GzipFile, path: Path) -> dict[str, str]:
+    """Fields by name, geometry under the names of `_GEOMETRY`; `stream` then stands at the first voxel."""
+    fields: dict[str, str] = {}
+    length = 0
+    while "ElementDataFile" not in fields:
+        line = volume.take_line(stream, _MAX_HEADER, path)
+        length += len(line)
+        key, equals, value = line.decode("ascii", "replace").partition("=")
+        if not equals or length > _MAX_HEADER:
+            raise InputError(path, "has a header that is not MetaImage")
+        fields[key.strip()] = value.strip()
+    for name, others in _OTHER_NAMES.items():
+        found = next((other for other in others if other in fields), None)
+        if name not in fields and found is not None:
+            fields[name] = fields[found]
+    if fields["ElementDataFile"] != "LOCAL":
+        raise InputError(path, "stores its voxels in another file, expected ElementDataFile = LOCAL")
+    if fields.get("ElementNumberOfChannels", "1") != "1":
+        raise InputError(path, "has several channels per voxel, expected one")
+    if not _true(fields.get("BinaryData", "True")):
+        raise InputError(path, "stores its voxels as text, expected BinaryData = True")
+    if "ElementSpacing" not in fields:
+        raise InputError(path, "has no ElementSpacing, so its voxel size is unknown")
+    return fields
+
+
+def _true(value: str) -> bool:
+    return value[:1] in ("T", "t", "1")
 
 
 def header_for(affine: np.ndarray) -> dict[str, str]:
@@ -75,16 +118,16 @@ def encode(data: np.ndarray, header: Mapping[str, str]) -> bytes:
     return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + body
 
 
-def _affine(fields: Mapping[str, str]) -> np.ndarray:
-    """RAS affine; files with fewer than three dimensions get unit axes for the missing ones."""
-    rank = len(fields["DimSize"].split())
+def _affine(fields: Mapping[str, str], rank: int) -> np.ndarray:
+    """RAS affine; an axis that the file lacks gets a column of zeros, and time none."""
     n = min(rank, 3)
     numbers = {key: np.array(fields[key].split(), np.float64) for key in _GEOMETRY if key in fields}
-    matrix, spacing, origin = np.eye(3), np.ones(3), np.zeros(3)
+    matrix, spacing, origin = np.eye(3), np.zeros(3), np.zeros(3)
     if "TransformMatrix" in numbers:
         matrix[:n, :n] = numbers["TransformMatrix"].reshape(rank, rank)[:n, :n].T
-    spacing[:n] = numbers.get("ElementSpacing", np.ones(rank))[:n]
-    origin[:n] = numbers.get("Offset", np.zeros(rank))[:n]
+    for name, row in (("ElementSpacing", spacing), ("Offset", origin)):
+        if name in numbers:
+            row[:n] = numbers[name].reshape(rank)[:n]
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = matrix * spacing, origin
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

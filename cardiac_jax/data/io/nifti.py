@@ -1,6 +1,8 @@
 """Reader and encoder of single-file NIfTI-1 and NIfTI-2, plain or gzip.
 
-The reader never decompresses more than the header declares. The encoder writes a copy of a given header.
+The reader never decompresses more than the header declares. What a header tells of its geometry (sform, qform, pixdim,
+units, shape) is compared in `geometry.py`; the sform is preferred to the qform where both have a code. The encoder
+writes a copy of a given header.
 """
 
 import gzip
@@ -12,18 +14,20 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from cardiac_jax.data.io import volume
+from cardiac_jax.data.io import geometry, volume
 from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.errors import InputError
 
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_UNITS = {1: "m", 3: "um"}  # codes of xyzt_units; all others are read as mm
 
 
 def read(path: Path) -> Volume:
     """Read `[X, Y, Z]` or `[X, Y, Z, T]`, scaled by the header's slope and intercept; the affine is in RAS mm.
 
     Raises:
-      InputError: the file is not a single NIfTI file, is damaged or truncated, or has an invalid header.
+      InputError: the file is not a single NIfTI file, is damaged or truncated, has an invalid header, or contradicts
+        itself (`geometry.py`).
     """
     with volume.open_checked(path) as stream:
         header = _header(volume.take(stream, 348, path), stream, path)
@@ -32,10 +36,10 @@ def read(path: Path) -> Volume:
             dtype = header.get_data_dtype()
             offset = float(header["vox_offset"])
             slope, inter = header.get_slope_inter()
-            affine = header.get_best_affine()
         except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
             raise InputError(path, f"has an invalid header ({error})") from error
         shape = volume.checked_shape(dims, path)
+        affine, notes, placed = _geometry(header, shape, path)
         if dtype.kind not in "iuf":
             raise InputError(path, f"holds voxels of type {dtype}, expected real numbers")
         start = int(header["sizeof_hdr"])
@@ -44,10 +48,9 @@ def read(path: Path) -> Volume:
         volume.take(stream, int(offset) - start, path)
         data = volume.voxels(stream, shape, dtype, path)
     if (slope, inter) not in ((None, None), (1.0, 0.0)):
-        data = data.astype(np.float32) * np.float32(slope) + np.float32(inter)
-    scale = volume.MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    affine = np.diag([scale, scale, scale, 1.0]) @ affine
-    return Volume(data, volume.checked_affine(affine, path), header)
+        with np.errstate(all="ignore"):  # too large a number becomes infinite, which is refused where it matters
+            data = data.astype(np.float32) * np.float32(slope) + np.float32(inter)
+    return Volume(data, affine, header, notes, placed)
 
 
 def encode(data: np.ndarray, header: nib.Nifti1Header, *, compress: bool) -> bytes:
@@ -77,6 +80,37 @@ def header_for(affine: np.ndarray) -> nib.Nifti1Header:
     return header
 
 
+def _geometry(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, tuple[str, ...], bool]:
+    """Affine in mm, notes, and whether a code is above 0."""
+    unit = _UNITS.get(int(header["xyzt_units"]) & 7, "mm")
+    scale = np.diag([*(geometry.UNIT_MM[unit],) * 3, 1.0])
+    told = header.copy()
+    told["pixdim"][0] = -1 if told["pixdim"][0] == -1 else 1  # as the standard says
+    told["pixdim"][1:4] = np.abs(told["pixdim"][1:4])
+    affines: dict[str, np.ndarray] = {}
+    try:
+        with np.errstate(all="ignore"):
+            if int(told["sform_code"]) > 0:
+                affines["sform"] = scale @ told.get_sform()
+            if int(told["qform_code"]) > 0:
+                affines["qform"] = scale @ told.get_qform()
+            placed = bool(affines)
+            if not placed:
+                affines["pixdim"] = scale @ told.get_base_affine()
+            pixdim = scale[0, 0] * np.array(told["pixdim"][1:4], np.float64)
+            edges = np.linalg.norm(next(iter(affines.values()))[:3, :3], axis=0)[np.array(shape[:3]) > 1]
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise InputError(path, f"has an invalid header ({error})") from error
+    low, high = volume.VOXEL_MM
+    if unit != "mm" and edges.size and np.isfinite(edges).all() and not low <= edges.min() <= edges.max() <= high:
+        shown = " x ".join(f"{edge / scale[0, 0]:.4g}" for edge in edges)
+        raise InputError(path, f"tells voxels of {shown} {unit} (xyzt_units), no image of a heart; code 2 means mm")
+    affine = geometry.checked(affines, {"pixdim": pixdim} if "sform" in affines else {}, shape, path)
+    assumed = geometry.with_thickness(next(iter(affines.values())), shape)[1]
+    why = "" if placed else "qform_code and sform_code are 0"
+    return affine, geometry.notes(affine, directions=why, assumed=assumed), placed
+
+
 def _header(head: bytes, stream: BinaryIO | gzip.GzipFile, path: Path) -> nib.Nifti1Header:
     if len(head) < 348:
         raise InputError(path, "is truncated or not NIfTI (shorter than a header)")
@@ -85,6 +119,8 @@ def _header(head: bytes, stream: BinaryIO | gzip.GzipFile, path: Path) -> nib.Ni
     if size is None:
         raise InputError(path, "is not NIfTI")
     head += volume.take(stream, size - 348, path)
+    if len(head) < size:
+        raise InputError(path, f"is truncated: a NIfTI-2 header has {size} bytes, the file holds {len(head)}")
     magic = head[344:348] if size == 348 else head[4:8]
     if magic[:3] in (b"ni1", b"ni2"):
         raise InputError(path, "is the header of a .hdr/.img pair, expected a single .nii file")

@@ -26,12 +26,14 @@ from pathlib import Path
 
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.labels import CLASSES
+from cardiac_jax.data.sets.entries import stem
 from cardiac_jax.errors import InputError
 
 INFO = "Info.cfg"
+MOST_INFO = 2**16  # bytes
 PHASES = ("ED", "ES")
 _PATIENT = re.compile(r"patient\d+$")
-_FRAME = re.compile(r"(patient\d+_frame\d+)\.nii(\.gz)?$")
+_FRAME = re.compile(r"patient\d+_frame(?P<frame>\d{1,6})(?P<gt>_gt)?\.nii(\.gz)?$", re.IGNORECASE)
 _SPLITS = {"training": "train", "testing": "test"}
 
 
@@ -79,14 +81,24 @@ def read_info(path: Path) -> dict[str, str]:
     """Return the `key: value` lines of an `Info.cfg`.
 
     Raises:
-      InputError: the file cannot be read or has other lines.
+      InputError: the file cannot be read, has other lines, or is longer than `MOST_INFO`.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        with path.open("rb") as stream:
+            content = stream.read(MOST_INFO + 1)
     except FileNotFoundError as error:
         raise InputError(path, "no such file") from error
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read ({error})") from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if len(content) > MOST_INFO:
+        raise InputError(path, f"has more than {MOST_INFO} bytes, which no {INFO} has")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # any bytes are letters there; the keys are ASCII in both
+    if "\0" in text:
+        raise InputError(path, "cannot be read (not a text)")
+    lines = [line for line in text.splitlines() if line.strip()]
     pairs = [line.partition(":") for line in lines]
     if not all(colon for _, colon, _ in pairs):
         raise InputError(path, "is not a list of `key: value` lines")
@@ -97,32 +109,35 @@ def _records(folder: Path) -> list[Record]:
     info, name = read_info(folder / INFO), folder.name
     records = []
     for phase in PHASES:
-        stem = f"{name}_frame{_frame(folder / INFO, info, phase):02d}"
-        label = _either(folder, f"{stem}_gt")
+        number = _frame_number(folder / INFO, info, phase)
+        label = _file(folder, number, "_gt")
         records.append(
             Record(
                 id=f"{name}_{phase}",
                 patient=name,
-                images={"cine": _either(folder, stem)},
+                images={"cine": _file(folder, number)},
                 label=label if label.exists() else None,
                 phase=phase,
                 group=info.get("Group") or None,
                 split=_SPLITS.get(folder.parent.name),
             )
         )
+    if records[0].images == records[1].images:
+        raise InputError(folder / INFO, f"gives the same frame as {' and '.join(PHASES)}")
     return records
 
 
-def _frame(path: Path, info: dict[str, str], phase: str) -> int:
+def _frame_number(path: Path, info: dict[str, str], phase: str) -> int:
     if phase not in info:
         raise InputError(path, f"lacks the key {phase}, a frame number")
-    if not info[phase].isdecimal():
-        raise InputError(path, f"gives {phase} as {info[phase]!r}, expected a frame number")
+    if not info[phase].isdecimal() or len(info[phase]) > 6:
+        raise InputError(path, f"gives {phase} as {info[phase][:40]!r}, expected a frame number")
     return int(info[phase])
 
 
 def _single(path: Path) -> Record:
-    if not _FRAME.match(path.name):
+    match = _FRAME.match(path.name)
+    if match is None or match["gt"]:
         raise InputError(path, "is not named patient<NNN>_frame<MM>.nii.gz")
     for record in _records(path.absolute().parent):
         if record.images["cine"] == path.absolute():
@@ -130,10 +145,23 @@ def _single(path: Path) -> Record:
     raise InputError(path, f"is neither of the frames {' and '.join(PHASES)} of {INFO}")
 
 
-def _either(folder: Path, stem: str) -> Path:
-    """The uncompressed file of that name if it exists, else the compressed one."""
-    plain = folder / f"{stem}.nii"
-    return plain if plain.exists() else folder / f"{stem}.nii.gz"
+def _file(folder: Path, frame: int, end: str = "") -> Path:
+    """The file of a frame, whose number may be written with any zeros in front; the usual name if there is none."""
+    usual = folder / f"{folder.name}_frame{frame:02d}{end}.nii.gz"
+    matches = {path: _FRAME.match(path.name) for path in sorted(folder.iterdir())}
+    found = [p for p, m in matches.items() if m and int(m["frame"]) == frame and (m["gt"] or "") == end]
+    if len(found) > 1 and len({stem(path).casefold() for path in found}) > 1:
+        raise InputError(found[1], f"is frame {frame}, as is {found[0].name}")
+    return usual if usual in found or not found else found[0]
 
 
-DATASET = Dataset("acdc", CLASSES, {k: k for k in range(4)}, ("cine",), find, "base_first", survey=survey)
+DATASET = Dataset(
+    "acdc",
+    CLASSES,
+    {k: k for k in range(4)},
+    ("cine",),
+    find,
+    "base_first",
+    survey=survey,
+    side_files=("Info.cfg", "patient*_4d.nii*", "MANDATORY_CITATION.md"),
+)

@@ -52,4 +52,4 @@ def _record(scan: Path) -> Record:
     return Record(scan.name, scan.name, {"LGE": scan / IMAGE}, label if label.exists() else None, split=split)
 
 
-DATASET = Dataset("lasc", CLASSES, {0: 0, 255: 1}, ("LGE",), find, "affine")
+DATASET = Dataset("lasc", CLASSES, {0: 0, 255: 1}, ("LGE",), find, "affine", side_files=("lawall.nrrd",))

@@ -20,7 +20,7 @@ from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.errors import InputError
 
-_FILE = re.compile(r"(?P<patient>patient(?P<number>\d+))_(?P<sequence>LGE|C0|T2)(?P<manual>_manual)?\.nii(\.gz)?$")
+_FILE = re.compile(r"(?P<patient>patient(?P<number>\d+))_(?P<sequence>LGE|C0|T2)(?P<manual>_manual)?(?i:\.nii(\.gz)?)$")
 _SEQUENCES = {"LGE": "LGE", "C0": "bSSFP", "T2": "T2"}
 _SPLITS = ("train", "val", "test")
 
@@ -68,4 +68,4 @@ def _records(files: list[Path], split: str | None) -> list[Record]:
 
 
 LABELS = {0: 0, 200: 2, 500: 3, 600: 1, IGNORE: IGNORE}
-DATASET = Dataset("mscmr", CLASSES, LABELS, tuple(_SEQUENCES.values()), find, "affine")
+DATASET = Dataset("mscmr", CLASSES, LABELS, tuple(_SEQUENCES.values()), find, "affine", side_files=("*_manual.nii*",))

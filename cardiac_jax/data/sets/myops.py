@@ -23,8 +23,8 @@ from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.errors import InputError
 
-_FILE = re.compile(r"(?P<id>myops_(?P<side>training|test)_\d+)_(?P<sequence>C0|DE|T2)\.nii(\.gz)?$")
-_GOLD = re.compile(r"(?P<id>myops_(?P<side>training|test)_\d+)_gd\.nii(\.gz)?$")
+_FILE = re.compile(r"(?P<id>myops_(?P<side>training|test)_\d+)_(?P<sequence>C0|DE|T2)(?i:\.nii(\.gz)?)$")
+_GOLD = re.compile(r"(?P<id>myops_(?P<side>training|test)_\d+)_gd(?i:\.nii(\.gz)?)$")
 _SEQUENCES = {"C0": "bSSFP", "DE": "LGE", "T2": "T2"}
 _SPLITS = {"training": "train", "test": "test"}
 _GOLD_FOLDERS = ("_myops_gd", "_gd")

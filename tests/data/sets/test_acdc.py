@@ -77,6 +77,23 @@ def test_one_patients_folder_and_one_frame(tmp_path, monkeypatch):
         assert caught.value.where == str(folder / name)
 
 
+def test_an_info_in_any_encoding_and_frames_in_any_spelling(tmp_path):
+    text = "ED: 1\r\nES: 12\r\nGroup: DCM\r\n"
+    for number, content in enumerate(
+        (b"\xef\xbb\xbf" + text.encode(), text.encode(), (text + "Note: n\xe9\r\n").encode("latin-1")), 1
+    ):
+        (patient(tmp_path, number) / acdc.INFO).write_bytes(content)
+    folder = patient(tmp_path, 4)
+    (folder / "patient004_frame01.nii.gz").rename(folder / "patient004_frame1.nii.gz")
+    (folder / "patient004_frame12_gt.nii.gz").rename(folder / "patient004_frame0012_gt.NII.GZ")
+    found = check(ACDC, tmp_path)
+    assert not found.problems and not found.notes and len(found.rows) == 8
+    assert {row.group for row in found.rows} == {"DCM"} and all(row.annotated == 4 for row in found.rows)
+    images.save(folder / "patient004_frame01.nii.gz", images.image())
+    (problem,) = check(ACDC, tmp_path).problems
+    assert "is frame 1, as is patient004_frame01.nii.gz" in str(problem)
+
+
 BROKEN = {  # what is done to a patient's folder, the file or folder at fault, words of the message
     "no Info.cfg": (lambda f: (f / "Info.cfg").unlink(), "Info.cfg", "no such file"),
     "no ED": (
@@ -90,6 +107,16 @@ BROKEN = {  # what is done to a patient's folder, the file or folder at fault, w
         lambda f: (f / "Info.cfg").write_text("ED: one\nES: 12\n", encoding="utf-8"),
         "Info.cfg",
         "gives ED as 'one'",
+    ),
+    "one frame twice": (
+        lambda f: (f / "Info.cfg").write_text("ED: 12\nES: 12\n", encoding="utf-8"),
+        "Info.cfg",
+        "gives the same frame as ED and ES",
+    ),
+    "5,000 digits": (
+        lambda f: (f / "Info.cfg").write_text(f"ED: {'9' * 5000}\nES: 12\n", encoding="utf-8"),
+        "Info.cfg",
+        "expected a frame number",
     ),
     "not a list": (lambda f: (f / "Info.cfg").write_text("<html>\n", encoding="utf-8"), "Info.cfg", "not a list of"),
     "binary": (lambda f: (f / "Info.cfg").write_bytes(b"\xff\xfe\x00"), "Info.cfg", "cannot be read"),

@@ -123,7 +123,7 @@ def test_the_real_scans(real_data, monkeypatch):
     for record in LASC.find(real_data / "lasc")[:8]:
         case = load(record, LASC, labelled=True)
         # Axial, rows to the back, columns to the left, slices upwards: as stored.
-        assert case.frame == orientation(case.affine, LASC.slice_order) == ((2, 1, 0), (False, False, False))
+        assert case.frame == orientation(case.affine, LASC.slice_order) == ((2, 1, 0), (False, False, False), False)
         # Behind the atrium lies the descending aorta, full of contrast, on the left; in front of it, the heart.
         image, label = case.images["LGE"], case.label
         assert label is not None

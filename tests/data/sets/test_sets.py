@@ -1,14 +1,10 @@
 """Finding cases on disk: MS-CMRSeg in its folders, and any folder of images."""
 
-import sys
-
-import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.check import check
-from cardiac_jax.data.io import dicom, formats
+from cardiac_jax.data.io import formats
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import SLICE_ORDERS
 from cardiac_jax.data.preprocess import Grid, prepare
@@ -91,48 +87,6 @@ def test_folder_groups_sequences_and_passes_over_the_rest(tmp_path):
     path.write_bytes(formats.encode(path, images.image(), images.affine()))
     with pytest.raises(InputError, match=r"same case and sequence as b\.nii"):
         data.find(tmp_path)
-
-
-def _series(folder, positions_mm, uid: str) -> None:
-    folder.mkdir(exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for i, z in enumerate(positions_mm):
-        plane = sitk.GetImageFromArray(images.image()[..., i].T.copy())
-        plane.SetSpacing((0.75, 0.75))
-        tags = {
-            "0008|0060": "MR", "0020|000e": uid, "0020|000d": "1.2.3", "0020|0013": str(i),
-            "0008|0018": f"{uid}.{i}", "0020|0032": f"5\\6\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0",
-        }  # fmt: skip
-        for tag, value in tags.items():
-            plane.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid}_{9 - i}.dcm"))  # file names say nothing of the order
-        writer.Execute(plane)
-
-
-def test_dicom_series(tmp_path):
-    _series(tmp_path / "one", [10, 18, 26, 34], "1.2.3.4")
-    data = dataset("folder")
-    for root in (tmp_path, tmp_path / "one"):
-        (record,) = data.find(root)
-        assert record.id == "one"
-        case = load(record, data)
-        np.testing.assert_array_equal(case.stack(case.images["image"]).to_file(), images.image())
-        expected = np.diag([-0.75, -0.75, 8.0, 1.0])
-        expected[:3, 3] = (-5, -6, 10)
-        np.testing.assert_allclose(case.affine, expected, atol=1e-6)
-    _series(tmp_path / "gap", [10, 18, 26, 50], "1.2.3.5")
-    with pytest.raises(InputError, match=r"gap: has missing or repeated slices: distances 8\.00 to 24\.00 mm"):
-        dicom.read(tmp_path / "gap")
-    _series(tmp_path / "one", [10, 18, 26, 34], "1.2.3.6")
-    with pytest.raises(InputError, match="one: holds 2 DICOM series"):
-        dicom.read(tmp_path / "one")
-
-
-def test_dicom_without_its_extra_is_one_clear_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    with pytest.raises(InputError, match=r"needs an extra: pip install 'cardiac-jax\[dicom\]'"):
-        dicom.read(tmp_path)
 
 
 def test_check_of_the_real_sets_finds_no_problem(real_data):
