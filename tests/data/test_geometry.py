@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cardiac_jax import notes
+from cardiac_jax.data import label_maps
 from cardiac_jax.data.check import check
+from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io import formats, geometry
 from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.data.load import load
@@ -267,6 +269,16 @@ def test_the_box_of_a_segmentation_is_padded_to_its_image(tmp_path):
     plain.write_bytes(formats.encode(plain, label[3:7, 2:8, 1:3], OBLIQUE @ corner))
     with pytest.raises(InputError, match="has shape 4 x 6 x 2"):
         on_grid(plain, formats.read(plain), whole, "the image")
+
+
+def test_a_segmentation_beside_its_image_is_no_image(tmp_path):
+    for name in ("a.nrrd", "a.seg.nrrd"):
+        (tmp_path / name).write_bytes(formats.encode(tmp_path / name, images.image(), OBLIQUE))
+    found = discover(dataset("folder"), tmp_path)
+    assert [dict(record.images) for record in found.records] == [{"image": tmp_path / "a.nrrd"}]
+    assert not found.problems and "1 label maps (a.seg.nrrd)" in found.notes[0]
+    with pytest.raises(InputError, match=r"a\.nrrd and a\.seg\.nrrd are files of one name"):
+        label_maps.listed(tmp_path)  # as label maps they are two of one case
 
 
 def test_axes_of_nrrd_that_are_not_of_space(tmp_path):

@@ -99,7 +99,7 @@ def notes(affine: np.ndarray, *, directions: str = "", assumed: bool = False) ->
     elif np.array_equal(np.abs(affine), np.eye(4)):
         found.append("tells 1 x 1 x 1 mm at the origin, the identity: if its geometry was lost, mm and ml are wrong")
     if assumed:
-        found.append("tells no slice thickness: 1 mm is assumed, so its ml are mm of area")
+        found.append("tells no slice thickness: 1 mm is assumed, on which its volumes depend")
     return tuple(found)
 
 
