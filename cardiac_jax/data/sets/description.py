@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 
 DESCRIPTION = "dataset.json"
@@ -97,6 +98,23 @@ def channels(path: Path) -> tuple[str, ...]:
     if len({name.casefold() for name in names}) < len(names):
         raise InputError(path, f"gives two channels one name: {', '.join(names)}")
     return names
+
+
+def write(folder: Path, values: Mapping[str, int], sequences: Sequence[str] = ()) -> None:
+    """Writes a `dataset.json` that names the values of the label maps in `folder`, background first.
+
+    Raises:
+      InputError: the folder has one with other labels.
+    """
+    path = folder / DESCRIPTION
+    if path.exists():
+        own = {name: (value,) for name, value in values.items() if value}
+        if labels(path) != Labels(dict(sorted(own.items(), key=lambda item: item[1]))):
+            raise InputError(path, f"names other label values than those written here: {values}")
+        return
+    content = {"channel_names": {str(k): name for k, name in enumerate(sequences)}} if sequences else {}
+    text = json.dumps(content | {"labels": dict(values), "file_ending": ".nii.gz"}, indent=1) + "\n"
+    atomic_write(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 
 def _by_name(held: Mapping[str, Any], path: Path) -> list[tuple[str, Any]]:
