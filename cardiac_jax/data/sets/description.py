@@ -135,7 +135,7 @@ def _values(name: str, value: Any, path: Path) -> tuple[int, ...]:
         raise InputError(path, f"gives {name} the label {json.dumps(value)[:40]}, expected a whole number from 0")
     if len(set(numbers)) < len(numbers):
         raise InputError(path, f"gives {name} one value twice")
-    return tuple(numbers)
+    return tuple(int(number) for number in numbers)
 
 
 def _text(name: str, path: Path) -> str:
