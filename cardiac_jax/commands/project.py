@@ -35,8 +35,8 @@ def main() -> None:
 
     told = parse(LABELS.value)
     labels = {name: values[0] for name, values in told.structures.items()} if told else {}
-    if told and (told.ignore is not None or any(len(values) > 1 for values in told.structures.values())):
-        raise InputError("--labels", "takes one value a structure here, and no ignore")
+    if told and any(len(values) > 1 for values in told.structures.values()):
+        raise InputError("--labels", "takes one value a structure here")
     project_folder(
         Path(cli.required(WORKDIR.value, "--workdir")),
         Path(cli.required(INPUT.value, "--input")),

@@ -95,7 +95,7 @@ def find(
     if chosen is None:
         gold = listed(truth)
         truths, pictures = gold.files, _images(images, predictions, notes) if images else {}
-        failed |= {name: fault for name, fault in gold.failed.items() if name not in predictions}
+        failed |= gold.failed
         notes += gold.notes
     else:
         found = discover(chosen, truth)
@@ -103,13 +103,19 @@ def find(
         records = {record.id: record for record in labelled}
         truths = {record.id: record.label for record in labelled if record.label is not None}
         pictures = {record.id: record.images for record in labelled}
-        predictions, twice = _by_record(predictions, labelled)
+        predictions, twice = _by_record(predictions, found.records)
+        others = sorted(predictions.keys() & {r.id for r in found.records if split not in ("all", r.split)})
+        predictions = {case: path for case, path in predictions.items() if case not in others}
+        if others:
+            notes.append(f"not in the split {split}, and not measured: {len(others)} predictions, such as {others[0]}")
         failed |= twice | {problem.where: problem for problem in found.problems}
         notes += found.notes
     unmatched = sorted(predictions.keys() - truths.keys())
     hint = "" if chosen else " (if it is a data set's folder, add --data.name=...)"
     for case in unmatched:
-        failed[case] = InputError(predictions[case], f"has no gold standard of the same name in {truth}{hint}")
+        failed.setdefault(
+            case, InputError(predictions[case], f"has no gold standard of the same name in {truth}{hint}")
+        )
     cases = sorted(predictions.keys() & truths.keys())
     if not cases:
         raise next(iter(failed.values()), InputError(pred, f"holds no prediction of a case in {truth}"))
@@ -241,7 +247,7 @@ def _coding(
         for held, path, own in zip(values, both, read, strict=True):
             held[path] = own
     if not values[0]:
-        raise next(iter(failed.values()))
+        raise next(failed[case] for case in paths)
     return _with_lack(label_names.by_value(*values, pred))
 
 

@@ -53,7 +53,7 @@ def parse(words: Sequence[str], flag: str = "--labels") -> Labels | None:
     if not words:
         return None
     if len(words) == 1 and words[0].casefold() in CONVENTIONS:
-        return Labels({name: (value,) for name, value in CONVENTIONS[words[0].casefold()].items()})
+        words = [f"{name}={value}" for name, value in CONVENTIONS[words[0].casefold()].items()]
     named: dict[str, tuple[int, ...]] = {}
     for word in words:
         name, _, text = word.partition("=")

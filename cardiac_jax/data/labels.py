@@ -33,6 +33,8 @@ CONVENTIONS: Mapping[str, Mapping[str, int]] = {
     "acdc": {"RV": 1, "Myo": 2, "LV": 3},
     "mnms": {"LV": 1, "Myo": 2, "RV": 3},
     "emidec": {"LV": 1, "Myo": 2, "scar": 3, "mvo": 4},
+    "mscmr": {"RV": 600, "Myo": 200, "LV": 500, "ignore": 255},
+    "myops": {"RV": 600, "Myo": 200, "LV": 500, "oedema": 1220, "scar": 2221},
 }
 """Label values of published data sets, by name: M&Ms counts from the LV, ACDC from the RV."""
 _WORDS = {"left ventricle": "lv", "left ventricular": "lv", "right ventricle": "rv", "right ventricular": "rv"}

@@ -31,7 +31,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
     summary = table.structure_table(results.rows, classes[1:], title=title, leave_out=leave_out)
     failed: Mapping[str, str] = about.get("failed", {})
     if failed:
-        note = f"{len(failed)} cases failed and are not in this table: {', '.join(failed)}."
+        note = f"Not in this table, because they failed: {', '.join(failed)}."
         summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
     (out / FAILED).unlink(missing_ok=True)  # of an earlier evaluation

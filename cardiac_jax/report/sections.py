@@ -249,7 +249,7 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
         failed = entry.results.about.get("failed", {})
         if failed:
             listed = ", ".join(list(failed)[:LISTED]) + (", ..." if len(failed) > LISTED else "")
-            warnings.append(f"{len(failed)} cases of {entry.results.name} failed and were not measured: {listed}.")
+            warnings.append(f"{entry.results.name}: {len(failed)} failed and not measured: {listed}.")
     if any(e.results.about["split"] == "val" and e.log for e in entries):
         warnings.append("Checkpoints were selected by Dice on these validation cases: values are slightly optimistic.")
     return warnings

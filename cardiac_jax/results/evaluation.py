@@ -191,7 +191,10 @@ def pooled(folds: Sequence[Results]) -> Results:
     for one in reversed(folds):
         for case, entry in one.about["files"].items():
             found[case] = {**entry, "prediction": str((one.folder / entry["prediction"]).resolve())}
-    about = {**first.about, "files": found, "folds": len(folds)}
+    failed = {
+        case: reason for one in folds for case, reason in one.about.get("failed", {}).items() if case not in found
+    }
+    about = {**first.about, "files": found, "failed": failed, "folds": len(folds)}
     about.pop("projection", None)
     if all("projection" in one.about for one in folds):
         about["projection"] = _pooled_projection([one.about["projection"] for one in folds])

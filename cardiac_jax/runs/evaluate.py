@@ -210,8 +210,8 @@ class _Gathered:
         measured = self.measured
         for name, parts in self.regions.items():
             alone = self.chosen._replace(classes=("background", name))
-            masks = [stack.with_data(union(stack.data, parts)) for stack in (drawn, gold)]
-            measured = evaluation.measured(measured, of, *masks, alone)
+            ours, truth = (stack.with_data(union(stack.data, parts)) for stack in (drawn, gold))
+            measured = evaluation.measured(measured, of, ours, truth, alone)
         if not self.regions:
             measured = evaluation.measured(measured, of, drawn, gold, self._held, late)
         self.measured = measured

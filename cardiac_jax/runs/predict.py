@@ -17,7 +17,7 @@ from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import atomic_write, write_array, write_label
 from cardiac_jax.data.load import load
 from cardiac_jax.data.preprocess import network_stack, prepare, to_native_grid
-from cardiac_jax.data.sets import dataset, folder
+from cardiac_jax.data.sets import dataset, description, folder
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.inference.predict import predict_grid
@@ -124,6 +124,8 @@ def predict_folder(
 ) -> None:
     """Writes `<output>/<case>.nii.gz` for every image under `images`, in the raw label values of the training data.
 
+    A `dataset.json` beside them names these values.
+
     Args:
       workdirs: one run, or several whose probabilities are averaged.
       name: the data set whose folder `images` is; "": any folder of images (`data/sets/folder.py`).
@@ -135,10 +137,10 @@ def predict_folder(
       BatchError: some images cannot be used; predictions of the others are complete.
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post)
-    raw, needed = members[0].spec.raw_values, sequences_of(members)
+    spec, needed = members[0].spec, sequences_of(members)
     if name and sequences:
         raise InputError("--sequences", "names the channels of a plain folder, not of a data set")
-    chosen = dataset(name) if name else folder.of_channels(sequences)._replace(slice_order=members[0].spec.slice_order)
+    chosen = dataset(name) if name else folder.of_channels(sequences)._replace(slice_order=spec.slice_order)
     found = discover(chosen, images)
     for note in found.notes:
         saying(console)(note)
@@ -156,8 +158,9 @@ def predict_folder(
         if probabilities:
             value = predictions[0].value
             write_array(output / f"{record.id}{PROBABILITIES}.nii.gz", value.to_file(), value.affine)
+        description.write(output, dict(zip(spec.classes, spec.labels, strict=True)), spec.sequences)
         for k, prediction in reversed(list(enumerate(predictions))):  # the label map last: it marks the case as done
-            write_prediction(output, case, prediction, raw, f"_{prediction.output.name}" if k else "")
+            write_prediction(output, case, prediction, spec.raw_values, f"_{prediction.output.name}" if k else "")
         saying(console)(f"{record.id}.nii.gz ({time.perf_counter() - start:.1f} s)")
 
     ends = ("", PROBABILITIES) if probabilities else ("",)

@@ -73,6 +73,7 @@ def project_folder(
         saying(console)(note)
     for case, error in failed.items():
         say_failed(case, error, console)
+    values = {k: value for value, k in reversed(list(raw.items()))}  # the first value of each class, as it is written
     summary = ProjectionSummary(classes, prior.limits._asdict(), mode)
 
     def one(item: tuple[str, Path]) -> None:
@@ -87,6 +88,7 @@ def project_folder(
             gold = _stack(known, golds[case][1], golds[case][0], trained.spec.slice_order)
         valid, slices = project_stack(prior, drawn, classes, mode)
         summary.add(Decoded(valid, drawn, slices), gold)
+        description.write(output, {name: values[k] for k, name in enumerate(classes)})
         write_label(output / f"{case}.nii.gz", valid, raw, path)
         before, after = int((~slices.before).sum()), int((~slices.after).sum())
         line = f"{case}.nii.gz: {len(slices.index)} slices, invalid before {before}, after {after}"

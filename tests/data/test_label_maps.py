@@ -168,6 +168,8 @@ def test_one_bad_file_does_not_stop_the_others(folders):
     assert found.failed.keys() == {"c", "d", "f", "g"}
     assert "truncated" in str(found.failed["c"]) and "files of one name" in str(found.failed["d"])
     assert "broken link" in str(found.failed["f"]) and "no gold standard" in str(found.failed["g"])
+    shutil.copy(truth / "e.nii.gz", truth / "e.nii")
+    assert "files of one name" in str(label_maps.find(pred, truth).failed["e"])
 
 
 def test_a_data_set_matches_by_its_cases(tmp_path):
@@ -185,6 +187,12 @@ def test_a_data_set_matches_by_its_cases(tmp_path):
     ours, truth = label_maps.load(found.pairs[0], found)
     np.testing.assert_array_equal(ours.data, truth.data)
     assert set(np.unique(truth.data)) == {0, chosen.classes.index("LV")}
+    images.patient(data / "train", 8)
+    shutil.copy(pred / "patient7.nii.gz", pred / "patient8.nii.gz")
+    part = label_maps.find(pred, data, chosen=chosen, split="train")
+    assert [pair.id for pair in part.pairs] == ["patient8"] and not part.failed
+    assert any("not in the split train, and not measured: 1 predictions, such as patient7" in n for n in part.notes)
+    (pred / "patient8.nii.gz").unlink()
     (pred / "patient7.nii.gz").rename(pred / "patient7_LGE.nii.gz")
     assert [pair.id for pair in label_maps.find(pred, data, chosen=chosen).pairs] == ["patient7"]
     coded = label_maps.find(pred, data, chosen=chosen, labels=parse(["mnms"]))

@@ -134,6 +134,7 @@ def test_flags():
     assert parse([]) is None
     assert parse(["RV=1", "Myo=200+1220", "ignore=9"]) == Labels({"RV": (1,), "Myo": (200, 1220)}, 9)
     assert parse(["mnms"]) == Labels({"LV": (1,), "Myo": (2,), "RV": (3,)})
+    assert parse(["MSCMR"]) == Labels({"RV": (600,), "Myo": (200,), "LV": (500,)}, 255)
     for words, named in (
         (["RV"], "is not written name=value"),
         (["RV=x"], "is not written name=value"),

@@ -62,7 +62,7 @@ def written(folder: Path) -> dict[str, int]:
 
 def test_a_run_leaves_what_it_promises(room):
     names = {path.name for path in room.run.iterdir()}
-    assert names == {".lock", "checkpoints", "config.json", "log.jsonl", FILE}
+    assert names == {".lock", "checkpoints", "config.json", "log.jsonl", "data.json", FILE}
     config = json.loads((room.run / "config.json").read_text(encoding="utf-8"))
     assert (config["method"], config["train"]["steps"]) == ("srscn", tiny.KEYS["train.steps"])
     split = json.loads((room.run / FILE).read_text(encoding="utf-8"))
@@ -167,7 +167,8 @@ def test_a_prediction_lies_on_the_grid_of_its_image(predicted, inputs, name, sou
     for code in ("qform_code", "sform_code", "xyzt_units"):
         assert label.header[code] == image.header[code], code
     assert set(np.unique(np.asarray(label.dataobj))) <= {0, 200, 500, 600}
-    assert sorted(p.name for p in (predicted / "all").iterdir()) == ["oblique.nii.gz", "plain.nii.gz"]
+    names = ["dataset.json", "oblique.nii.gz", "plain.nii.gz"]
+    assert sorted(p.name for p in (predicted / "all").iterdir()) == names
 
 
 def test_one_file_is_predicted_as_in_the_folder_and_its_probabilities_explain_the_labels(predicted, inputs):

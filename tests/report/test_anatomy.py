@@ -204,9 +204,9 @@ def test_images_on_another_grid_are_refused(made, tmp_path):
     _save(truth / "a.nii.gz", _labels(0, MARKED).astype(np.int16))
     described = {"labels": {"background": 0, "RV": 1, "Myo": 2, "LV": 3, "oedema": 4, "scar": 5}}
     (truth / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
-    _save(tmp_path / "images" / "a.nii.gz", _late())
+    _save(tmp_path / "images" / "a_LGE.nii.gz", _late())
     given = evaluate_maps(truth, truth, tmp_path / "out", images=tmp_path / "images", console=QUIET)
     assert "core scar" in {row["structure"] for row in given.measured.volumes}
-    _save(tmp_path / "images" / "a.nii.gz", _late()[1:])
+    _save(tmp_path / "images" / "a_LGE.nii.gz", _late()[1:])
     with pytest.raises(InputError, match="has shape"):
         evaluate_maps(truth, truth, tmp_path / "out", images=tmp_path / "images", console=QUIET)

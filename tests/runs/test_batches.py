@@ -52,6 +52,7 @@ def run(monkeypatch):
     members = {
         name: [SimpleNamespace(spec=tiny.spec(labels=(0, 1, 2, 3), sequences=(name,)))] for name in ("LGE", "cine")
     }
+    members["coded"] = [SimpleNamespace(spec=tiny.spec())]
     monkeypatch.setattr(predict, "restore_all", lambda runs, *_: members[runs[0].name])
     monkeypatch.setattr(predict, "predict_case", threshold)
 
@@ -111,7 +112,7 @@ def test_prediction_goes_on_after_a_bad_file_and_skips_what_is_there(run, tmp_pa
     said, error = run(source, out)
     assert isinstance(error, BatchError) and list(error.failed) == ["b[1]"] and "1 of 3 cases" in str(error)
     assert "b[1] failed: " in said and "truncated" in said
-    assert sorted(path.name for path in out.iterdir()) == ["a.nii.gz", "c.nii.gz"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.nii.gz", "c.nii.gz", "dataset.json"]
     images.save(source / "b[1].nii.gz", image(), GRID)
     written = (out / "a.nii.gz").stat().st_mtime_ns
     said, error = run(source, out, skip_existing=True)
@@ -122,7 +123,10 @@ def test_prediction_goes_on_after_a_bad_file_and_skips_what_is_there(run, tmp_pa
 
 
 def test_channels_are_predicted_and_measured_under_the_name_of_their_case(run, tmp_path):
-    """imagesTs -> predict --probabilities -> evaluate; only the sequence that the model needs is read."""
+    """imagesTs -> predict --probabilities -> evaluate; only the sequence that the model needs is read.
+
+    The model writes other values than the gold standard holds; each folder's dataset.json names its own.
+    """
     for name in ("case1", "case2"):
         images.save(tmp_path / "imagesTs" / f"{name}_0001.nii.gz", image(), GRID)
         images.save(tmp_path / "imagesTs" / f"{name}_0000.nii.gz", images.image((6, 5, 3)))
@@ -130,10 +134,11 @@ def test_channels_are_predicted_and_measured_under_the_name_of_their_case(run, t
     labels = {"background": 0, "RV": 1, "MLV": 2, "LVC": 3}
     content = {"channel_names": {"0": "T2", "1": "LGE"}, "labels": labels}
     (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
-    said, error = run(tmp_path / "imagesTs", tmp_path / "pred", probabilities=True)
+    said, error = run(tmp_path / "imagesTs", tmp_path / "pred", "coded", probabilities=True)
     assert error is None, said
     said, error = measure(tmp_path / "pred", tmp_path / "labelsTs", tmp_path / "out")
     assert error is None and "probabilities that predict wrote" in said and "MLV is Myo, LVC is LV" in said
+    assert set(np.unique(formats.read(tmp_path / "pred" / "case1.nii.gz").data)) == {0, 200, 500, 600}
     found = dice(tmp_path / "out")
     assert {case for case, _ in found} == {"case1", "case2"} and {name for _, name in found} == {"RV", "Myo", "LV"}
     for k, name in enumerate(("RV", "Myo", "LV"), 1):
@@ -149,7 +154,8 @@ def test_frames_of_acdc_are_predicted_and_measured(run, tmp_path):
         images.save(patient / f"patient001_frame{frame}_gt.nii.gz", label(1), GRID)
     (patient / "Info.cfg").write_text("ED: 1\nES: 12\n", encoding="utf-8")
     assert run(tmp_path / "acdc", tmp_path / "named", "cine", name="acdc")[1] is None
-    assert sorted(p.name for p in (tmp_path / "named").iterdir()) == ["patient001_ED.nii.gz", "patient001_ES.nii.gz"]
+    names = ["dataset.json", "patient001_ED.nii.gz", "patient001_ES.nii.gz"]
+    assert sorted(p.name for p in (tmp_path / "named").iterdir()) == names
     assert run(patient, tmp_path / "plain", "cine")[1] is None
     for source in ("named", "plain"):
         assert measure(tmp_path / source, tmp_path / "acdc", tmp_path / f"{source}_out", name="acdc")[1] is None
@@ -171,7 +177,7 @@ def test_evaluation_names_what_failed_in_its_files(tmp_path):
         assert {row["case"] for row in csv.DictReader(file)} == {"c2", "c3"}
     about = json.loads((out / "cases.json").read_text(encoding="utf-8"))["about"]
     assert about["failed"].keys() == {"c2", "c3"} and about["files"].keys() == {"c1"}
-    assert "2 cases failed and are not in this table: c2, c3" in (out / "table.md").read_text(encoding="utf-8")
+    assert "Not in this table, because they failed: c2, c3" in (out / "table.md").read_text(encoding="utf-8")
     for name in ("c2", "c3"):
         shutil.copy(truth / f"{name}.nii.gz", pred)
     assert measure(pred, truth, out)[1] is None and not (out / "failed.csv").exists()

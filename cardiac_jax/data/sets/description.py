@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 
 DESCRIPTION = "dataset.json"
@@ -99,6 +100,23 @@ def channels(path: Path) -> tuple[str, ...]:
     return names
 
 
+def write(folder: Path, values: Mapping[str, int], sequences: Sequence[str] = ()) -> None:
+    """Writes a `dataset.json` that names the values of the label maps in `folder`, background first.
+
+    Raises:
+      InputError: the folder has one with other labels.
+    """
+    path = folder / DESCRIPTION
+    if path.exists():
+        own = {name: (value,) for name, value in values.items() if value}
+        if labels(path) != Labels(dict(sorted(own.items(), key=lambda item: item[1]))):
+            raise InputError(path, f"names other label values than those written here: {values}")
+        return
+    content = {"channel_names": {str(k): name for k, name in enumerate(sequences)}} if sequences else {}
+    text = json.dumps(content | {"labels": dict(values), "file_ending": ".nii.gz"}, indent=1) + "\n"
+    atomic_write(path, lambda to: to.write_text(text, encoding="utf-8"))
+
+
 def _by_name(held: Mapping[str, Any], path: Path) -> list[tuple[str, Any]]:
     """(name, value) of both ways to write labels; numbers on both sides must mean the same either way."""
     numbered = all(key.strip().isdecimal() for key in held)
@@ -117,7 +135,7 @@ def _values(name: str, value: Any, path: Path) -> tuple[int, ...]:
         raise InputError(path, f"gives {name} the label {json.dumps(value)[:40]}, expected a whole number from 0")
     if len(set(numbers)) < len(numbers):
         raise InputError(path, f"gives {name} one value twice")
-    return tuple(numbers)
+    return tuple(int(number) for number in numbers)
 
 
 def _text(name: str, path: Path) -> str:
