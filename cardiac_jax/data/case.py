@@ -24,6 +24,7 @@ class Record:
       phase: "ED" or "ES" for cine frames.
       group: pathology group, by which splits are stratified.
       split: "train", "val" or "test" where the publisher's folders fix it.
+      height_cm, weight_kg: of the patient; None where not known.
     """
 
     id: str
@@ -33,6 +34,8 @@ class Record:
     phase: str | None = None
     group: str | None = None
     split: str | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
 
 
 @dataclass(frozen=True)
