@@ -6,7 +6,7 @@ Names of structures are not case-sensitive in `roles`. The wall is Myo including
 from collections.abc import Sequence
 
 CLASSES = ("background", "RV", "Myo", "LV")  # canonical label values 0, 1, 2, 3
-IN_WALL = ("oedema", "scar")  # classes that are part of the myocardium
+IN_WALL = ("oedema", "scar", "mvo")  # classes that are part of the myocardium
 
 
 def roles(classes: Sequence[str]) -> dict[str, int]:
