@@ -5,7 +5,8 @@
 
 Cases are measured in 3D on their own grid, not on the network's. In the second form the files of --pred are matched to
 those of --truth by name; with --data.name, --truth is the folder of that data set and the files are named after its
-cases. `launch.report` compares any number of such folders.
+cases. `launch.report` compares any number of such folders. --rules=acdc|emidec|myops adds a table by that challenge's
+own rules, for comparison with its published one.
 """
 
 from pathlib import Path
@@ -27,17 +28,22 @@ LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table"
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard for --pred")
 IMAGES = flags.DEFINE_string("images", None, "folder of the images for --pred, for pictures")
+RULES = flags.DEFINE_string(
+    "rules", "", "also a table by a challenge's own rules: acdc, emidec or myops (docs/metrics.md)"
+)
 METHOD = flags.DEFINE_string("method", "", "name of the program behind --pred in tables; default: name of the folder")
 
 
 def main() -> None:
     from cardiac_jax.errors import InputError
+    from cardiac_jax.report import challenge
     from cardiac_jax.runs.evaluate import evaluate, evaluate_maps
 
+    challenge.check(RULES.value)
     out = Path(cli.required(OUT.value, "--out"))
     if PRED.value is None:
         cli.required(WORKDIR.value or None, "--workdir")
-        evaluate(
+        results = evaluate(
             [Path(name) for name in WORKDIR.value],
             out,
             checkpoint=CHECKPOINT.value,
@@ -49,10 +55,12 @@ def main() -> None:
             leave_out=LEAVE_OUT.value,
             console=cli.console,
         )
+        if RULES.value:
+            challenge.write(out, results, RULES.value, cli.console)
         return
     if WORKDIR.value:
         raise InputError("--pred", "cannot be measured together with --workdir: give one of them")
-    evaluate_maps(
+    results = evaluate_maps(
         Path(PRED.value),
         Path(cli.required(TRUTH.value, "--truth")),
         out,
@@ -63,6 +71,8 @@ def main() -> None:
         leave_out=LEAVE_OUT.value,
         console=cli.console,
     )
+    if RULES.value:
+        challenge.write(out, results, RULES.value, cli.console)
 
 
 def run() -> None:
