@@ -50,17 +50,17 @@ def hidden(label: np.ndarray, kept: int) -> np.ndarray:
 
 def measured(maps: Maps, shift: int, structure: str = "LV") -> dict[str, list[float]]:
     """Values of each patient: in 3D, and means over the 2D contours of its slices."""
-    classes = dataset("mscmr").classes
+    value, names = dataset("mscmr").classes.index(structure), ("background", structure)
     found: dict[str, list[float]] = {f"{column} {how}": [] for how in ("3D", "2D") for column in COLUMNS}
-    for truth, spacing_mm in maps:
+    for label, spacing_mm in maps:
+        truth = np.where(label == IGNORE, IGNORE, label == value).astype(np.uint8)
         pred = np.roll(np.where(truth == IGNORE, 0, truth), shift, axis=2)
-        volume = evaluate_case(pred, truth, spacing_mm, classes, slice_axis=0)
+        volume = evaluate_case(pred, truth, spacing_mm, names, slice_axis=0)
         whole = {z for z in range(len(truth)) if not (truth[z] == IGNORE).any()}
-        slices = [row for row in slice_rows(pred, truth, spacing_mm, classes) if row["slice"] in whole]
+        slices = [row for row in slice_rows(pred, truth, spacing_mm, names) if row["slice"] in whole]
         for column in COLUMNS:
-            (value,) = (float(row[column]) for row in volume if row["structure"] == structure)
-            contours = [float(row[column]) for row in slices if row["structure"] == structure]
-            found[f"{column} 3D"].append(value)
+            contours = [float(row[column]) for row in slices]
+            found[f"{column} 3D"].append(float(volume[0][column]))
             found[f"{column} 2D"].append(float(np.mean(contours)) if contours else math.nan)
     return found
 

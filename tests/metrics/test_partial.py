@@ -1,11 +1,13 @@
 """Partly annotated gold standards: boundaries, volumes and clinical measures of what is known, and of nothing else."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks import partial_annotation
 from cardiac_jax.metrics import annotation, measures, structures, surface
 from cardiac_jax.metrics.evaluate import evaluate_case
 from tests.ventricle import LV, MYO, SPACING_MM, ring, stack
@@ -208,3 +210,14 @@ def test_a_gap_is_interpolated_and_an_end_is_not():
     for given, known in ((truth, True), (gap, True), (end, False)):
         (row,) = (r for r in structures.volume_rows(truth, given, SPACING_MM, CLASSES) if r["structure"] == "LV")
         assert math.isfinite(row["interpolated_volume_truth_ml"]) == known
+
+
+def test_real_cases_have_distances_of_one_range(real_data: Path):
+    """MS-CMRSeg's gold standards moved by 3 columns: 25 patients annotated in part, 5 in full, and these with gaps."""
+    found = {name: partial_annotation.measured(maps, 3) for name, maps in partial_annotation.groups(real_data).items()}
+    assert [len(next(iter(values.values()))) for values in found.values()] == [25, 5, 5, 5]
+    part, whole, *thinned = ({column: np.mean(v) for column, v in values.items()} for values in found.values())
+    for one, within in ((part, 1.5), *((one, 1.15) for one in thinned)):
+        for column, value in one.items():
+            assert whole[column] / within < value < whole[column] * within, column
+    assert part["hd95_mm 3D"] == pytest.approx(whole["hd95_mm 3D"], rel=0.05)
