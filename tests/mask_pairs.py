@@ -1,8 +1,9 @@
 """Pairs of masks, random and real, and what SimpleITK makes of them."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ from cardiac_jax.metrics.evaluate import evaluate_case
 SHAPES = ((9, 10, 6), (12, 1, 8), (5, 4, 14), (13, 12, 9))
 SPACINGS_MM = ((1.4, 1.4, 10.0), (10.0, 1.4, 1.4), (1.0, 1.0, 1.0), (0.7, 2.3, 5.1))
 N_PAIRS = 200
+T = TypeVar("T")
 
 
 class Pair(NamedTuple):
@@ -57,6 +59,22 @@ def real_pairs(root: Path) -> list[Pair]:
 PAIRS = [random_pair(i) for i in range(N_PAIRS)]
 
 
+_KEPT: dict[tuple[str, int], tuple[Pair, object]] = {}
+
+
+def kept_by_pair(of: Callable[[Pair], T]) -> Callable[[Pair], T]:
+    """Computes what several tests want of one pair once; the pair is kept, so that its id stays its own."""
+
+    def value(pair: Pair) -> T:
+        key = of.__name__, id(pair)
+        if key not in _KEPT:
+            _KEPT[key] = pair, of(pair)
+        return cast(T, _KEPT[key][1])
+
+    return value
+
+
+@kept_by_pair
 def ours(pair: Pair) -> dict[str, float]:
     maps = (mask.astype(np.uint8) for mask in (pair.pred, pair.truth))
     (row,) = evaluate_case(*maps, pair.spacing_mm, ("background", "it"))
@@ -69,11 +87,13 @@ def itk_image(mask: np.ndarray, spacing_mm: tuple[float, ...], frame: int = 0) -
     return image
 
 
+@kept_by_pair
 def itk_contours(pair: Pair) -> list[sitk.Image]:
     images = (itk_image(mask, pair.spacing_mm, frame=1) for mask in (pair.pred, pair.truth))
     return [sitk.LabelContour(image, fullyConnected=False) for image in images]
 
 
+@kept_by_pair
 def itk_distances(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Both directed sets from exact distance maps of ITK's contours."""
     contours = itk_contours(pair)

@@ -7,7 +7,8 @@ Cases are measured in 3D on their own grid, not on the network's. In the second 
 those of --truth by name; with --data.name, --truth is the folder of that data set and the files are named after its
 cases or images. A dataset.json in or above a folder, or --labels, names its label values. A case that cannot be used is
 listed (also in failed.csv) and does not stop the others; the exit status is then 2. `launch.report` compares any number
-of such folders.
+of such folders. --rules=acdc|emidec|myops adds a table by that challenge's own rules, for comparison with its published
+one.
 """
 
 from pathlib import Path
@@ -33,14 +34,19 @@ LABELS = flags.DEFINE_list(
     "labels", [], "values in --pred, and in --truth unless told otherwise: RV=1,Myo=2,LV=3,ignore=4, or acdc, mnms"
 )
 TRUTH_LABELS = flags.DEFINE_list("truth_labels", [], "values in --truth, where they differ from those of --labels")
+RULES = flags.DEFINE_string(
+    "rules", "", "also a table by a challenge's own rules: acdc, emidec or myops (docs/metrics.md)"
+)
 METHOD = flags.DEFINE_string("method", "", "name of the program behind --pred in tables; default: name of the folder")
 
 
 def main() -> None:
     from cardiac_jax.data.label_names import parse
     from cardiac_jax.errors import InputError
+    from cardiac_jax.report import challenge
     from cardiac_jax.runs.evaluate import evaluate, evaluate_maps
 
+    challenge.check(RULES.value)
     out = Path(cli.required(OUT.value, "--out"))
     for flag, value in (("--labels", LABELS.value), ("--truth_labels", TRUTH_LABELS.value)):
         if value and PRED.value is None:
@@ -49,7 +55,7 @@ def main() -> None:
         raise InputError("--truth_labels", f"the values of the data set {NAME.value} are known")
     if PRED.value is None:
         cli.required(WORKDIR.value or None, "--workdir")
-        evaluate(
+        results = evaluate(
             [Path(name) for name in WORKDIR.value],
             out,
             checkpoint=CHECKPOINT.value,
@@ -61,10 +67,12 @@ def main() -> None:
             leave_out=LEAVE_OUT.value,
             console=cli.console,
         )
+        if RULES.value:
+            challenge.write(out, results, RULES.value, cli.console)
         return
     if WORKDIR.value:
         raise InputError("--pred", "cannot be measured together with --workdir: give one of them")
-    evaluate_maps(
+    results = evaluate_maps(
         Path(PRED.value),
         Path(cli.required(TRUTH.value, "--truth")),
         out,
@@ -77,6 +85,8 @@ def main() -> None:
         leave_out=LEAVE_OUT.value,
         console=cli.console,
     )
+    if RULES.value:
+        challenge.write(out, results, RULES.value, cli.console)
 
 
 def run() -> None:

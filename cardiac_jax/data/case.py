@@ -26,6 +26,7 @@ class Record:
       split: "train", "val" or "test" where the publisher's folders fix it.
       part: what to read of a file or folder that holds several images: "frame03" of a 4D file; "phase03" or "series7"
         of a folder of DICOM; "": all of it.
+      height_cm, weight_kg: of the patient; None where not known.
     """
 
     id: str
@@ -36,6 +37,8 @@ class Record:
     group: str | None = None
     split: str | None = None
     part: str = ""
+    height_cm: float | None = None
+    weight_kg: float | None = None
 
 
 @dataclass(frozen=True)

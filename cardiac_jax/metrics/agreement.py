@@ -209,6 +209,15 @@ def measured_pairs(rows: Rows) -> dict[tuple[str, str], Pairs]:
     return {name: _finite_pairs(values) for name, values in held.items()}
 
 
+def segment_pairs(rows: Rows) -> dict[int, Pairs]:
+    """Number of the AHA segment -> wall thickness in mm, from segment rows of `measures.measure_case`."""
+    held: dict[int, list[tuple[float, float, str]]] = {}
+    for row in rows:
+        values = float(row["thickness_pred_mm"]), float(row["thickness_truth_mm"]), patient_of(row)
+        held.setdefault(int(row["segment"]), []).append(values)
+    return {number: _finite_pairs(values) for number, values in held.items()}
+
+
 def patient_average(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
     """Mean of `[n]` values of each patient, in order of their first case: `[patients]`; `values` without patients."""
     index = _index(values, patients)

@@ -89,6 +89,18 @@ def mass_g(myocardium: np.ndarray, spacing_mm: Sequence[float]) -> float:
     return DENSITY_G_PER_ML * volume_ml(myocardium, spacing_mm)
 
 
+def bsa_m2(height_cm: float | None, weight_kg: float | None) -> float:
+    """Body surface area in m2, sqrt(height x weight / 3600) (Mosteller 1987); NaN if either is not known."""
+    if not height_cm or not weight_kg:
+        return math.nan
+    return math.sqrt(height_cm * weight_kg / 3600)
+
+
+def index(value: float, bsa: float) -> float:
+    """Volume (ml) or mass (g) by body surface area (m2): ml/m2 or g/m2; NaN if the area is not known."""
+    return value / bsa
+
+
 def function(
     ed_label: np.ndarray, es_label: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str] = CLASSES
 ) -> dict[str, Function]:

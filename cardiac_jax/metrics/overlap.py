@@ -1,5 +1,8 @@
 """Overlap of two label maps: Dice = 2 TP / (2 TP + FP + FN) and Jaccard = TP / (TP + FP + FN), per class.
 
+Sensitivity = TP / (TP + FN), precision = TP / (TP + FP), specificity = TN / (TN + FP); NaN if the denominator is 0.
+Specificity counts every voxel outside the structure, so it depends on the size of the image.
+
 A class absent from both maps gives NaN, which callers exclude and count. A class absent from one map gives 0.
 Balanced accuracy is the mean of sensitivity and specificity, so it also counts true negatives. It is NaN if the gold
 standard has no voxel of the class or no voxel outside it, because sensitivity or specificity is then undefined.
@@ -92,6 +95,32 @@ def balanced_accuracy_of(counts: Counts, voxels: int | np.ndarray) -> np.ndarray
     if (tn < 0).any():
         raise ValueError(f"{voxels} voxels cannot hold {(tp + fp + fn).max():.0f} of one class")
     return (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
+
+
+def sensitivity_of(counts: Counts) -> np.ndarray:
+    """Sensitivity (recall) from NumPy counts, same shape, float64; NaN if the gold standard lacks the class."""
+    tp, _, fn = (np.asarray(c, np.float64) for c in counts)
+    return _ratio(tp, tp + fn)
+
+
+def precision_of(counts: Counts) -> np.ndarray:
+    """Precision (positive predictive value) from NumPy counts, same shape, float64; NaN if nothing is predicted."""
+    tp, fp, _ = (np.asarray(c, np.float64) for c in counts)
+    return _ratio(tp, tp + fp)
+
+
+def specificity_of(counts: Counts, voxels: int | np.ndarray) -> np.ndarray:
+    """Specificity from NumPy counts over `voxels` voxels, same shape, float64; NaN if all voxels have the class."""
+    tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
+    negatives = voxels - (tp + fn)
+    return _ratio(negatives - fp, negatives)
+
+
+def volumetric_similarity_of(counts: Counts) -> np.ndarray:
+    """1 - |FN - FP| / (2 TP + FP + FN) (Taha and Hanbury 2015, eq. 5); NaN if a class is in neither map."""
+    tp, fp, fn = (np.asarray(c, np.float64) for c in counts)
+    both = 2 * tp + fp + fn
+    return _ratio(both - np.abs(fn - fp), both)
 
 
 def dice_per_class(pred: jax.Array, truth: jax.Array, classes: Sequence[int], ignore: int = IGNORE) -> jax.Array:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cardiac_jax.metrics import agreement, clinical, pair, restoration, scar
+from cardiac_jax.metrics import agreement, clinical, icc, motion, pair, restoration, scar
 
 
 class Metric(NamedTuple):
@@ -52,20 +52,46 @@ METRICS: dict[str, Metric] = {
     "dice": Metric("Dice", "", True, 3, function=pair.dice),
     "jaccard": Metric("Jaccard", "", True, 3, function=pair.jaccard),
     "balanced_accuracy": Metric("balanced accuracy", "%", True, 1, 100.0, function=pair.balanced_accuracy),
+    "sensitivity": Metric("sensitivity", "%", True, 1, 100.0, function=pair.sensitivity),
+    "precision": Metric("precision", "%", True, 1, 100.0, function=pair.precision),
+    "specificity": Metric("specificity", "%", True, 2, 100.0, function=pair.specificity),
     "hd_mm": Metric("HD", "mm", False, 2, function=pair.hd_mm),
     "hd95_mm": Metric("HD95", "mm", False, 2, function=pair.hd95_mm),
     "asd_mm": Metric("ASD", "mm", False, 2, function=pair.asd_mm),
+    "assd_mm": Metric("ASSD, mean of both directions", "mm", False, 2, function=pair.assd_mm),
+    "surface_dice": Metric(f"surface Dice at {pair.TOLERANCE_MM:g} mm", "", True, 3, function=pair.surface_dice),
     "volume_pred_ml": Metric("predicted volume", "ml", None, 1, function=pair.volume_pred_ml),
     "volume_truth_ml": Metric("volume", "ml", None, 1, function=pair.volume_truth_ml),
     "volume_error_ml": Metric("volume error", "ml", None, 1, function=pair.volume_error_ml),
+    "volume_abs_error_ml": Metric("absolute volume error", "ml", False, 1, function=pair.volume_abs_error_ml),
+    "volumetric_similarity": Metric("volumetric similarity", "", True, 3, function=pair.volumetric_similarity),
+    "relative_volume_difference": Metric(
+        "relative volume difference", "%", None, 1, 100.0, function=pair.relative_volume_difference
+    ),
+    "lesion_sensitivity": Metric("lesion sensitivity", "%", True, 1, 100.0, function=pair.lesion_sensitivity),
+    "lesion_precision": Metric("lesion precision", "%", True, 1, 100.0, function=pair.lesion_precision),
+    "lesion_f1": Metric("lesion F1", "", True, 3, function=pair.lesion_f1),
     "normalised_mae": Metric("norm. MAE", "%", False, 1, 100.0, function=agreement.relative_errors, of="cohort"),
     "pearson_r": Metric("Pearson's r", "", True, 3, function=agreement.pearson, of="cohort"),
     "concordance": Metric("Lin's CCC", "", True, 3, function=agreement.concordance, of="cohort"),
+    "icc": Metric("ICC(2,1)", "", True, 3, function=icc.icc, of="cohort"),
     "edv_ml": Metric("EDV", "ml", None, 1, function=clinical.function, of="heart"),
     "esv_ml": Metric("ESV", "ml", None, 1, function=clinical.function, of="heart"),
     "sv_ml": Metric("SV", "ml", None, 1, function=clinical.function, of="heart"),
     "ef": Metric("EF", "%", None, 1, 100.0, function=clinical.function, of="heart"),
     "mass_g": Metric("mass", "g", None, 1, function=clinical.mass_g, of="heart"),
+    "bsa_m2": Metric("body surface area", "m2", None, 2, function=clinical.bsa_m2, of="heart"),
+    "index": Metric("index by body surface area", "1/m2", None, 1, function=clinical.index, of="heart"),
+    "interpolated_volume_ml": Metric(
+        "volume, interpolated between slices (Abramson 2020)",
+        "ml",
+        None,
+        1,
+        function=clinical.interpolated_volume_ml,
+        of="heart",
+    ),
+    "wall_thickening": Metric("wall thickening", "%", None, 1, 100.0, function=motion.wall_thickening, of="heart"),
+    "wall_motion_mm": Metric("inward wall motion", "mm", None, 1, function=motion.wall_motion_mm, of="heart"),
     "scar_ml": Metric("scar", "ml", None, 1, function=scar.quantify, of="heart"),
     "core_ml": Metric("core scar", "ml", None, 1, function=scar.quantify, of="heart"),
     "grey_ml": Metric("grey zone", "ml", None, 1, function=scar.quantify, of="heart"),

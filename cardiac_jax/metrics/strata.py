@@ -43,9 +43,9 @@ def slice_rows(
 
     Returns:
       One row per structure and slice with that structure, apex first: the columns of `evaluate_case` without
-      `surface_slices`, plus `location` and `slice`. Boundaries are 2D outlines. A slice outside `within` has no
-      location and no row; by default these are slices with the structure only in the prediction. A partially
-      annotated slice has no distances.
+      `slices` and `surface_slices`, plus `location` and `slice`. Boundaries are 2D outlines. A slice outside `within`
+      has no location and no row; by default these are slices with the structure only in the prediction. A partly
+      annotated slice has distances where they are known, and no volume unless its unknown part lies apart.
 
     Raises:
       ValueError: the maps are not `[Z, H, W]` of one shape, or as `evaluate_case`.
@@ -55,9 +55,8 @@ def slice_rows(
     voxel_ml = math.prod(float(s) for s in spacing_mm) * ML_PER_MM3
     found: dict[str, list[Row]] = {name: [] for name in classes[1:]}
     for z, (p, t) in enumerate(zip(pred, truth, strict=True)):
-        annotated = np.asarray(not (t == ignore).any())
-        for row in evaluate_structures(p, t, annotated, spacing_mm[1:], voxel_ml, classes, ignore):
-            if row["status"] != "absent":
+        for row in evaluate_structures(p, t, spacing_mm[1:], voxel_ml, classes, ignore):
+            if row["status"] not in ("absent", "unknown"):
                 found[str(row["structure"])].append({**row, "slice": z})
     located: list[Row] = []
     for rows in found.values():

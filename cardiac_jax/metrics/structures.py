@@ -3,6 +3,7 @@
 Class names are recognised in upper or lower case. The wall is Myo plus the classes inside it (oedema, scar).
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,12 +11,16 @@ import numpy as np
 
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
-from cardiac_jax.metrics import scar
+from cardiac_jax.metrics import annotation, scar
 from cardiac_jax.metrics.clinical import interpolated_volume_ml
+from cardiac_jax.metrics.evaluate import MYOCARDIUM
 from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows, union
+from cardiac_jax.metrics.summary import Rows
 
-WHOLE_LV, MYOCARDIUM, ENHANCEMENT, CORE = "whole LV", "myocardium", "enhancement", "core scar"
+WHOLE_LV, ENHANCEMENT, CORE = "whole LV", "enhancement", "core scar"
+METHOD = "nearest neighbour between slices (Abramson 2020)"
+"""How the volumes of `volume_rows` are interpolated."""
 
 
 class Part(NamedTuple):
@@ -85,7 +90,9 @@ def part_slice_rows(given: Sequence[Part], spacing_mm: Sequence[float]) -> list[
 def volume_rows(
     pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str], given: Sequence[Part] = ()
 ) -> list[Row]:
-    """Rows of volumes with nearest-neighbour interpolation between slices, as in Table 2 of the paper.
+    """Rows of volumes with nearest-neighbour interpolation between slices, as in Table 2 of Abramson et al. 2020.
+
+    Not the "volume" of other files, which is voxel count x voxel volume: see `clinical.interpolated_volume_ml`.
 
     Args:
       pred, truth: `[Z, H, W]` label maps; only fully annotated slices are used.
@@ -93,12 +100,12 @@ def volume_rows(
       given: parts of the same maps.
 
     Returns:
-      Rows with `structure`, `volume_pred_ml`, `volume_truth_ml`, for each class and part. If `made_of` has structures,
-      classes inside the wall are omitted, because they are parts. Empty if no slice is fully annotated.
+      Rows with `structure`, `method`, `interpolated_volume_pred_ml`, `interpolated_volume_truth_ml`, for each class and
+      part. If `made_of` has structures, classes inside the wall are omitted, because they are parts. NaN unless both
+      ends of the heart are annotated (`annotation.ends_seen`): a gap is interpolated, an end is not.
     """
     annotated = ~(truth == IGNORE).any(axis=(1, 2))
-    if not annotated.any():
-        return []
+    seen = annotation.ends_seen(truth)
     inside = IN_WALL if made_of(classes) else ()
     own = [
         Part(name, union(pred, (value,)), union(truth, (value,)))
@@ -107,9 +114,18 @@ def volume_rows(
     ]
     rows: list[Row] = []
     for part in (*own, *given):
-        pred_ml, truth_ml = (
-            interpolated_volume_ml(labels == 1, spacing_mm, slice_axis=0, annotated=annotated)
-            for labels in (part.pred, part.truth)
-        )
-        rows.append({"structure": part.name, "volume_pred_ml": pred_ml, "volume_truth_ml": truth_ml})
+        row: Row = {"structure": part.name, "method": METHOD}
+        for by, labels in (("pred", part.pred), ("truth", part.truth)):
+            ml = (
+                interpolated_volume_ml(labels == 1, spacing_mm, slice_axis=0, annotated=annotated) if seen else math.nan
+            )
+            row[f"interpolated_volume_{by}_ml"] = ml
+        rows.append(row)
     return rows
+
+
+def as_volumes(rows: Rows) -> list[Row]:
+    """Rows of `volume_rows` that have a value, with it in the columns of volumes, for tables that name the method."""
+    named = {by: f"interpolated_volume_{by}_ml" for by in ("pred", "truth")}
+    kept = [row for row in rows if not math.isnan(float(row[named["truth"]]))]
+    return [{**row, **{f"volume_{by}_ml": row[column] for by, column in named.items()}} for row in kept]

@@ -26,7 +26,7 @@ REPEATED = (
     "With several cases of a patient: limits of one case's difference (Bland and Altman 2007; intervals of Zou 2013); "
     "correlations of the patients' means; errors averaged within patients first."
 )
-ESTIMATES = ("pearson_r", "concordance")
+ESTIMATES = ("pearson_r", "concordance", "icc")
 """Columns of `agreement_table` between limits and errors: metrics of a cohort, called with the patients' means."""
 Column = tuple[str, Metric, Pairs]
 """Name of the measure, how it is printed, its values."""

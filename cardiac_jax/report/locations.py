@@ -8,7 +8,7 @@ import numpy as np
 
 from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, volume_pairs
 from cardiac_jax.metrics.strata import LOCATIONS, tertiles
-from cardiac_jax.metrics.structures import CORE, ENHANCEMENT, MYOCARDIUM, WHOLE_LV
+from cardiac_jax.metrics.structures import CORE, ENHANCEMENT, MYOCARDIUM, WHOLE_LV, as_volumes
 from cardiac_jax.metrics.summary import Rows
 from cardiac_jax.report import charts, cohort_charts
 from cardiac_jax.report.cohort_table import location_table, tertile_table
@@ -19,7 +19,10 @@ from cardiac_jax.report.page import Picture, Section
 FEWEST_FOR_THIRDS = 6
 ORDER = (WHOLE_LV, "LV", MYOCARDIUM, "Myo", ENHANCEMENT, CORE, "oedema", "RV")
 SHARES = ("scar", CORE)
-INTERPOLATED = "Volumes use nearest-neighbour interpolation between slices; scar shares use voxel counts."
+INTERPOLATED = (
+    "Volumes here, and only here, are interpolated between slices, nearest neighbour (Abramson et al. 2020); scar "
+    "shares use voxel counts. Cases whose ends are not annotated have none."
+)
 MEANT = {
     WHOLE_LV: "blood pool and wall, the LV of ACSNet",
     MYOCARDIUM: "the wall including oedema and scar",
@@ -41,7 +44,7 @@ def locations(entries: Sequence[Entry], options: Options) -> Section:
             pictures += _histograms(name, slices)
     for entry in entries:
         name, interpolated = entry.results.name, entry.results.measured.volumes
-        rows = interpolated or entry.results.rows
+        rows = as_volumes(interpolated) if interpolated else entry.results.rows
         found = structures_in(rows)
         by = WHOLE_LV if WHOLE_LV in found else entry.results.structures[0]
         if len(tertiles(rows, by)) >= FEWEST_FOR_THIRDS:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cardiac_jax.core.config import flat
 from cardiac_jax.metrics import measures
-from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, measured_pairs
+from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, measured_pairs, segment_pairs
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import MEAN, Rows, by_patient, patient_by_case, summary_of
 from cardiac_jax.report import bullseye, charts, figures, meshes, table
@@ -74,14 +74,10 @@ def clinical(entries: Sequence[Entry], options: Options) -> Section:
     for entry in entries:
         name, rows = entry.results.name, entry.results.measured.clinical
         measured = measured_pairs(rows) | measured_pairs(measures.function_rows(rows))
-        pairs = {key: both for key, both in measured.items() if both.patient_count >= FEWEST_PATIENTS}
-        few = [key[0] for key in measured if key not in pairs]
+        others = {key: both for key, both in measured.items() if both.patient_count >= FEWEST_PATIENTS}
+        few = [key[0] for key in measured if key not in others]
         if few:
-            listed = [measure for measure in few if measure not in measures.SEGMENTS]
-            listed += [f"wall thickness of {len(few) - len(listed)} segments"] if len(listed) < len(few) else []
-            text.append(f"{name}: fewer than {FEWEST_PATIENTS} patients have a value, not shown: {', '.join(listed)}.")
-        segments = {measures.SEGMENTS[key[0]]: both for key, both in pairs.items() if key[0] in measures.SEGMENTS}
-        others = {key: both for key, both in pairs.items() if key[0] not in measures.SEGMENTS}
+            text.append(f"{name}: fewer than {FEWEST_PATIENTS} patients have a value, not shown: {', '.join(few)}.")
         if not others:
             continue
         tables.append(agreement_table(others, f"{name}: prediction against gold standard"))
@@ -93,6 +89,8 @@ def clinical(entries: Sequence[Entry], options: Options) -> Section:
             pictures.append(Picture(charts.bland_altman_plots(panels, unit), caption, wide=len(panels) > 1))
             caption = f"{name}: prediction against gold standard, a point per case; dashed: identity ({unit})."
             pictures.append(Picture(charts.scatter_plots(panels, unit), caption, wide=len(panels) > 1))
+        thickness = segment_pairs(entry.results.measured.segments)
+        segments = {number: both for number, both in thickness.items() if both.patient_count >= FEWEST_PATIENTS}
         if segments:
             caption = f"{name}: wall thickness by AHA segment, mean over patients (mm); grey: no patient has a value."
             pictures.append(Picture(bullseye.wall_figure(segments), caption))

@@ -3,14 +3,21 @@
 <out>/cases.csv, .json           a row per case and structure: overlap, distances, volumes
 <out>/slices.csv, .json          a row per structure and slice with its location; includes unions and core scar
 <out>/clinical.csv, .json        a row per case and clinical measure: prediction and gold standard
-<out>/volumes.csv, .json         a row per case and structure: volume with interpolation between slices
+<out>/segments.csv, .json        a row per case and AHA segment: wall thickness and endocardial radius
+<out>/patients.csv, .json        a row per patient and measure of function, of patients measured at ED and ES
+<out>/motion.csv, .json          a row per such patient and AHA segment: wall thickening and wall motion
+<out>/volumes.csv, .json         a row per case and structure: volume interpolated between slices, with its method
 <out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
 <out>/table.md                   mean +- SD over cases
 <out>/failed.csv                 a row per case that failed, with the reason; only if there are any
 <out>/overlay.png                best, median and worst case, if there are images
 <out>/predictions/<case>.nii.gz  label maps, if predicted from a checkpoint
+
+"Volume" is voxel count x voxel volume in every file but volumes.csv, whose columns say "interpolated". Volumes and
+clinical measures of cases that are not fully annotated are empty (`status`, `annotation`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +28,9 @@ from cardiac_jax.anatomy.validity import CHECKS, validity_rows
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
-from cardiac_jax.metrics import structures
+from cardiac_jax.metrics import clinical, structures
 from cardiac_jax.metrics.evaluate import evaluate_case
-from cardiac_jax.metrics.measures import SEGMENTS, measure_case
+from cardiac_jax.metrics.measures import function_rows, measure_case, motion_rows
 from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
 from cardiac_jax.metrics.summary import Rows
@@ -36,17 +43,19 @@ def folder_of(split: str) -> str:
 
 
 class Subject(NamedTuple):
-    """Case, patient, pathology group and phase of a row ("" if there is none)."""
+    """Case, patient, pathology group and phase of a row ("" if there is none), and body surface area (or NaN)."""
 
     case: str
     patient: str
     group: str = ""
     phase: str = ""
+    bsa_m2: float = math.nan
 
 
 def subject(record: Record) -> Subject:
     """The `Subject` of a record of a data set."""
-    return Subject(record.id, record.patient, record.group or "", record.phase or "")
+    area = clinical.bsa_m2(record.height_cm, record.weight_kg)
+    return Subject(record.id, record.patient, record.group or "", record.phase or "", area)
 
 
 class Measured(NamedTuple):
@@ -58,6 +67,7 @@ class Measured(NamedTuple):
       clinical: one per clinical measure.
       volumes: one per structure.
       validity: one for the prediction and one for the gold standard.
+      segments: one per AHA segment.
     """
 
     cases: tuple[Row, ...] = ()
@@ -65,6 +75,7 @@ class Measured(NamedTuple):
     clinical: tuple[Row, ...] = ()
     volumes: tuple[Row, ...] = ()
     validity: tuple[Row, ...] = ()
+    segments: tuple[Row, ...] = ()
 
 
 class Results(NamedTuple):
@@ -117,18 +128,20 @@ def measured(
     parts = structures.parts(*stacks, classes, image)
     slices = [r for r in slice_rows(*stacks, spacing_mm, classes) if r["structure"] not in {p.name for p in parts}]
     located = [*slices, *structures.part_slice_rows(parts, spacing_mm)]
-    clinical = measure_case(*stacks, spacing_mm, classes, image)
+    measures = measure_case(*stacks, spacing_mm, classes, image)
+    segments = measures.segments
     if not truth.frame.apex_known:  # Z has either end first: no thirds, no AHA segments
-        located = [{**row, "location": ""} for row in located]
-        clinical = [row for row in clinical if row["measure"] not in SEGMENTS]
+        located, segments = [{**row, "location": ""} for row in located], []
     kinds = (
         evaluate_case(*stacks, spacing_mm, classes, slice_axis=0),
         located,
-        clinical,
+        [{**row, "bsa_m2": of.bsa_m2} for row in measures.clinical],
         structures.volume_rows(*stacks, spacing_mm, classes, parts),
         validity_rows(*stacks, spacing_mm, classes),
+        segments,
     )
-    added = [tuple({**of._asdict(), **row} for row in rows) for rows in kinds]
+    head = {name: value for name, value in of._asdict().items() if name != "bsa_m2"}
+    added = [tuple({**head, **row} for row in rows) for rows in kinds]
     return Measured(*(old + new for old, new in zip(before, added, strict=True)))
 
 
@@ -142,7 +155,12 @@ def files(image: Path | None, truth: Path, prediction: Path) -> dict[str, str]:
 
 
 def write_rows(out: Path, results: Results) -> None:
-    """Writes all rows as CSV and JSON; `cases.json` also has `results.about`."""
+    """Writes all rows as CSV and JSON, and those of patients made of them; `cases.json` also has `results.about`."""
+    measured = results.measured
+    for kind, rows in (("patients", function_rows(measured.clinical)), ("motion", motion_rows(measured.segments))):
+        if rows:
+            records.write_csv(out / f"{kind}.csv", rows)
+            records.write_json(out / f"{kind}.json", rows)
     for kind, rows in results.measured._asdict().items():
         if rows:
             records.write_csv(out / f"{kind}.csv", rows)
@@ -164,6 +182,8 @@ def read_results(folder: Path) -> Results:
         raise InputError(
             folder / "validity.json", "was written by an older version with other checks; rerun launch.evaluate"
         )
+    if any("interpolated_volume_truth_ml" not in row for row in measured.volumes):
+        raise InputError(folder / "volumes.json", "was written by an older version; rerun launch.evaluate")
     return Results(about["name"], measured, about, folder)
 
 

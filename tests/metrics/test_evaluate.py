@@ -49,7 +49,7 @@ def test_every_status_and_its_values():
     assert np.isnan(rows["LV"]["balanced_accuracy"]) and np.isnan(rows["Myo"]["balanced_accuracy"])
 
 
-def test_partly_annotated_slices_count_for_overlap_and_not_for_boundaries():
+def test_partly_annotated_slices_count_where_they_are_annotated():
     truth = np.zeros((6, 6, 3), np.uint8)
     truth[1:4, 1:4, :2] = 2
     truth[..., 2] = 255
@@ -58,10 +58,10 @@ def test_partly_annotated_slices_count_for_overlap_and_not_for_boundaries():
     pred[1:4, 1:4, :2] = 2
     pred[0:6, 0:6, 2] = 2  # as if the heart filled that slice: only the stroke can be judged
     row = _by_structure(pred, truth)["Myo"]
-    assert row["surface_slices"] == 2
+    assert (row["slices"], row["surface_slices"], row["annotation"]) == (3, 2, "partial")
     assert row["dice"] == 1.0
     assert row["hd_mm"] == 0.0
-    assert row["volume_pred_ml"] == row["volume_truth_ml"] == pytest.approx(19e-3)
+    assert np.isnan([row["volume_pred_ml"], row["volume_truth_ml"], row["volume_error_ml"]]).all()
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.4, 1.4, 10.0), (1.0, 2.0, 3.0)])
@@ -74,8 +74,9 @@ def test_background_around_the_heart_changes_true_negatives_only(spacing_mm: tup
     framed = evaluate_case(np.pad(pred, margin), np.pad(truth, margin), spacing_mm, CLASSES, slice_axis=0)
     assert len(rows) == len(framed) == 3
     for label, (row, wide) in enumerate(zip(rows, framed, strict=True), 1):
-        alike = set(row) - {"balanced_accuracy", "surface_slices"}
-        assert {k: row[k] for k in alike} == {k: wide[k] for k in alike}
+        alike = set(row) - {"balanced_accuracy", "specificity", "slices", "surface_slices"}
+        for column in alike:
+            np.testing.assert_equal(wide[column], row[column])
         assert (row["surface_slices"], wide["surface_slices"]) == (4, 4 + 2 * margin)
         known = np.pad(truth, margin) != 255
         p, t = np.pad(pred, margin)[known] == label, np.pad(truth, margin)[known] == label

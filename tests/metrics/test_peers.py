@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scipy import ndimage, stats
+from scipy import integrate, ndimage, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.metrics import precision_score, recall_score
 
-from cardiac_jax.metrics import agreement, clinical, restoration, scar
+from cardiac_jax.metrics import agreement, clinical, icc, motion, restoration, scar
 from cardiac_jax.metrics.registry import METRICS, Metric
 from tests.mask_pairs import (
     N_PAIRS,
@@ -78,6 +79,42 @@ def itk_balanced_accuracy(pair: Pair) -> float:
     return 1 - (measure.GetFalseNegativeError(1) + measure.GetFalsePositiveError(1)) / 2
 
 
+def by_sklearn(measure: Callable[..., float], label: int = 1) -> Callable[[Pair], float]:
+    """A share of the confusion matrix; NaN where its denominator is 0."""
+
+    def value(pair: Pair) -> float:
+        given = (pair.truth.ravel().astype(int), pair.pred.ravel().astype(int))
+        return measure(*given, pos_label=label, average="binary", zero_division=np.nan)
+
+    return value
+
+
+def itk_volumes(pair: Pair) -> tuple[float, float]:
+    return itk_ml(pair.pred, pair.spacing_mm), itk_ml(pair.truth, pair.spacing_mm)
+
+
+def itk_similarity(pair: Pair) -> float:
+    """From ITK's volume similarity, 2 (S - T) / (S + T)."""
+    return 1 - abs(by_itk("GetVolumeSimilarity")(pair)) / 2
+
+
+def relative_difference(pair: Pair) -> float:
+    pred, truth = itk_volumes(pair)
+    return pred / truth - 1 if truth else math.nan
+
+
+def itk_assd(pair: Pair) -> float:
+    measure = sitk.HausdorffDistanceImageFilter()
+    measure.Execute(*itk_contours(pair))
+    return measure.GetAverageHausdorffDistance()
+
+
+def itk_surface_dice(pair: Pair) -> float:
+    """Boundary voxels of one map inside the other boundary widened by 2 mm, as in Nikolov's definition."""
+    near = [np.count_nonzero(directed <= 2.0) for directed in itk_distances(pair)]
+    return sum(near) / sum(map(len, itk_distances(pair)))
+
+
 def distance(of: Callable[[Pair], float]) -> Callable[[Pair], float]:
     """A boundary distance: infinite against an empty mask, not a number of two."""
 
@@ -101,6 +138,14 @@ OF_MASKS: dict[str, Callable[[Pair], float]] = {
     "hd_mm": distance(itk_hausdorff),
     "hd95_mm": distance(lambda pair: max(np.percentile(directed, 95) for directed in itk_distances(pair))),
     "asd_mm": distance(lambda pair: float(np.concatenate(itk_distances(pair)).mean())),
+    "sensitivity": by_sklearn(recall_score),
+    "precision": by_sklearn(precision_score),
+    "specificity": by_sklearn(recall_score, label=0),
+    "assd_mm": distance(itk_assd),
+    "surface_dice": lambda pair: distance(itk_surface_dice)(pair) if pair.pred.any() == pair.truth.any() else 0.0,
+    "volumetric_similarity": itk_similarity,
+    "relative_volume_difference": relative_difference,
+    "volume_abs_error_ml": lambda pair: abs(np.subtract(*itk_volumes(pair))),
     "volume_pred_ml": lambda pair: itk_ml(pair.pred, pair.spacing_mm),
     "volume_truth_ml": lambda pair: itk_ml(pair.truth, pair.spacing_mm),
     "volume_error_ml": lambda pair: itk_ml(pair.pred, pair.spacing_mm) - itk_ml(pair.truth, pair.spacing_mm),
@@ -131,6 +176,14 @@ def lin(pred: np.ndarray, truth: np.ndarray) -> float:
     return 1 - np.square(pred - truth).mean() / np.square(np.subtract.outer(pred, truth)).mean()
 
 
+def shrout_fleiss(pred: np.ndarray, truth: np.ndarray) -> float:
+    """ICC(2,1) of two raters, from variances: what the two share over it, the rest, and the shift between them."""
+    n, difference = len(pred), pred - truth
+    noise = np.var(difference, ddof=1) / 2
+    shared = np.var((pred + truth) / 2, ddof=1) - noise / 2
+    return shared / (shared + noise + difference.mean() ** 2 / 2 - noise / n)
+
+
 OF_CASES: dict[str, tuple[Callable, Callable]] = {
     "normalised_mae": (
         lambda pred, truth: agreement.agreement(pred, truth, "ml").normalised_mae,
@@ -138,6 +191,7 @@ OF_CASES: dict[str, tuple[Callable, Callable]] = {
     ),
     "pearson_r": (agreement.pearson, lambda pred, truth: interval(stats.pearsonr(pred, truth))),
     "concordance": (lambda pred, truth: agreement.concordance(pred, truth).value, lin),
+    "icc": (lambda pred, truth: icc.icc(pred, truth).value, shrout_fleiss),
 }
 
 
@@ -175,11 +229,21 @@ def heart(i: int) -> Heart:
     return Heart(pair.pred, other.pred, wall, wall & other.truth, wall & other.truth & pair.truth, pair.spacing_mm)
 
 
+BSA = clinical.bsa_m2(176.0, 71.0)
+
+
 def our_heart(h: Heart) -> dict[str, float]:
     ed, es = (np.where(mask, 3, 0).astype(np.uint8) for mask in (h.ed, h.es))
+    patient = {
+        "bsa_m2": BSA,
+        "index": clinical.index(clinical.mass_g(h.wall, h.spacing_mm), BSA),
+        "interpolated_volume_ml": clinical.interpolated_volume_ml(h.wall, h.spacing_mm),
+        "wall_thickening": float(motion.wall_thickening(h.ed.sum(), h.es.sum())),
+        "wall_motion_mm": float(motion.wall_motion_mm(h.ed.sum(), h.es.sum())),
+    }
     function = clinical.function(ed, es, h.spacing_mm)["LV"]
     amounts = scar.quantify(h.core, h.enhanced, h.wall, h.spacing_mm)
-    return {**function._asdict(), **amounts._asdict(), "mass_g": clinical.mass_g(h.wall, h.spacing_mm)}
+    return {**patient, **function._asdict(), **amounts._asdict(), "mass_g": clinical.mass_g(h.wall, h.spacing_mm)}
 
 
 def ml(of: str) -> Callable[[Heart], float]:
@@ -190,7 +254,18 @@ def percent(part: np.ndarray, whole: np.ndarray) -> float:
     return 100 * float(np.average(part, weights=whole)) if whole.any() else math.nan
 
 
+def between_slices_ml(h: Heart) -> float:
+    """Area of the slices, integrated by the trapezoidal rule: half of each interval belongs to either end."""
+    area_mm2 = h.wall.sum(axis=(0, 1)) * math.prod(h.spacing_mm[:2])
+    return float(integrate.trapezoid(area_mm2, dx=h.spacing_mm[2])) / 1000
+
+
 OF_HEARTS: dict[str, Callable[[Heart], float]] = {
+    "bsa_m2": lambda h: math.exp((math.log(176.0) + math.log(71.0)) / 2) / 60,
+    "index": lambda h: 1.05 * ml("wall")(h) / (math.sqrt(176.0 * 71.0) / 60),
+    "interpolated_volume_ml": between_slices_ml,
+    "wall_thickening": lambda h: h.es.sum() / h.ed.sum() - 1 if h.ed.any() else math.nan,
+    "wall_motion_mm": lambda h: float(h.ed.sum()) - float(h.es.sum()),
     "edv_ml": ml("ed"),
     "esv_ml": ml("es"),
     "sv_ml": lambda h: ml("ed")(h) - ml("es")(h),
@@ -240,7 +315,9 @@ def test_images(name: str):
 # --- none is forgotten ---------------------------------------------------------------------------------------------
 
 
-REFERENCES = set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES))
+OF_LESIONS = {f"lesion_{name}" for name in ("sensitivity", "precision", "f1")}
+"""Against SimpleITK's components in test_lesions.py."""
+REFERENCES = set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES, OF_LESIONS))
 
 
 def test_every_registered_measure_has_a_reference(monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from skimage.metrics import hausdorff_distance
 
 from cardiac_jax.metrics import surface
+from cardiac_jax.metrics.pair import TOLERANCE_MM
 from tests.mask_pairs import PAIRS, Pair, itk_contours, itk_image, ours, real_pairs
 
 
@@ -39,6 +40,10 @@ def with_monai(metrics: ModuleType, pairs: list[Pair]) -> dict[str, np.ndarray]:
             "hd_mm": metrics.compute_hausdorff_distance(pred, truth, **spacing),
             "hd95_mm": metrics.compute_hausdorff_distance(pred, truth, percentile=95, **spacing),
             "asd_mm": metrics.compute_average_surface_distance(pred, truth, symmetric=True, **spacing),
+            "surface_dice": metrics.compute_surface_dice(pred, truth, [TOLERANCE_MM], **spacing),
+            "sensitivity": metrics.compute_confusion_matrix_metric("sensitivity", confusion),
+            "precision": metrics.compute_confusion_matrix_metric("precision", confusion),
+            "specificity": metrics.compute_confusion_matrix_metric("specificity", confusion),
         }
         for name, value in values.items():
             found.setdefault(name, []).append(float(value))

@@ -14,7 +14,7 @@ from cardiac_jax.metrics.scar import Scar
 def test_every_measured_column_is_registered():
     row = evaluate_case(np.ones((2, 2, 2), np.uint8), np.ones((2, 2, 2), np.uint8), (1, 1, 1), ("nothing", "it"))[0]
     measured = {name for name, value in row.items() if isinstance(value, float)}
-    assert set(row) - measured == {"structure", "status", "surface_slices"}
+    assert set(row) - measured == {"structure", "status", "annotation", "slices", "surface_slices"}
     assert measured <= set(METRICS)
 
 

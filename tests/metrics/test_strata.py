@@ -78,13 +78,15 @@ def test_missed_slices_count_and_spurious_ones_have_no_place():
     assert (rows[0]["status"], rows[0]["dice"], rows[0]["hd_mm"]) == ("missed", 0.0, math.inf)
 
 
-def test_partly_annotated_slices_have_overlap_and_no_distances():
+def test_partly_annotated_slices_are_measured_where_they_are_annotated():
     truth = _stack()
-    truth[4, 0] = 255
+    truth[4, 0], truth[5, :, 12:] = 255, 255
     rows = strata.slice_rows(_stack(), truth, SPACING_MM, CLASSES)
     by_slice = {row["slice"]: row for row in rows if row["structure"] == "LV"}
-    assert by_slice[4]["dice"] == 1.0 and math.isnan(by_slice[4]["hd_mm"])
-    assert by_slice[5]["hd_mm"] == 0.0
+    assert by_slice[4]["dice"] == 1.0 and by_slice[4]["hd_mm"] == 0.0
+    assert by_slice[4]["volume_truth_ml"] == pytest.approx(36 * 0.03), "the unknown row lies apart from the heart"
+    assert by_slice[5]["dice"] == 1.0 and by_slice[5]["hd_mm"] == 0.0
+    assert math.isnan(by_slice[5]["volume_truth_ml"]) and by_slice[5]["annotation"] == "partial"
 
 
 @pytest.mark.parametrize("slice_order", ["base_first", "apex_first"])

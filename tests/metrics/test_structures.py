@@ -78,17 +78,22 @@ def test_volumes_are_interpolated_between_slices():
     parts = structures.parts(pred, truth, CLASSES)
     rows = {r["structure"]: r for r in structures.volume_rows(pred, truth, SPACING_MM, CLASSES, parts)}
     assert list(rows) == ["RV", "Myo", "LV", "whole LV", "myocardium", "oedema", "enhancement"]
-    assert rows["whole LV"]["volume_truth_ml"] == pytest.approx(4 * 64 * 0.05)  # empty slices beyond both ends
-    assert rows["enhancement"]["volume_truth_ml"] == pytest.approx(2 * 8 * 0.05)
-    assert rows["enhancement"]["volume_pred_ml"] == pytest.approx(8 * 0.05)
+    assert rows["whole LV"]["interpolated_volume_truth_ml"] == pytest.approx(
+        4 * 64 * 0.05
+    )  # empty slices beyond both ends
+    assert rows["enhancement"]["interpolated_volume_truth_ml"] == pytest.approx(2 * 8 * 0.05)
+    assert rows["enhancement"]["interpolated_volume_pred_ml"] == pytest.approx(8 * 0.05)
     # Of slices 1 to 4 alone the first and the last count half; slice 2, annotated in part, is filled by 1 and 3.
     cut = truth[1:5].copy()
     cut[1, 0, 0] = 255
     (ml,) = (
-        r["volume_truth_ml"] for r in structures.volume_rows(cut, cut, SPACING_MM, CLASSES) if r["structure"] == "LV"
+        r["interpolated_volume_truth_ml"]
+        for r in structures.volume_rows(cut, cut, SPACING_MM, CLASSES)
+        if r["structure"] == "LV"
     )
     assert ml == pytest.approx((1 + 1.5 + 0.5) * 16 * 0.05)  # slices 1, 3, 4 at 0, 2, 3: reaches 1, 1 + 1/2, 1/2
-    assert structures.volume_rows(cut, np.full_like(cut, 255), SPACING_MM, CLASSES) == []
+    unknown = structures.volume_rows(cut, np.full_like(cut, 255), SPACING_MM, CLASSES)
+    assert unknown and all(math.isnan(r["interpolated_volume_truth_ml"]) for r in unknown)
     others = structures.volume_rows(cut * 0 + 1, cut * 0 + 1, SPACING_MM, ("background", "scar"))
     assert [r["structure"] for r in others] == ["scar"], "without a heart a scar is a structure like any other"
 
@@ -97,10 +102,12 @@ def test_clinical_rows_have_core_scar_where_there_is_an_image():
     labels = _heart()
     image = np.where(labels == 5, 80.0, 10.0)
     image[4] *= 0.25
-    rows = {(r["measure"], r["unit"]): r for r in measure_case(labels, labels, SPACING_MM, CLASSES, image)}
+    rows = {(r["measure"], r["unit"]): r for r in measure_case(labels, labels, SPACING_MM, CLASSES, image).clinical}
     assert rows["core scar volume", "ml"]["truth"] == pytest.approx(8 * 0.05)
     assert rows["scar", "% of myocardium"]["pred"] == pytest.approx(100 * 16 / (4 * 48))
     assert rows["core scar", "% of myocardium"]["pred"] == pytest.approx(100 * 8 / (4 * 48))
-    without = {(r["measure"], r["unit"]): r["truth"] for r in measure_case(labels, labels, SPACING_MM, CLASSES)}
+    without = {
+        (r["measure"], r["unit"]): r["truth"] for r in measure_case(labels, labels, SPACING_MM, CLASSES).clinical
+    }
     assert set(rows) - set(without) == {("core scar volume", "ml"), ("core scar", "% of myocardium")}
     assert without["scar", "% of myocardium"] == rows["scar", "% of myocardium"]["truth"]

@@ -86,7 +86,7 @@ def test_table_2_has_volumes_and_shares_by_thirds(made):
         truth = _labels(i, MARKED)
         core = np.where((truth == 5) & (_late() == 400), 1, 0).astype(np.uint8)
         (row,) = volume_rows(core, core, SPACING_MM, ("background", "core"))
-        truths.append(float(row["volume_truth_ml"]))
+        truths.append(float(row["interpolated_volume_truth_ml"]))
         shares.append(100 * (truth == 5).sum() / np.isin(truth, (2, 5)).sum())
     assert held["core scar volume (ml)"][3] == f"{np.mean(truths):.1f} ({min(truths):.1f} to {max(truths):.1f})"
     assert held["core scar volume (ml)"][0].endswith(f"({truths[0]:.1f} to {truths[1]:.1f})"), "cases grow"

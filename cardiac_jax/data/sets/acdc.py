@@ -4,7 +4,8 @@ Provenance: O. Bernard et al., "Deep learning techniques for automatic MRI cardi
 diagnosis: is the problem solved?", IEEE TMI 37 (2018), University Hospital of Dijon
 (https://www.creatis.insa-lyon.fr/Challenge/acdc/). Licence: CC BY-NC-SA 4.0, with the paper cited.
 
-    root/[training|testing/]patient<NNN>/Info.cfg                          ED, ES: frame numbers from 1; Group; ...
+    root/[training|testing/]patient<NNN>/Info.cfg                          ED, ES: frame numbers from 1; Group;
+                                                                           Height (cm), Weight (kg); ...
                                          patient<NNN>_frame<MM>.nii.gz     those two frames
                                          patient<NNN>_frame<MM>_gt.nii.gz  1 RV, 2 Myo, 3 LV, 0 background
                                          patient<NNN>_4d.nii.gz            all frames of the beat: not a case
@@ -32,6 +33,7 @@ from cardiac_jax.errors import InputError
 INFO = "Info.cfg"
 MOST_INFO = 2**16  # bytes
 PHASES = ("ED", "ES")
+HEIGHT_CM, WEIGHT_KG = (30.0, 250.0), (2.0, 400.0)  # what a person can have
 _PATIENT = re.compile(r"patient\d+$")
 _FRAME = re.compile(r"patient\d+_frame(?P<frame>\d{1,6})(?P<gt>_gt)?\.nii(\.gz)?$", re.IGNORECASE)
 _SPLITS = {"training": "train", "testing": "test"}
@@ -120,6 +122,8 @@ def _records(folder: Path) -> list[Record]:
                 phase=phase,
                 group=info.get("Group") or None,
                 split=_SPLITS.get(folder.parent.name),
+                height_cm=_size(info, "Height", HEIGHT_CM),
+                weight_kg=_size(info, "Weight", WEIGHT_KG),
             )
         )
     if records[0].images == records[1].images:
@@ -133,6 +137,15 @@ def _frame_number(path: Path, info: dict[str, str], phase: str) -> int:
     if not info[phase].isdecimal() or len(info[phase]) > 6:
         raise InputError(path, f"gives {phase} as {info[phase][:40]!r}, expected a frame number")
     return int(info[phase])
+
+
+def _size(info: dict[str, str], key: str, within: tuple[float, float]) -> float | None:
+    """Height or weight; None if the file gives none that a person can have in this unit. No case depends on it."""
+    try:
+        value = float(info.get(key, ""))
+    except ValueError:
+        return None
+    return value if within[0] <= value <= within[1] else None
 
 
 def _single(path: Path) -> Record:
