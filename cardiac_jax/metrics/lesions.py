@@ -64,5 +64,6 @@ def lesions(pred: np.ndarray, truth: np.ndarray) -> Lesions:
 
 def _touched(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     """Number of components of `mask`, and of those with a voxel in `other`."""
-    numbered, count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
-    return int(count), int(np.count_nonzero(np.unique(numbered[other.astype(bool)])))
+    numbered = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim), output=numbered)
+    return int(numbered.max(initial=0)), int(np.count_nonzero(np.unique(numbered[other.astype(bool)])))
