@@ -124,7 +124,7 @@ def unions(classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
     no-reflow (microvascular obstruction) is a class of its own.
     """
     known, wall = roles(classes), wall_labels(classes)
-    found = {MYOCARDIUM: wall} if len(wall) > 1 else {}
+    found: dict[str, tuple[int, ...]] = {MYOCARDIUM: wall} if len(wall) > 1 else {}
     for name in (PATHOLOGY, INFARCTION):
         if all(part in known for part in name.split(" + ")):
             found[name] = tuple(known[part] for part in name.split(" + "))
