@@ -54,14 +54,16 @@ def _nifti(path: Path) -> tuple[int, ...]:
 
 
 def _nrrd(path: Path) -> tuple[int, ...]:
-    """Sizes with frames last, wherever the header has them."""
+    """Sizes with frames last, wherever the header has them; () if four axes are of space, as ITK writes them."""
     header = nrrd.read_header(str(path))
     sizes = [int(n) for n in header["sizes"]]
     directions = header.get("space directions")
     of_time: list[int] = []
     if directions is not None and len(sizes) == 4:
         of_time = [k for k, row in enumerate(directions) if not np.isfinite(np.asarray(row, float)).all()]
-        sizes.append(sizes.pop(of_time[0] if of_time else 3))
+        if not of_time:
+            return ()
+        sizes.append(sizes.pop(of_time[0]))
     return _certain(tuple(sizes), bool(of_time))
 
 
