@@ -1,6 +1,6 @@
 """Segments images with a trained model and writes the label maps, each on the grid of its image.
 
-python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips]
+python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--tta=8]
 """
 
 from pathlib import Path
@@ -16,7 +16,8 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "also write <case>_probabilities.nii.gz, [X, Y, Z, K]")
 PROJECT = flags.DEFINE_string("project", "", "slices to project onto valid anatomy (ACSNet): invalid, all or none")
 TRIM = flags.DEFINE_bool("trim", None, "leave out slices beyond the base (ACSNet); default: as configured")
-FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
+CROP = flags.DEFINE_string("crop", "", "of an image larger than the network's input: heart (default), centre or tiles")
+TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in training", lower_bound=0)
 
 
 def main() -> None:
@@ -29,7 +30,8 @@ def main() -> None:
         Path(cli.required(OUTPUT.value, "--output")),
         checkpoint=CHECKPOINT.value,
         probabilities=PROBABILITIES.value,
-        flips=FLIPS.value,
+        crop=CROP.value,
+        tta=TTA.value,
         post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
         console=cli.console,
     )

@@ -37,7 +37,8 @@ def evaluate(
     name: str | None = None,
     root: str | None = None,
     split: str = "val",
-    flips: bool = False,
+    crop: str = "",
+    tta: int = 0,
     post: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     console: Console,
@@ -49,13 +50,15 @@ def evaluate(
       name: name of the data set; None: the data set of training.
       root: folder of the data set; None: the folder of training.
       split: train, val or test, or all. Patients are split as in training; another data set is split by its folders.
+      crop: how an image larger than the network's input is covered, see `inference/region.py`.
+      tta: number of moved copies of every image whose predictions are averaged with its own.
       post: values that replace those under `config.post`.
       leave_out: cases left out of the printed table; they are in every file.
 
     Raises:
       InputError: the checkpoint, the data or the split cannot be used.
     """
-    members = restore_all(workdirs, checkpoint, say_lost(console), post)
+    members = restore_all(workdirs, checkpoint, say_lost(console), post, tta)
     first = members[0]
     chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
     measured, summary = evaluation.Measured(), first.decoders[first.outputs[0].name].summary()
@@ -66,7 +69,7 @@ def evaluate(
         case = load(record, chosen, first.spec.sequences, labelled=True)
         assert case.label is not None and record.label is not None
         truth = case.stack(case.label)
-        decoded = predict_case(members, case, flips)[0].decoded
+        decoded = predict_case(members, case, crop, console.print)[0].decoded
         summary.add(decoded, truth)
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, decoded.value, first.spec.raw_values, case.source)
@@ -84,7 +87,8 @@ def evaluate(
         "fits": first.fits,
         "data": _data(chosen),
         "split": split,
-        "flips": flips,
+        "crop": crop,
+        "tta": tta,
         "seconds_per_case": seconds,
         "files": files,
     }
