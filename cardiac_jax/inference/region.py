@@ -12,6 +12,7 @@ import numpy as np
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.tiles import predict_tiled
+from cardiac_jax.ops.pieces import kept
 
 CROPS = ("heart", "centre", "tiles")
 """Ways to cover an image that is larger than the network's input: `--crop`."""
@@ -84,9 +85,10 @@ def look(
 
 
 def choose(found: np.ndarray, shape: Sequence[int], size: Sequence[int]) -> Region:
-    """Returns the box of `size` in an image of `shape` that holds most of the foreground `found`, with a margin.
+    """Returns the box of `size` in an image of `shape` that holds most of the largest piece of `found`, with a margin.
 
-    The central box is preferred. Of equal boxes, it is the one in their middle.
+    Smaller pieces are mostly false, so far from the heart. The central box is preferred. Of equal boxes, it is the one
+    in their middle.
 
     Args:
       found: bool `[Z, H, W]`, or `[n, H, W]` with only some of the slices if `size` is (H, W).
@@ -97,10 +99,11 @@ def choose(found: np.ndarray, shape: Sequence[int], size: Sequence[int]) -> Regi
     if not found.any():
         return middle._replace(notes=("no foreground was found in the whole image; its centre is predicted",))
     box = (*found.shape[: 3 - len(size)], *size)
+    heart = kept(found, 1, corners=True)
     start = (0,) * (3 - len(size)) + middle.start[3 - len(size) :]
-    held = _held(found, box, CENTRAL_MARGIN)
+    held = _held(heart, box, CENTRAL_MARGIN)
     if held[start] < (1 - TOLERANCE) * held.max():
-        held = _held(found, box, MARGIN)
+        held = _held(heart, box, MARGIN)
         places = np.argwhere(held >= (1 - TOLERANCE) * held.max())
         start = tuple(int(k) for k in places[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()])
     z, h, w = (*middle.start[: 3 - len(size)], *start[3 - len(size) :])
@@ -108,7 +111,7 @@ def choose(found: np.ndarray, shape: Sequence[int], size: Sequence[int]) -> Regi
     lost = 1 - found[inside].sum() / found.sum()
     if lost <= ELSEWHERE:
         return Region((z, h, w), middle.size)
-    what = f"outside the box of {' x '.join(map(str, size))} voxels that holds most of it and is left out"
+    what = f"outside the box of {' x '.join(map(str, size))} voxels that is predicted"
     note = f"{lost:.0%} of the foreground found in the whole image lies {what}; --crop=tiles predicts everything"
     return Region((z, h, w), middle.size, notes=(note,))
 

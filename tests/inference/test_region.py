@@ -53,6 +53,7 @@ def test_what_is_left_out_is_said():
     heart, other = blob((0, 4, 4), (5, 20, 20)), blob((0, 45, 40), (5, 8, 9))
     region = choose(heart | other, SHAPE, SIZE)
     assert inside(heart, region).sum() == heart.sum()
+    assert region.start == choose(heart, SHAPE, SIZE).start, "the smaller piece does not pull the box"
     share = other.sum() / (heart.sum() + other.sum())
     assert region.notes[0].startswith(f"{share:.0%} of the foreground") and len(region.notes) == 1
     large = choose(blob((0, 4, 4), (5, 20, 40)), SHAPE, SIZE)
