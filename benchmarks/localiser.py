@@ -57,7 +57,7 @@ def main() -> None:
     for record in chosen.find(Path(ROOT.value or config.data.root)):
         if record.patient in wanted:
             case = load(record, chosen, data.sequences, labelled=True)
-            ready = prepare(case, data.grid(training=True), data.sequences)
+            ready = prepare(case, data.grid(), data.sequences)
             boxes = located(ready.image[None])
             held, every = cascade.covered(np.asarray(ready.label)[None], boxes["start"], box)
             inside, marked, lost = inside + int(held[0]), marked + int(every[0]), lost + int(boxes["found"][0] == 0)

@@ -38,7 +38,7 @@ def data(**changes) -> Config:
             "lge_like": False,  # add end-diastolic cine, made to look like LGE, to the training set
             "cine_root": "",  # folder of ACDC with that cine
             "real_share": 0.0,  # share of real (not synthetic) cases in a batch; 0: not controlled
-            "tile_overlap": 0.0,  # overlap of tiles of this size in prediction; 0: only the central crop
+            "tile_overlap": 0.0,  # overlap of tiles in prediction; 0: the box of `size` that holds the heart
             "fully_annotated_share": 0.0,  # share of fully annotated slices in a batch; 0: not controlled
             "fold": -1,  # validation fold, random by seed; -1: the publisher's train and val folders
             "folds": 5,

@@ -15,6 +15,9 @@ from cardiac_jax import InputError
 from cardiac_jax.runs.train import train_run
 from tests import tiny
 
+# The network is hardly trained and may see a heart anywhere in the image, which a prediction warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:(patient1|array). :UserWarning")
+
 
 def snippet() -> str:
     """The first Python block of the README."""

@@ -25,7 +25,8 @@ ROOT = flags.DEFINE_string("data.root", None, "folder of the data set; default: 
 SPLIT = flags.DEFINE_string("split", "val", "train, val, test or all; default: val, of --pred all")
 PROJECT = flags.DEFINE_string("project", "", "slices to project onto valid anatomy (ACSNet): invalid, all or none")
 TRIM = flags.DEFINE_bool("trim", None, "leave out slices beyond the base (ACSNet); default: as configured")
-FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
+CROP = flags.DEFINE_string("crop", "", "of an image larger than the network's input: heart (default), centre or tiles")
+TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in training", lower_bound=0)
 LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of the table")
 PRED = flags.DEFINE_string("pred", None, "folder of label maps to measure instead of a checkpoint")
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard for --pred")
@@ -62,7 +63,8 @@ def main() -> None:
             name=NAME.value,
             root=ROOT.value,
             split=SPLIT.value,
-            flips=FLIPS.value,
+            crop=CROP.value,
+            tta=TTA.value,
             post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
             leave_out=LEAVE_OUT.value,
             console=cli.console,

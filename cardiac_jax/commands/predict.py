@@ -1,6 +1,6 @@
 """Segments images with a trained model and writes the label maps, each on the grid of its image.
 
-python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--flips] [--skip_existing]
+python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--tta=8] [--skip_existing]
 
 Files named <case>_LGE, <case>_T2, ... or, with a dataset.json or --sequences, <case>_0000, <case>_0001, ... are images
 of one case. With --data.name, --input is the folder of that data set and the outputs are named after its cases. A case
@@ -25,7 +25,8 @@ TRIM = flags.DEFINE_bool("trim", None, "leave out slices beyond the base (ACSNet
 NAME = flags.DEFINE_string("data.name", "", "data set whose folder --input is; default: any folder of images")
 SEQUENCES = flags.DEFINE_list("sequences", [], "of the channels _0000, _0001, ... of --input, say LGE,T2")
 SKIP = flags.DEFINE_bool("skip_existing", False, "leave out cases whose label maps are in --output")
-FLIPS = flags.DEFINE_bool("flips", False, "average over mirrored copies")
+CROP = flags.DEFINE_string("crop", "", "of an image larger than the network's input: heart (default), centre or tiles")
+TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in training", lower_bound=0)
 
 
 def main() -> None:
@@ -38,7 +39,8 @@ def main() -> None:
         Path(cli.required(OUTPUT.value, "--output")),
         checkpoint=CHECKPOINT.value,
         probabilities=PROBABILITIES.value,
-        flips=FLIPS.value,
+        crop=CROP.value,
+        tta=TTA.value,
         post=cli.given(project=PROJECT.value or None, trim=TRIM.value),
         name=NAME.value,
         sequences=SEQUENCES.value,

@@ -28,7 +28,7 @@ LEAVE_OUT = flags.DEFINE_list("leave_out", [], "cases to leave out of a second s
 REFERENCE = flags.DEFINE_string(
     "reference", "", "variant that the others are tested against; default: the system's own"
 )
-FLIPS = flags.DEFINE_bool("flips", False, "evaluate with mirrored copies averaged")
+TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in training", lower_bound=0)
 
 
 def main() -> int:
@@ -64,10 +64,11 @@ def main() -> int:
         words = ",".join(filter(None, [arg, variants[name]]))
         own = [*overrides, f"--config.data.fold={fold}"] if fold else overrides
         status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *own)
-        if not status and not study.is_evaluated(run, SPLIT.value, FLIPS.value):
+        if not status and not study.is_evaluated(run, SPLIT.value, TTA.value):
             out = study.results(run, SPLIT.value)
-            flips = "--flips" if FLIPS.value else "--noflips"
-            status = cli.call("launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", flips)
+            status = cli.call(
+                "launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", f"--tta={TTA.value}"
+            )
         if status:
             return status
     entries = collect([workdir / name for name in chosen], SPLIT.value)

@@ -139,6 +139,16 @@ def augmentation(config: Augment) -> Pass:
     return random(both, ["image", "label"], ["image", "label"])
 
 
+def in_plane(key: jax.Array, config: Augment) -> tuple[jax.Array, jax.Array]:
+    """Return a random matrix [2, 2] and shift [2] (pixels): rotation, scaling, shear, mirroring, quarter turn, shift.
+
+    They are distributed as in `augment` of a slice with this configuration; `coordinates` of `ops/geometry.py` takes
+    them. Identity and zero where the configuration moves nothing.
+    """
+    c = config._replace(depth_px=0.0)
+    return _affine(_draw(key, (1, 1, 1), c), 2, c)
+
+
 def slice_motion(
     image: jax.Array, key: jax.Array, *, shift_mm: float = 4.0, rotation_deg: float = 5.0, spacing_mm: float
 ) -> jax.Array:
@@ -178,8 +188,26 @@ def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | N
     if not any(moves):
         return None
     n = _dimensions(size, c)
-    planes, size = n * (n - 1) // 2, size[-n:]
+    size = size[-n:]
     voxel_px = jnp.array([c.depth_px, 1.0, 1.0][-n:])
+    matrix, shift_px = _affine(bits, n, c)
+    control = None
+    if c.elastic_p:
+        grid = _control_grid(size, c)
+        on, u = _on(bits, _Id.ELASTIC, c.elastic_p, prod(grid))
+        field = 2.0 * u - 1.0
+        if c.elastic_noise == "normal":
+            field = 2**0.5 * jax.lax.erf_inv(field)
+        amplitude = jnp.where(on, c.elastic_px, 0.0) / voxel_px
+        control = (field.reshape(n, -1) * amplitude[:, None]).reshape(grid)
+    # Rotations are rigid in pixels, not in voxels: neighbouring slices are `depth_px` apart.
+    matrix = matrix * voxel_px[None, :] / voxel_px[:, None]
+    return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis)
+
+
+def _affine(bits: jax.Array, n: int, c: Augment) -> tuple[jax.Array, jax.Array]:
+    """Matrix [n, n] and shift [n] in pixels of everything but the elastic deformation."""
+    planes = n * (n - 1) // 2
     matrix = affine_matrix(
         jnp.deg2rad(_signed(bits, _Id.ROTATION, c.rotation_p, c.rotation_deg, planes)),
         jnp.exp(-_signed(bits, _Id.SCALE, c.scale_p, c.scale, n)),
@@ -193,19 +221,7 @@ def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | N
         turn = quarter_turn_matrix(jnp.where(on, 1 + (3.0 * u[0]).astype(jnp.int32), 0))
         turn = jnp.eye(n).at[-2:, -2:].set(turn)
         matrix = jnp.matmul(turn, matrix, precision=jax.lax.Precision.HIGHEST)
-    shift_px = _signed(bits, _Id.TRANSLATION, c.translation_p, c.translation_px, n)
-    control = None
-    if c.elastic_p:
-        grid = _control_grid(size, c)
-        on, u = _on(bits, _Id.ELASTIC, c.elastic_p, prod(grid))
-        field = 2.0 * u - 1.0
-        if c.elastic_noise == "normal":
-            field = 2**0.5 * jax.lax.erf_inv(field)
-        amplitude = jnp.where(on, c.elastic_px, 0.0) / voxel_px
-        control = (field.reshape(n, -1) * amplitude[:, None]).reshape(grid)
-    # Rotations are rigid in pixels, not in voxels: neighbouring slices are `depth_px` apart.
-    matrix = matrix * voxel_px[None, :] / voxel_px[:, None]
-    return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis)
+    return matrix, _signed(bits, _Id.TRANSLATION, c.translation_p, c.translation_px, n)
 
 
 def _intensity(x: jax.Array, bits: jax.Array, c: Augment) -> jax.Array:

@@ -17,7 +17,7 @@ from cardiac_jax.data.discover import records_of
 from cardiac_jax.data.fingerprint import files_of
 from cardiac_jax.data.labels import merged
 from cardiac_jax.data.load import load as load_case
-from cardiac_jax.data.preprocess import Prepared, prepare
+from cardiac_jax.data.preprocess import Prepared, lost_share, prepare
 from cardiac_jax.data.sets import dataset, phantom
 from cardiac_jax.data.spec import DataSpec, spec_of
 from cardiac_jax.data.synthesis import lge_like
@@ -107,16 +107,32 @@ def split_of(config: Config, seed: int, records: Sequence[Record]) -> splits.Spl
 
 
 def prepared(records: Sequence[Record], chosen: Dataset, spec: DataSpec, console: Console, side: str) -> list[Prepared]:
-    """Returns the cases of `records`, all labelled, on the network's grid.
+    """Returns the cases of `records`, all labelled, on the network's grid, cropped about the images' centres.
+
+    Validation cases are whole where prediction uses tiles, and where the crop would leave out labelled voxels. What is
+    left out of the training is printed.
 
     Raises:
       InputError: a file cannot be used.
     """
-    grid = spec.grid(training=side == "train")
-    return [
-        prepare(load_case(record, chosen, spec.sequences, labelled=True), grid, spec.sequences)
-        for record in shown(records, f"reading {side}", console)
-    ]
+    training = side == "train"
+    found, lost = [], {}
+    for record in shown(records, f"reading {side}", console):
+        case = load_case(record, chosen, spec.sequences, labelled=True)
+        assert case.label is not None
+        ready = prepare(case, spec.grid(whole=spec.tile_overlap > 0 and not training), spec.sequences)
+        if share := lost_share(case.label, ready.geometry):
+            lost[case.id] = share
+            ready = ready if training else prepare(case, spec.grid(whole=True), spec.sequences)
+        found.append(ready)
+    if lost:
+        worst = max(lost, key=lambda name: lost[name])
+        what = "are not trained on" if training else "validation uses these images as a whole"
+        console.print(
+            f"{side}: in {len(lost)} of {len(found)} cases, labelled voxels lie outside the central {spec.size} voxels "
+            f"of data.size, at most {lost[worst]:.1%} ({worst}); {what}"
+        )
+    return found
 
 
 def _lge_like(
@@ -134,5 +150,5 @@ def _lge_like(
         case = lge_like(load_case(record, cine, labelled=True), references, seed, scar=known.index("scar"))
         assert case.label is not None
         case = dataclasses.replace(case, label=table[case.label])
-        found.append(prepare(case, spec.grid(training=True), ("LGE",))._replace(synthetic=True))
+        found.append(prepare(case, spec.grid(), ("LGE",))._replace(synthetic=True))
     return found

@@ -121,6 +121,20 @@ def prepare(case: Case, grid: Grid, sequences: Sequence[str]) -> Prepared:
     )
 
 
+def part(geometry: Geometry, start: Sequence[int], size: Sequence[int]) -> Geometry:
+    """Returns the geometry of a box of `size` (Z, H, W), whose first voxel in a prepared image is `start`."""
+    axes = (axis._replace(start=axis.start + s, size=k) for axis, s, k in zip(geometry, start, size, strict=True))
+    return Geometry(*axes)
+
+
+def lost_share(label: np.ndarray, geometry: Geometry) -> float:
+    """Returns the share of the structures' voxels of a case's label `[Z, H, W]` that its grid's crop leaves out."""
+    structures = kept = (label != 0) & (label != IGNORE)
+    for k, axis in enumerate(geometry):
+        kept = kept.compress(_back(axis).sum(axis=1) > 0, axis=k)
+    return 1 - float(kept.sum()) / float(structures.sum()) if structures.any() else 0.0
+
+
 def to_native_grid(values: np.ndarray, geometry: Geometry, fill: float = 1.0) -> np.ndarray:
     """Returns values on the case's own grid, float32 `[Z', H', W', K]`, from `[Z, H, W, K]` on the network's grid.
 

@@ -27,8 +27,8 @@ class DataSpec:
       frequency: number of labelled voxels of each class in the training set.
       intensity: operations on every image, in order.
       append_clahe: the images after CLAHE are appended as further channels.
-      tile_overlap: share of a tile's size by which tiles overlap in prediction; 0: no tiles, only the central crop is
-        predicted.
+      tile_overlap: share of a tile's size by which tiles overlap in prediction; 0: the box of `size` that holds the
+        heart is predicted (`inference/region.py`).
     """
 
     dataset: str
@@ -68,9 +68,8 @@ class DataSpec:
         """Whether an example is a volume (else a slice)."""
         return len(self.size) == 3
 
-    def grid(self, *, training: bool = False) -> Grid:
-        """The grid of training, or of validation, evaluation and prediction, which does not crop if tiles are used."""
-        whole = self.tile_overlap > 0 and not training
+    def grid(self, *, whole: bool = False) -> Grid:
+        """The network's grid, cropped or padded to `size` about the image's centre; `whole`: nothing is cropped."""
         return Grid(self.spacing_mm, self.size, self.intensity, self.append_clahe, no_crop=whole)
 
 

@@ -42,7 +42,8 @@ def evaluate(
     name: str | None = None,
     root: str | None = None,
     split: str = "val",
-    flips: bool = False,
+    crop: str = "",
+    tta: int = 0,
     post: Mapping[str, Any] | None = None,
     leave_out: Sequence[str] = (),
     console: Console,
@@ -54,6 +55,8 @@ def evaluate(
       name: name of the data set; None: the data set of training.
       root: folder of the data set; None: the folder of training.
       split: train, val or test, or all. Patients are split as in training; another data set is split by its folders.
+      crop: how an image larger than the network's input is covered, see `inference/region.py`.
+      tta: number of moved copies of every image whose predictions are averaged with its own.
       post: values that replace those under `config.post`.
       leave_out: cases left out of the printed table; they are in every file.
 
@@ -61,7 +64,7 @@ def evaluate(
       InputError: the checkpoint, the split or none of the cases can be used.
       BatchError: some cases failed; the files hold the results of the others and name these.
     """
-    members = restore_all(workdirs, checkpoint, say_lost(console), post)
+    members = restore_all(workdirs, checkpoint, say_lost(console), post, tta)
     first = members[0]
     chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
     summary = first.decoders[first.outputs[0].name].summary()
@@ -75,7 +78,7 @@ def evaluate(
         assert case.label is not None and record.label is not None
         truth = case.stack(case.label)
         late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
-        decoded = predict_case(members, case, flips)[0].decoded
+        decoded = predict_case(members, case, crop, saying(console))[0].decoded
         summary.add(decoded, truth)
         written = Path("predictions") / f"{case.id}.nii.gz"
         write_label(out / written, decoded.value, first.spec.raw_values, case.source)
@@ -95,7 +98,8 @@ def evaluate(
         "fits": first.fits,
         "data": _data(chosen),
         "split": split,
-        "flips": flips,
+        "crop": crop,
+        "tta": tta,
         "seconds_per_case": seconds,
         "files": gathered.files,
         "failed": reasons(failed),

@@ -1,5 +1,6 @@
 """A trained model in Python: `cardiac_jax.load(RUN).predict(FILE)`."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,22 +75,22 @@ class Model:
         affine: np.ndarray | None = None,
         *,
         spacing_mm: Sequence[float] | None = None,
-        flips: bool = False,
+        crop: str = "",
     ) -> Segmentation:
-        """Returns the segmentation of one case.
+        """Returns the segmentation of one case; warns if foreground may be missing.
 
         Args:
           image: an image file or a folder with one DICOM stack; or an array `[X, Y, Z]`; or arrays by sequence.
           affine: only for arrays: `[4, 4]` voxel index -> RAS millimetres.
           spacing_mm: only for arrays, instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
-          flips: average over mirrored copies.
+          crop: how an image larger than the network's input is covered: heart, centre, tiles; "": as configured.
 
         Raises:
           InputError: the image cannot be read, lacks a sequence, or contains several cases.
         """
         case = self._case(image, affine, spacing_mm)
         with devices.on_host():
-            found = predict_case(self.members, case, flips)[0]
+            found = predict_case(self.members, case, crop, warnings.warn)[0]
         spec = self.members[0].spec
         value = found.decoded.value
         return Segmentation(
@@ -125,17 +126,18 @@ class Model:
         return Case("array", "array", stacks, None, frame, grid, None, None, None, Path("array"))
 
 
-def load(*runs: str | Path, checkpoint: str = "best", post: Mapping[str, Any] | None = None) -> Model:
+def load(*runs: str | Path, checkpoint: str = "best", post: Mapping[str, Any] | None = None, tta: int = 0) -> Model:
     """Returns the model of a training run; for several runs, an ensemble.
 
     Args:
       runs: work directories.
       checkpoint: best, latest or a step.
       post: values that replace those under `config.post`, e.g. {"largest": ("LV",)}.
+      tta: number of copies of every image, moved as in training, whose predictions are averaged with its own.
 
     Raises:
-      InputError: there is no such checkpoint, or it is damaged.
+      InputError: there is no such checkpoint, it is damaged, or its training moved no images and `tta` is above 0.
     """
     if not runs:
         raise InputError("runs", "name at least one work directory")
-    return Model(restore_all([Path(run) for run in runs], checkpoint, post=post))
+    return Model(restore_all([Path(run) for run in runs], checkpoint, post=post, tta=tta))

@@ -16,11 +16,12 @@ from cardiac_jax.data.case import Case, Record
 from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import atomic_write, write_array, write_label
 from cardiac_jax.data.load import load
-from cardiac_jax.data.preprocess import network_stack, prepare, to_native_grid
+from cardiac_jax.data.preprocess import network_stack, part, prepare, to_native_grid
 from cardiac_jax.data.sets import dataset, description, folder
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError, printable, raise_failed
-from cardiac_jax.inference.predict import predict_grid
+from cardiac_jax.inference.predict import predict_region, region_of
+from cardiac_jax.inference.region import at_border
 from cardiac_jax.progress import run_each, say_failed, saying
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
@@ -43,30 +44,65 @@ class Prediction(NamedTuple):
     decoded: Decoded
 
 
-def predict_case(members: Sequence[Trained], case: Case, flips: bool = False) -> list[Prediction]:
+def predict_case(
+    members: Sequence[Trained], case: Case, crop: str = "", say: Callable[[str], None] = lambda note: None
+) -> list[Prediction]:
     """Returns every output of one case, the main output first: mean over the members, then the first member's decoder.
 
     Labels are the argmax of the mean probabilities on the case's own grid.
+
+    Args:
+      crop: how an image larger than the network's input is covered, see `inference/region.py`.
+      say: is called with a sentence where foreground may be missing.
+
+    Raises:
+      InputError: a sequence is missing, or `crop` is unknown.
     """
+    values = [_values(member, case, crop, say) for member in members]
     found = []
     for output in members[0].outputs:
-        values = [_value(member, output, case, flips) for member in members]
-        value = values[0].with_data(np.mean([v.data for v in values], axis=0)) if len(values) > 1 else values[0]
+        first, *others = (own[output.name] for own in values)
+        value = first.with_data(np.mean([first.data, *(v.data for v in others)], axis=0)) if others else first
         found.append(Prediction(output, value, members[0].decoders[output.name].decode(value)))
     return found
 
 
-def _value(member: Trained, output: Output, case: Case, flips: bool) -> Stack:
+def _values(member: Trained, case: Case, crop: str, say: Callable[[str], None]) -> dict[str, Stack]:
+    """Every output of one member, by name."""
     spec = member.spec
-    ready = prepare(case, spec.grid(), spec.sequences)
-    if output.kind == "vector":
-        vectors = member.predict(ready.image[None] if spec.is_volumetric else ready.image)[output.name]
-        return case.stack(vectors[0] if spec.is_volumetric else vectors)
-    run = partial(_one_output, member, output.name)
-    on_grid = predict_grid(run, ready.image, spec.size, flips, spec.tile_overlap, output.scale)
-    if any(factor != 1 for factor in output.scale):
-        return network_stack(on_grid, case, ready.geometry, output.scale)
-    return case.stack(to_native_grid(on_grid, ready.geometry, output.fill))
+    ready = prepare(case, spec.grid(whole=True), spec.sequences)
+    shape = ready.image.shape[:-1]
+    labels = [output for output in member.outputs if output.kind == "labels"]
+    find = partial(_seen, member, labels[0]) if labels else None
+    region = region_of(find, ready.image, spec.size, crop, spec.tile_overlap)
+    geometry = part(ready.geometry, region.start, region.size)
+    notes, values = region.notes, {}
+    for output in member.outputs:
+        run = partial(_one_output, member, output.name)
+        if output.kind == "vector":
+            inside = ready.image[tuple(slice(s, s + k) for s, k in zip(region.start, region.size, strict=True))]
+            vectors = run(inside[None] if spec.is_volumetric else inside)
+            values[output.name] = case.stack(vectors[0] if spec.is_volumetric else vectors)
+            continue
+        on_grid = predict_region(run, ready.image, region, spec.size, spec.tile_overlap, output.scale)
+        if any(factor != 1 for factor in output.scale):
+            values[output.name] = network_stack(on_grid, case, geometry, output.scale)
+            continue
+        if output in labels[:1]:
+            notes += at_border(on_grid.argmax(-1), region, shape)
+        values[output.name] = case.stack(to_native_grid(on_grid, geometry, output.fill))
+    for note in notes:
+        say(f"{case.id}: {note}")
+    return values
+
+
+def _seen(member: Trained, output: Output, image: np.ndarray) -> np.ndarray:
+    """Probabilities `[B, *S, K]` on the grid of the image, from a plain prediction that reports nothing."""
+    values = member.look(image)[output.name]
+    for axis, factor in enumerate(output.scale, start=1):
+        values = np.moveaxis(values, axis, 0)
+        values = np.moveaxis(values.reshape(-1, factor, *values.shape[1:]).mean(axis=1), 0, axis)
+    return values
 
 
 def _one_output(member: Trained, name: str, image: np.ndarray) -> np.ndarray:
@@ -115,7 +151,8 @@ def predict_folder(
     *,
     checkpoint: str,
     probabilities: bool,
-    flips: bool,
+    crop: str = "",
+    tta: int = 0,
     post: Mapping[str, Any] | None = None,
     name: str = "",
     sequences: Sequence[str] = (),
@@ -131,12 +168,14 @@ def predict_folder(
       name: the data set whose folder `images` is; "": any folder of images (`data/sets/folder.py`).
       sequences: sequences of the channels `_0000`, `_0001`, ... of such a folder.
       skip_existing: cases whose files are there already are not predicted again.
+      crop: how an image larger than the network's input is covered, see `inference/region.py`.
+      tta: number of moved copies of every image whose predictions are averaged with its own.
 
     Raises:
       InputError: a checkpoint or none of the images can be used.
       BatchError: some images cannot be used; predictions of the others are complete.
     """
-    members = restore_all(workdirs, checkpoint, say_lost(console), post)
+    members = restore_all(workdirs, checkpoint, say_lost(console), post, tta)
     spec, needed = members[0].spec, sequences_of(members)
     if name and sequences:
         raise InputError("--sequences", "names the channels of a plain folder, not of a data set")
@@ -154,7 +193,7 @@ def predict_folder(
     def one(record: Record) -> None:
         start = time.perf_counter()
         case = load(replace(record, label=None), chosen, needed_of(record, needed))
-        predictions = predict_case(members, case, flips)
+        predictions = predict_case(members, case, crop, saying(console))
         if probabilities:
             value = predictions[0].value
             write_array(output / f"{record.id}{PROBABILITIES}.nii.gz", value.to_file(), value.affine)

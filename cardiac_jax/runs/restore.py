@@ -1,11 +1,11 @@
 """Restores trained models from checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from cardiac_jax import systems
 from cardiac_jax.core.config import to_config
@@ -13,6 +13,7 @@ from cardiac_jax.core.step import inference_variables, init_state
 from cardiac_jax.core.types import Config, Decoder, Output, System, Variables
 from cardiac_jax.data.spec import DataSpec, from_json
 from cardiac_jax.errors import InputError
+from cardiac_jax.inference.copies import PredictAll, averaged, drawn
 from cardiac_jax.runs.upgrade import upgraded
 from cardiac_jax.train import devices
 from cardiac_jax.train.checkpoint import OLDEST, Checkpoints
@@ -25,7 +26,8 @@ class Trained(NamedTuple):
       workdir: work directory of the training run.
       about: the JSON stored with the weights.
       variables: variables of every network, with averaged parameters where an average is kept.
-      predict: `image [B, *S, C]` -> the system's outputs by name.
+      predict: `image [B, *S, C]` -> the system's outputs by name; with `tta`, averaged over copies.
+      look: the same without copies and without a word about a localiser that finds nothing, to look for the heart.
       decoders: name of an output -> its decoder.
     """
 
@@ -36,7 +38,8 @@ class Trained(NamedTuple):
     step: int
     system: System
     variables: Variables
-    predict: Callable[[np.ndarray], dict[str, np.ndarray]]
+    predict: PredictAll
+    look: PredictAll
     decoders: Mapping[str, Decoder]
 
     @property
@@ -60,16 +63,18 @@ def restore(
     which: str = "best",
     on_lost: Callable[[int], None] | None = None,
     post: Mapping[str, Any] | None = None,
+    tta: int = 0,
 ) -> Trained:
     """Returns the model of a checkpoint (`best`, `latest` or a step), on any number of devices.
 
     Args:
       on_lost: called with the number of volumes in which a localiser found nothing (see `devices.compile_predict`).
       post: values that replace those under `config.post`.
+      tta: number of moved copies over which predictions are averaged (see `inference/copies.py`); 0: none.
 
     Raises:
-      InputError: there is no checkpoint, it is damaged, it was written by another system or code version, or the system
-        has no such post-processing.
+      InputError: there is no checkpoint, it is damaged, it was written by another system or code version, the system
+        has no such post-processing, or it was trained without moved images and `tta` is above 0.
     """
     checkpoints = Checkpoints(workdir)
     step = checkpoints.pick(which)
@@ -100,7 +105,10 @@ def restore(
         variables = inference_variables(checkpoints.restore(step, like))
     run = devices.compile_predict(system, on_lost)
     decoders = {output.name: output.decoder(variables, about["fits"]) for output in system.outputs}
-    return Trained(workdir, config, spec, about, step, system, variables, lambda image: run(variables, image), decoders)
+    predict, look = (partial(run, variables, quiet=quiet) for quiet in (False, True))
+    if tta:
+        predict = averaged(predict, system.outputs, drawn(config, tta))
+    return Trained(workdir, config, spec, about, step, system, variables, predict, look, decoders)
 
 
 def restore_all(
@@ -108,13 +116,14 @@ def restore_all(
     which: str = "best",
     on_lost: Callable[[int], None] | None = None,
     post: Mapping[str, Any] | None = None,
+    tta: int = 0,
 ) -> list[Trained]:
     """Returns the members of an ensemble, one per work directory.
 
     Raises:
       InputError: as for `restore`; or the members differ in classes, label values or outputs.
     """
-    members = [restore(workdir, which, on_lost, post) for workdir in workdirs]
+    members = [restore(workdir, which, on_lost, post, tta) for workdir in workdirs]
     first = members[0]
     for other in members[1:]:
         if (other.spec.classes, other.spec.labels) != (first.spec.classes, first.spec.labels):

@@ -11,8 +11,8 @@ def results(run: Path, split: str) -> Path:
     return run / folder_of(split)
 
 
-def is_evaluated(run: Path, split: str, flips: bool) -> bool:
-    """Returns whether the best checkpoint of `run` was already evaluated on `split` with the same `flips`."""
+def is_evaluated(run: Path, split: str, tta: int) -> bool:
+    """Returns whether the best checkpoint of `run` was already evaluated on `split`, with the same number of copies."""
     folder = results(run, split)
     if not (folder / "cases.json").exists():
         return False
@@ -20,4 +20,4 @@ def is_evaluated(run: Path, split: str, flips: bool) -> bool:
     checkpoints = Checkpoints(run)
     best = checkpoints.pick("best")
     checkpoints.close()
-    return about["checkpoint"]["step"] == best and about["flips"] == flips and about["split"] == split
+    return about["checkpoint"]["step"] == best and about.get("tta") == tta and about["split"] == split

@@ -135,15 +135,15 @@ def compile_train(
 
 def compile_predict(
     system: System, on_lost: Callable[[int], None] | None = None
-) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """Compiles `(variables, image [B, *S, C])` -> the system's outputs by name, on the host.
+) -> Callable[..., dict[str, np.ndarray]]:
+    """Compiles `(variables, image [B, *S, C], quiet=False)` -> the system's outputs by name, on the host.
 
     B is arbitrary; examples are spread over the local devices. `on_lost` is called with the number of examples in which
-    a localiser found nothing, if it is above 0.
+    a localiser found nothing, if it is above 0, unless the call is quiet.
     """
     run = jax.pmap(functools.partial(predict_step, system), axis_name=AXIS, in_axes=(None, 0))
 
-    def predict(variables: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+    def predict(variables: Any, image: np.ndarray, quiet: bool = False) -> dict[str, np.ndarray]:
         local = jax.local_device_count()
         share = -(-len(image) // local)
         row = np.minimum(np.arange(share * local), len(image) - 1)
@@ -151,7 +151,7 @@ def compile_predict(
         named = {name: np.asarray(value) for name, value in run(variables, placed).items()}
         flat = {name: value.reshape(local * share, *value.shape[2:])[: len(image)] for name, value in named.items()}
         lost = int((flat.pop("found") == 0).sum())
-        if lost and on_lost is not None:
+        if lost and on_lost is not None and not quiet:
             on_lost(lost)
         return flat
 

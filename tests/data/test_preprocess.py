@@ -14,7 +14,7 @@ from cardiac_jax.data import resample
 from cardiac_jax.data.case import Case
 from cardiac_jax.data.load import load
 from cardiac_jax.data.orientation import from_canonical, orientation, slice_axis, to_canonical
-from cardiac_jax.data.preprocess import Grid, network_stack, prepare, to_native_grid
+from cardiac_jax.data.preprocess import Grid, lost_share, network_stack, part, prepare, to_native_grid
 from cardiac_jax.data.sets import dataset
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
@@ -410,3 +410,26 @@ def test_nothing_is_cropped_where_tiles_cover_all():
     whole = prepare(case, Grid(AS_IT_IS, (10, 12)), ("LGE",))
     np.testing.assert_array_equal(small.image[:, :, 4:16], whole.image)
     np.testing.assert_array_equal(large.image[2:6], whole.image)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 14), st.integers(2, 14), st.integers(2, 6)),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 12), st.integers(1, 12)),
+    seed=st.integers(0, 99),
+)
+def test_a_part_of_the_whole_is_the_crop_and_what_it_leaves_out_is_counted(shape, size, seed):
+    label = np.random.default_rng(seed).choice([0, 1, 2, IGNORE], shape).astype(np.uint8)
+    case = case_of(label, images.affine(("L", "P", "S")))
+    cropped, whole = (prepare(case, Grid(AS_IT_IS, size, no_crop=kept), ("LGE",)) for kept in (False, True))
+    start = [(n - k) // 2 for n, k in zip(whole.image.shape, size, strict=False)]
+    assert part(whole.geometry, start, size) == cropped.geometry
+    inside = tuple(slice(s, s + k) for s, k in zip(start, size, strict=True))
+    np.testing.assert_array_equal(whole.image[inside], cropped.image)
+    structures = (label == 1) | (label == 2)
+    assert cropped.label is not None
+    held = ((cropped.label == 1) | (cropped.label == 2)).sum()
+    assert lost_share(own(case), cropped.geometry) == pytest.approx(
+        1 - held / structures.sum() if structures.any() else 0
+    )
+    assert lost_share(own(case), whole.geometry) == 0

@@ -32,11 +32,10 @@ def test_classes_values_and_channels():
     assert held.channels == 4 and spec(sequences=("LGE,T2",)).channels == 2
 
 
-def test_tiles_cover_the_whole_image_but_not_in_training():
-    tiled = spec(tile_overlap=0.5, intensity=("clahe", "z_score"))
-    expected = Grid(tiled.spacing_mm, tiled.size, ("clahe", "z_score"), append_clahe=False, no_crop=True)
-    assert tiled.grid() == expected and tiled.grid(training=True) == expected._replace(no_crop=False)
-    assert not spec().grid().no_crop
+def test_the_grid_crops_unless_the_whole_image_is_asked_for():
+    held = spec(intensity=("clahe", "z_score"))
+    expected = Grid(held.spacing_mm, held.size, ("clahe", "z_score"), append_clahe=False, no_crop=True)
+    assert held.grid(whole=True) == expected and held.grid() == expected._replace(no_crop=False)
 
 
 @pytest.mark.parametrize(

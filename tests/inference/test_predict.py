@@ -1,18 +1,20 @@
-"""Prediction of whole cases: in slices, as a volume, in tiles, mirrored."""
+"""Prediction of whole cases: in slices, as a volume, in tiles, in a box; scores of validation."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cardiac_jax.core.types import Output
 from cardiac_jax.data.case import Case
-from cardiac_jax.data.preprocess import Grid, prepare, to_native_grid
+from cardiac_jax.data.preprocess import Grid, part, prepare, to_native_grid
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.postprocess import unchanged
-from cardiac_jax.inference.predict import predict_grid, validator
+from cardiac_jax.inference.predict import Predict, predict_region, predict_slices, region_of, validator
+from cardiac_jax.inference.region import at_border
 from tests import images
 
 
@@ -31,17 +33,14 @@ def lopsided(image: np.ndarray) -> np.ndarray:
 IMAGE = np.random.default_rng(0).normal(size=(5, 20, 18, 1)).astype(np.float32)
 
 
+def whole(predict: Predict, image: np.ndarray, size: tuple[int, ...], overlap: float = 0.5) -> np.ndarray:
+    """The whole image, in tiles where it is larger than the input."""
+    return predict_region(predict, image, region_of(None, image, size, "tiles", overlap), size, overlap)
+
+
 @pytest.mark.parametrize("size", [(20, 18), (5, 20, 18), (8, 12), (4, 8, 12), (3, 20, 18)])
-@pytest.mark.parametrize("flips", [False, True])
-def test_slices_volumes_and_tiles_of_a_pointwise_network_agree(size, flips):
-    found = predict_grid(pointwise, IMAGE, size, flips)
-    np.testing.assert_allclose(found, pointwise(IMAGE), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(20, 18), (5, 20, 18)])
-def test_mirrored_copies_are_mirrored_back_in_plane(size):
-    found = predict_grid(lopsided, IMAGE, size, flips=True)
-    np.testing.assert_allclose(found, 0.5, atol=1e-6)
+def test_slices_volumes_and_tiles_of_a_pointwise_network_agree(size):
+    np.testing.assert_allclose(whole(pointwise, IMAGE, size), pointwise(IMAGE), rtol=1e-5, atol=1e-6)
 
 
 def case() -> Case:
@@ -56,11 +55,11 @@ def test_a_whole_case_is_predicted_beyond_the_crop():
     grid = Grid((0, 0, 0), (2, 6, 6), no_crop=True)
     ready = prepare(case(), grid, ("LGE",))
     assert ready.image.shape[:-1] == case().shape == (4, 10, 12)
-    back = to_native_grid(predict_grid(pointwise, ready.image, grid.size), ready.geometry)
+    back = to_native_grid(whole(pointwise, ready.image, grid.size), ready.geometry)
     image = case().images["LGE"]
     np.testing.assert_allclose(back, pointwise(((image - image.mean()) / image.std())[..., None]), atol=1e-5)
     cropped = prepare(case(), grid._replace(no_crop=False), ("LGE",))
-    outside = to_native_grid(predict_grid(pointwise, cropped.image, grid.size), cropped.geometry)
+    outside = to_native_grid(whole(pointwise, cropped.image, grid.size), cropped.geometry)
     assert (outside[..., 0] == 1).sum() == image.size - 2 * 6 * 6
 
 
@@ -70,6 +69,9 @@ def test_a_whole_case_is_predicted_beyond_the_crop():
 def spec(size: tuple[int, ...], overlap: float) -> DataSpec:
     spacing = (0.0, 0.0, 0.0)
     return DataSpec("mscmr", ("background", "LV"), (0, 500), ("LGE",), "affine", spacing, size, tile_overlap=overlap)
+
+
+WEIGHT: Any = 0.3
 
 
 def shifted(variables: float, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,10 +85,10 @@ def shifted(variables: float, image: np.ndarray) -> dict[str, np.ndarray]:
 def test_validation_sees_what_evaluation_sees(size, overlap):
     """On spacing that is kept, both grids have the same voxels: Dice on the case's own grid, tiled or cropped."""
     asked = spec(size, overlap)
-    ready = prepare(case(), asked.grid(), asked.sequences)
+    ready = prepare(case(), asked.grid(whole=overlap > 0), asked.sequences)
     outputs = (Output("probabilities", "labels", unchanged),)
-    found = validator(shifted, outputs, [ready], asked)(0.3, "probabilities")
-    on_grid = predict_grid(lambda image: shifted(0.3, image)["probabilities"], ready.image, size, overlap=overlap)
+    found = validator(shifted, outputs, [ready], asked)(WEIGHT, "probabilities")
+    on_grid = whole(lambda image: shifted(0.3, image)["probabilities"], ready.image, size)
     labels, truth = to_native_grid(on_grid, ready.geometry).argmax(-1), case().label
     assert truth is not None
     if not overlap:  # what lies beyond the crop is not scored
@@ -95,8 +97,8 @@ def test_validation_sees_what_evaluation_sees(size, overlap):
     dice = 2 * (labels & truth).sum() / (labels.sum() + truth.sum())
     assert found == pytest.approx({"dice/LV": dice, "dice": dice}) and 0.1 < dice < 0.9
     other = spec(size, 0.5 - overlap)
-    again = prepare(case(), other.grid(), other.sequences)
-    assert validator(shifted, outputs, [again], other)(0.3, "probabilities") != found
+    again = prepare(case(), other.grid(whole=not overlap), other.sequences)
+    assert validator(shifted, outputs, [again], other)(WEIGHT, "probabilities") != found
 
 
 def test_scores_are_means_over_cases_and_nothing_to_score_is_no_number():
@@ -104,12 +106,89 @@ def test_scores_are_means_over_cases_and_nothing_to_score_is_no_number():
     outputs = (Output("probabilities", "labels", unchanged),)
     one = prepare(case(), asked.grid(), asked.sequences)
     two = one._replace(image=-one.image)
-    scores = [validator(shifted, outputs, cases, asked)(0.3, "probabilities") for cases in ([one], [two], [one, two])]
+    scores = [
+        validator(shifted, outputs, cases, asked)(WEIGHT, "probabilities") for cases in ([one], [two], [one, two])
+    ]
     assert scores[2]["dice"] == pytest.approx((scores[0]["dice"] + scores[1]["dice"]) / 2)
     assert scores[0]["dice"] != scores[1]["dice"]
-    assert np.isnan(validator(shifted, outputs, [], asked)(0.3, "probabilities")["dice"])
+    assert np.isnan(validator(shifted, outputs, [], asked)(WEIGHT, "probabilities")["dice"])
 
 
 def test_a_finer_output_is_not_tiled():
-    with pytest.raises(InputError, match=r"^data\.tile_overlap: an output finer than the image"):
-        predict_grid(pointwise, IMAGE, (8, 12), scale=(1, 2, 2))
+    region = region_of(None, IMAGE, (8, 12), "tiles", 0.5)
+    with pytest.raises(InputError, match=r"^--crop: an output finer than the image"):
+        predict_region(pointwise, IMAGE, region, (8, 12), 0.5, scale=(1, 2, 2))
+
+
+# --- a heart away from the middle
+
+HEART = (6, 8)  # pixels, in an image without noise elsewhere
+
+
+def shown_at(row: int, column: int, shape: tuple[int, int, int] = (6, 48, 40)) -> Case:
+    """A bright block at (row, column) of every slice, which is also the label, `LV`."""
+    label = np.zeros(shape, np.uint8)
+    label[:, row : row + HEART[0], column : column + HEART[1]] = 1
+    stack = from_volume(label.transpose(2, 1, 0), images.affine(), "apex_first")
+    image = {"LGE": stack.data * 4.0 - 2.0}
+    return Case("a", "p", image, stack.data, stack.frame, stack.affine, None, None, None, Path("a.nii"))
+
+
+def edge_blind(image: np.ndarray) -> np.ndarray:
+    """A network that sees bright pixels, but none of the outermost pixel of its input."""
+    seen = np.zeros(image.shape, np.float32)
+    inside = (slice(None), *[slice(1, -1)] * 2) if image.ndim == 4 else (slice(None), slice(None), *[slice(1, -1)] * 2)
+    seen[inside] = image[inside] > 0
+    return np.concatenate([1 - seen, seen], -1)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (6, 16, 16)])
+@pytest.mark.parametrize("at", [(21, 16), (1, 1), (41, 31), (5, 25), (30, 2)])
+def test_the_heart_is_found_wherever_it_lies(size, at):
+    case = shown_at(*at)
+    assert case.label is not None
+    grid = Grid((0, 0, 0), size, (), no_crop=True)
+    ready = prepare(case, grid, ("LGE",))
+    region = region_of(edge_blind, ready.image, size, "heart", 0.0)
+    on_grid = predict_region(edge_blind, ready.image, region, size, 0.0)
+    back = to_native_grid(on_grid, part(ready.geometry, region.start, region.size))
+    np.testing.assert_array_equal(back.argmax(-1), case.label)
+    assert not region.notes
+
+
+def test_a_heart_of_more_slices_than_the_network_takes_is_said():
+    ready = prepare(shown_at(5, 25), Grid((0, 0, 0), (4, 16, 16), (), no_crop=True), ("LGE",))
+    (note,) = region_of(edge_blind, ready.image, (4, 16, 16), "heart", 0.0).notes
+    assert note.startswith("33% of the foreground") and "4 x 16 x 16" in note
+
+
+def test_the_box_of_training_is_kept_where_it_holds_the_heart():
+    """To the bit: the same voxels go in, and the same values come out on the case's own grid."""
+    case, size = shown_at(22, 17), (16, 16)
+    asked = spec(size, 0.0)
+    cropped, ready = (prepare(case, asked.grid(whole=whole), asked.sequences) for whole in (False, True))
+    region = region_of(edge_blind, ready.image, size, "", 0.0)
+    assert part(ready.geometry, region.start, region.size) == cropped.geometry
+    np.testing.assert_array_equal(ready.image[:, 16:32, 12:28], cropped.image)
+    found = predict_region(lambda image: shifted(0.3, image)["probabilities"], ready.image, region, size, 0.0)
+    np.testing.assert_array_equal(found, predict_slices(lambda x: shifted(0.3, x)["probabilities"], cropped.image))
+
+
+@pytest.mark.parametrize(("at", "said"), [((29, 16), "touches the border"), ((1, 1), "no foreground was found")])
+def test_a_heart_beyond_the_central_box_is_said(at, said):
+    ready = prepare(shown_at(*at), Grid((0, 0, 0), (16, 16), (), no_crop=True), ("LGE",))
+    region = region_of(pointwise, ready.image, (16, 16), "centre", 0.0)
+    labels = predict_region(pointwise, ready.image, region, (16, 16), 0.0).argmax(-1)
+    (note,) = at_border(labels, region, ready.image.shape[:-1])
+    assert said in note
+
+
+def test_validation_of_a_whole_image_finds_the_heart_as_evaluation_does():
+    asked = spec((16, 16), 0.0)
+    outputs = (Output("probabilities", "labels", unchanged),)
+    run = lambda variables, image: {"probabilities": edge_blind(image)}  # noqa: E731
+    scores = []
+    for whole in (False, True):
+        ready = prepare(shown_at(29, 16), asked.grid(whole=whole), asked.sequences)
+        scores.append(validator(run, outputs, [ready], asked)(WEIGHT, "probabilities")["dice"])
+    assert scores[0] < 0.9 and scores[1] == 1

@@ -141,14 +141,14 @@ def inputs(room) -> Path:
 
 @pytest.fixture(scope="module")
 def predicted(room, inputs) -> Path:
-    """Of all of them, of one file with probabilities, of one with mirrored copies; and the test split evaluated."""
+    """Of all of them, of one file with probabilities, of one averaged over copies; and the test split evaluated."""
     out, moved = room.root / "out", room.root / "moved"
     shutil.copytree(room.data, moved)
     predict = lambda *words: tiny.command("predict", f"--workdir={room.run}", *words)  # noqa: E731
     commands = [
         predict(f"--input={inputs}", f"--output={out / 'all'}"),
         predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'one'}", "--probabilities"),
-        predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'flips'}", "--probabilities", "--flips"),
+        predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'tta'}", "--probabilities", "--tta=2"),
         tiny.command(
             "evaluate", f"--workdir={room.run}", "--split=test", f"--data.root={moved}", f"--out={out / 'test'}"
         ),
@@ -182,12 +182,13 @@ def test_one_file_is_predicted_as_in_the_folder_and_its_probabilities_explain_th
     np.testing.assert_array_equal(np.array([0, 600, 200, 500])[probabilities.argmax(-1)], one)
 
 
-def test_mirrored_copies_change_the_probabilities(predicted):
-    plain, flips = (
-        np.asarray(nib.load(predicted / at / "oblique_probabilities.nii.gz").dataobj) for at in ("one", "flips")
+def test_copies_change_the_probabilities(predicted):
+    plain, averaged = (
+        np.asarray(nib.load(predicted / at / "oblique_probabilities.nii.gz").dataobj) for at in ("one", "tta")
     )
-    assert plain.shape == flips.shape
-    assert 0 < np.abs(plain - flips).mean() < 0.5
+    assert plain.shape == averaged.shape
+    np.testing.assert_allclose(averaged.sum(-1), 1, atol=1e-4)
+    assert 0 < np.abs(plain - averaged).mean() < 0.5
 
 
 def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted):

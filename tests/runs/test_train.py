@@ -1,5 +1,6 @@
 """Whole trainings: what is refused leaves nothing behind; data without whole slices; tiles; more steps."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from rich.console import Console
 
 from cardiac_jax import systems
 from cardiac_jax.core.types import Config
+from cardiac_jax.data import cohort
+from cardiac_jax.data.sets import dataset
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.runs.train import train_run
@@ -122,6 +125,20 @@ def test_a_mistake_can_be_mended_in_the_same_folder(done):
     assert found["refused"].returncode == 2
     assert found["changed"].returncode == 0, found["changed"].stderr
     assert Checkpoints(root / "mended").latest() == 1
+
+
+def test_labels_outside_the_crop_are_said_and_validation_sees_the_whole_image(patients):
+    chosen = dataset("phantom")
+    records = chosen.find(patients)
+    for size, cut in (((4, 4), True), ((20, 20), False)):
+        for side in ("train", "val"):
+            console = Console(file=io.StringIO(), width=300)
+            cases = cohort.prepared(records, chosen, tiny.spec(size), console, side)
+            assert isinstance(console.file, io.StringIO)
+            said = console.file.getvalue()
+            assert said.startswith(f"{side}: in 4 of 4 cases, labelled voxels lie outside") == cut == bool(said)
+            whole = cut and side == "val"
+            assert {case.image.shape[1:3] for case in cases} == {(24, 24) if whole else size}
 
 
 # --- trained
