@@ -43,7 +43,7 @@ def icc_of(ratings: np.ndarray) -> Estimate:
     if whole == 0.0:
         return Estimate(math.nan, math.nan, math.nan)
     value = (msr - mse) / whole
-    if mse == 0.0:
+    if mse == 0.0 or value >= 1.0:  # the latter by rounding
         same = math.nan if msc else value
         return Estimate(value, same, same)
     return Estimate(value, *_interval(value, msr, msc, mse, n, k))

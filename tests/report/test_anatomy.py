@@ -39,7 +39,7 @@ def _late() -> np.ndarray:
 
 
 def _save(path: Path, data: np.ndarray) -> None:
-    images.save(path, data.transpose(2, 1, 0), images.affine(("L", "P", "S"), SPACING_MM[::-1]))
+    images.save(path, data.transpose(2, 1, 0), images.affine(("L", "P", "S"), SPACING_MM[::-1], tilt=0.4))
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def heart(shift: int = 0, thick: int = 4) -> np.ndarray:
 def evaluations(tmp_path_factory) -> Path:
     """Two programs on eight cases: `near` is off by a pixel at most, `far` by three and misses one RV."""
     root = tmp_path_factory.mktemp("report")
-    grid = images.affine(("L", "P", "S"), SPACING)
+    grid = images.affine(("L", "P", "S"), SPACING, tilt=0.4)
     rng = np.random.default_rng(0)
     for i in range(8):
         truth = heart(thick=4 + i % 3)

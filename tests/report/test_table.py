@@ -268,7 +268,8 @@ def test_agreement_table():
     assert found["Lin's CCC"].startswith("0.98")
     # Truths that are all 0 correlate with nothing and are no measure of an error.
     other = [c.text for c in got.rows[1]]
-    assert other[0] == "RV mass (g)" and other[5:] == ["-", "-", "20.67", "-"]
+    assert other[0] == "RV mass (g)" and other[5:7] == ["-", "-"] and other[8:] == ["20.67", "-"]
+    assert other[7].startswith("0.000 ["), "ratings that no case explains agree on nothing"
     assert "RV mass: 3 of 3 cases have a gold standard not above 0 and are excluded from norm. MAE." in got.notes
     three = cohort_table.agreement_table({("LV volume", "ml"): Pairs(pred[:3], truth[:3])}).rows[0]
     assert three[got.header.index("Pearson's r")].text.endswith("[-, -]")

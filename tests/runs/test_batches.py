@@ -38,7 +38,7 @@ def image() -> np.ndarray:
     return 100 * label().astype(np.int16) + images.image(SHAPE) % 7
 
 
-def threshold(members, case: Case, flips: bool = False) -> list[predict.Prediction]:
+def threshold(members, case: Case, *_) -> list[predict.Prediction]:
     (data,) = case.images.values()
     drawn = case.stack(np.clip(np.rint(data / 100), 0, 3).astype(np.uint8))
     value = drawn.with_data(np.eye(4, dtype=np.float32)[drawn.data])
@@ -58,7 +58,7 @@ def run(monkeypatch):
 
     def call(source: Path, out: Path, model: str = "LGE", **options) -> tuple[str, InputError | None]:
         console = Console(file=io.StringIO(), width=400)
-        options = {"checkpoint": "best", "probabilities": False, "flips": False, **options}
+        options = {"checkpoint": "best", "probabilities": False, **options}
         error = None
         try:
             predict.predict_folder([Path(model)], source, out, console=console, **options)
