@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cardiac_jax.core.config import flat
+from cardiac_jax.data.labels import IN_WALL
 from cardiac_jax.metrics import measures
 from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, measured_pairs, segment_pairs
+from cardiac_jax.metrics.evaluate import unions
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import MEAN, Rows, by_patient, patient_by_case, summary_of
 from cardiac_jax.report import bullseye, charts, figures, meshes, table
 from cardiac_jax.report.anatomy import latent, validity
 from cardiac_jax.report.cohort_table import agreement_table
 from cardiac_jax.report.collect import Entry
+from cardiac_jax.report.definitions import definitions
 from cardiac_jax.report.evaluation import typical, view
 from cardiac_jax.report.locations import locations
 from cardiac_jax.report.options import Options, Published
@@ -21,7 +24,8 @@ from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.report.statistics import statistics
 from cardiac_jax.report.table import Cell, Table
 
-MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm")
+MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm", "surface_dice", "sensitivity", "precision")
+OF_UNIONS = ("dice", "hd95_mm", "volume_abs_error_ml", "lesion_sensitivity", "lesion_precision", "lesion_f1")
 LISTED = 6
 
 
@@ -49,7 +53,20 @@ def all_measures(entries: Sequence[Entry], options: Options) -> Section:
     """Section with a table of methods x structures per metric."""
     rows, structures = rows_of(entries), entries[0].results.structures
     tables = [table.method_table(rows, structures, name) for name in MEASURES if name != "dice"]
+    inside = [name for name in structures if name in IN_WALL]
+    united = [name for name in unions(entries[0].results.about["data"]["classes"]) if name in _structures(rows)]
+    if inside or united:
+        title = "{} of enhancement, oedema and unions, mean ± SD over patients"
+        tables += [
+            table.method_table(rows, (*inside, *united), name, title.format(METRICS[name].heading))
+            for name in OF_UNIONS
+        ]
     return Section("measures", "All measures", (), tables)
+
+
+def _structures(rows: Mapping[str, Rows]) -> set[str]:
+    """Structures that every method was measured on."""
+    return set.intersection(*({str(row["structure"]) for row in held} for held in rows.values()))
 
 
 def distributions(entries: Sequence[Entry], options: Options) -> Section:
@@ -200,6 +217,7 @@ PARTS = (
     clinical,
     cases,
     misses,
+    definitions,
     statistics,
     latent,
     training,

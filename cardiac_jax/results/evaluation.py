@@ -182,6 +182,8 @@ def read_results(folder: Path) -> Results:
         raise InputError(
             folder / "validity.json", "was written by an older version with other checks; rerun launch.evaluate"
         )
+    if any("surface_dice" not in row for row in measured.cases):
+        raise InputError(folder / "cases.json", "was written by an older version; rerun launch.evaluate")
     if any("interpolated_volume_truth_ml" not in row for row in measured.volumes):
         raise InputError(folder / "volumes.json", "was written by an older version; rerun launch.evaluate")
     return Results(about["name"], measured, about, folder)

@@ -210,3 +210,16 @@ def test_images_on_another_grid_are_refused(made, tmp_path):
     _save(tmp_path / "images" / "a_LGE.nii.gz", _late()[1:])
     with pytest.raises(InputError, match="has shape"):
         evaluate_maps(truth, truth, tmp_path / "out", images=tmp_path / "images", console=QUIET)
+
+
+def test_lesions_and_unions_have_tables_and_every_measure_is_defined(made):
+    held = _table(made, "lesion-f1-of-enhancement-oedema-and-unions-mean-sd-over-patients")
+    assert {"scar", "myocardium", "scar + oedema"} <= set(held["method"])
+    page = (made / "report" / "report.html").read_text(encoding="utf-8")
+    for said in (
+        "Definitions",
+        "larger of the two directions",
+        "full width at half maximum",
+        "voxel count x voxel volume",
+    ):
+        assert said in page, said
