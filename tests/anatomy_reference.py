@@ -35,13 +35,26 @@ class Measured(NamedTuple):
     opening_mm: float
     is_c_shaped: bool
     has_cavity: bool
+    opening_ratio: float = 0.0
+    wall_mm2: float = 0.0
+    cavity_mm2: float = 0.0
+    pool_disconnected_px: int = 0
+    pool_gap_mm: float = 0.0
+    pool_outside_mm: float = 0.0
 
 
-def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float) -> Measured:
-    """Measures one mask `[H, W]`."""
+def measure(
+    mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float, pool: np.ndarray | None = None
+) -> Measured:
+    """Measures one mask `[H, W]`, and the pool with it if it is given."""
     if not mask.any():
-        return Measured(0, 0, 0, 0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0, False, False)
-    wall = np.pad(mask[ndimage.find_objects(mask.astype(np.uint8))[0]].astype(bool), 1)
+        none = Measured(0, 0, 0, 0, 0.0, 0.0, 0.0, np.inf, 0.0, 0.0, 0.0, False, False)
+        if pool is None or not pool.any():
+            return none
+        return none._replace(pool_disconnected_px=_beside_the_largest(pool), pool_outside_mm=np.inf)
+    box = ndimage.find_objects((mask | (False if pool is None else pool)).astype(np.uint8))[0]
+    wall = np.pad(mask[box].astype(bool), 1)
+    blood = None if pool is None else np.pad(pool[box].astype(bool), 1) & ~wall
     objects, count = ndimage.label(wall, CORNERS)
     sizes = np.bincount(objects.ravel())[1:]
 
@@ -62,12 +75,13 @@ def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float
 
     cavity = pocket if is_c else lumen
     filled = wall | enclosed | cavity
-    far, opening_px = cavity, 0
+    far, opening_px, away_px = cavity, 0.0, np.full(wall.shape, REACH_PX)
     if is_c:
         lid = pocket & (depth_px < 1.2)
-        opening_px = lid.sum()
-        if opening_px:
-            away_px = ndimage.distance_transform_edt(~lid)
+        if lid.any():
+            at = np.argwhere(lid)
+            opening_px = np.hypot(*(at.max(0) - at.min(0))) + 1
+            away_px = np.minimum(ndimage.distance_transform_edt(~lid), REACH_PX)
             far = cavity & ((away_px >= REACH_PX) | (away_px * spacing_mm > tip_mm + 1e-3))
 
     thickness_mm = np.inf
@@ -91,7 +105,28 @@ def measure(mask: np.ndarray, spacing_mm: float, pocket_mm: float, tip_mm: float
         opening_px * spacing_mm,
         bool(is_c),
         bool(cavity.any()),
+        opening_px / max(2 * np.sqrt(cavity.sum() / np.pi), 1),
+        wall.sum() * spacing_mm**2,
+        cavity.sum() * spacing_mm**2,
+        0 if blood is None else _beside_the_largest(blood),
+        *_gap_and_outside(cavity, blood, depth_px * spacing_mm, away_px * spacing_mm, is_c),
     )
+
+
+def _beside_the_largest(mask: np.ndarray) -> int:
+    """Number of pixels outside the largest 8-connected piece."""
+    sizes = np.bincount(ndimage.label(mask, CORNERS)[0].ravel())[1:]
+    return int(sizes.sum() - sizes.max(initial=0))
+
+
+def _gap_and_outside(
+    cavity: np.ndarray, blood: np.ndarray | None, depth_mm: np.ndarray, away_mm: np.ndarray, is_c: bool
+) -> tuple[float, float]:
+    if blood is None:
+        return 0.0, 0.0
+    pairs = ((cavity & ~blood, depth_mm), (blood & ~cavity, away_mm))
+    gap, outside = ((far[where].max() if is_c else np.inf) if where.any() else 0.0 for where, far in pairs)
+    return gap, outside
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -146,8 +181,18 @@ def verdict(measured: Measured, limits: Limits) -> dict[str, bool]:
         "thickness": m.thickness_mm >= limits.thickness_mm - slack,
         "mean_wall": m.mean_wall_mm <= limits.mean_wall_mm + slack,
         "area": m.filled_mm2 <= limits.area_mm2,
+        "least_area": m.wall_mm2 >= limits.least_wall_mm2
+        and m.filled_mm2 >= limits.least_area_mm2
+        and (not m.has_cavity or m.cavity_mm2 >= limits.least_pool_mm2),
     }
     passed = {"shape": shape} | {name: bool(empty or ok) for name, ok in checks.items()}
+    wide = m.opening_mm > limits.widest_opening_mm + slack or m.opening_ratio > limits.widest_opening + slack
+    passed |= {
+        "opening": not wide,
+        "pool_pieces": m.pool_disconnected_px <= limits.disconnected_px,
+        "pool_gap": bool(m.pool_gap_mm <= limits.gap_mm + slack),
+        "pool_outside": bool(m.pool_outside_mm <= limits.outside_mm + slack),
+    }
     return {"valid": all(passed.values())} | passed
 
 
@@ -159,3 +204,33 @@ def blobs(seed: int, number: int, shape: tuple[int, int]) -> np.ndarray:
         smooth = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0, 5))
         masks.append(smooth > np.quantile(smooth, rng.uniform(0.1, 0.98)))
     return np.stack(masks)
+
+
+def heart_faults(wall: np.ndarray, pool: np.ndarray, pixel_mm: tuple[float, float], dent_mm: float = 4.0) -> list[str]:
+    """What a reader would call broken in the left ventricle of a slice, by scipy alone; pixels of any two sides.
+
+    Wall and pool are one piece each and have no holes together. The pool lies open to other tissue only at one opening,
+    no wider than in gold standards, or than the pool; beside it nothing unlabelled lies between wall and pool: no pixel
+    deeper than `dent_mm`, or two pixels, in the hull of both. The areas are those of a heart: 125 mm2 of wall, 160 all.
+    """
+    if not (wall | pool).any():
+        return []
+    rows, columns = (slice(i.min(), i.max() + 1) for i in np.nonzero(wall | pool))
+    wall, pool = (np.pad(part[rows, columns], 1) for part in (wall, pool))
+    both, pixel_mm2 = wall | pool, pixel_mm[0] * pixel_mm[1]
+    exposed = np.argwhere(pool & ndimage.binary_dilation(~both)) * pixel_mm
+    apart = np.linalg.norm(exposed[:, None] - exposed[None], axis=-1)
+    opening_mm = apart.max() + max(pixel_mm) if len(exposed) else 0.0
+    dents = hull_of(both) & ~both
+    deep_mm = ndimage.distance_transform_edt(np.pad(hull_of(both), 1), pixel_mm)[1:-1, 1:-1][dents]
+    found = {
+        f"wall in {ndimage.label(wall, CORNERS)[1]} pieces": ndimage.label(wall, CORNERS)[1] != 1,
+        "pool in pieces": ndimage.label(pool, CORNERS)[1] > 1,
+        "holes": (ndimage.binary_fill_holes(both) & ~both).any(),
+        f"opening of {opening_mm:.1f} mm": opening_mm > 42,
+        "opening wider than the pool": opening_mm > 1.2 * 2 * np.sqrt(pool.sum() * pixel_mm2 / np.pi),
+        "gap": deep_mm.max(initial=0) > max(dent_mm, 2 * max(pixel_mm)) + 1e-3,
+        "small wall": wall.sum() * pixel_mm2 < 125,
+        "small heart": both.sum() * pixel_mm2 < 160,
+    }
+    return [name for name, broken in found.items() if broken]

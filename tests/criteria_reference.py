@@ -40,6 +40,8 @@ def measure(labels: np.ndarray, spacing_mm: float, mouth_mm: float) -> Measured:
     mouth &= (deep_px * spacing_mm <= mouth_mm + 1e-3) & (deep_px < REACH_PX)
     mouth = touch & ndimage.binary_dilation(mouth, CORNERS)
     edge = lv & ndimage.binary_dilation(~lv, CORNERS)
+    at = np.argwhere(mouth)
+    span_mm = (np.hypot(*(at.max(0) - at.min(0))) + 1) * spacing_mm if len(at) else 0.0
 
     return Measured(
         rv_px=int(rv.sum()),
@@ -64,6 +66,12 @@ def measure(labels: np.ndarray, spacing_mm: float, mouth_mm: float) -> Measured:
         lv_concavity_mm=concavity_px(lv | in_lv) * spacing_mm,
         myo_circularity=circularity(heart),
         lv_circularity=circularity(lv | in_lv),
+        opening_span_mm=span_mm,
+        opening_ratio=span_mm / max(2 * np.sqrt(lv.sum() / np.pi) * spacing_mm, spacing_mm),
+        **{
+            f"{name}_mm2": mask.sum() * spacing_mm**2
+            for name, mask in (("rv", rv), ("myo", myo), ("lv", lv), ("heart", heart))
+        },
     )
 
 
@@ -119,7 +127,7 @@ def verdict(m: Measured, limits: Limits) -> dict[str, bool]:
         "rv_holes": m.rv_holes_px <= limits.holes_px,
         "myo_holes": m.myo_holes_px <= limits.holes_px,
         "lv_holes": m.lv_holes_px <= limits.holes_px,
-        "lv_myo_holes": m.lv_myo_holes_px <= limits.between_px,
+        "lv_myo_holes": m.lv_myo_holes_px <= limits.gap_px,
         "rv_myo_holes": m.rv_myo_holes_px <= limits.between_px,
         "rv_disconnected": m.rv_disconnected_px <= limits.disconnected_px,
         "myo_disconnected": m.myo_disconnected_px <= limits.disconnected_px,
@@ -133,5 +141,9 @@ def verdict(m: Measured, limits: Limits) -> dict[str, bool]:
         "myo_circularity": not has_myo or m.myo_circularity >= limits.myo_circularity,
         "lv_circularity": not has_lv or m.lv_circularity >= limits.lv_circularity,
     }
+    small = has_myo and (m.myo_mm2 < limits.least_wall_mm2 or m.heart_mm2 < limits.least_area_mm2)
+    small |= (has_lv and m.lv_mm2 < limits.least_pool_mm2) or (has_rv and m.rv_mm2 < limits.least_rv_mm2)
+    wide = m.opening_span_mm > limits.widest_opening_mm + slack or m.opening_ratio > limits.widest_opening + slack
+    passed |= {"least_area": not small, "opening": not wide}
     passed = {name: bool(value) for name, value in passed.items()}
     return {"valid": all(passed.values())} | passed

@@ -35,6 +35,7 @@ class Prior(NamedTuple):
       spec: the structures that it guarantees.
       size, spacing_mm: size (px) and spacing of the masks' grid, with square pixels.
       limits: limits of the check with which the bank was sampled.
+      defaulted: names of the limits that the checkpoint lacks, because it is older; their values are the defaults.
       bank: codes and their valid masks.
       encode: masks `[N, *size]` -> codes `[N, d]`.
       restore: masks `[N, *size]` -> the autoencoder's reconstructions, valid or not.
@@ -49,6 +50,7 @@ class Prior(NamedTuple):
     encode: Callable[[Array], Array]
     restore: Callable[[Array], Array]
     project: Callable[[Array], projection.Projection]
+    defaulted: tuple[str, ...] = ()
 
 
 def prior_of(system: System, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior | None:
@@ -60,19 +62,29 @@ def prior_of(system: System, variables: Variables, fits: Mapping[str, Any], spac
 def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: float) -> Prior:
     """Returns the prior of a trained network; within `devices.on_host` its arrays are on the CPU.
 
+    Masks are projected onto closed walls only. A bank sampled under fewer limits, by an older version, loses the codes
+    whose masks fail the limits of today.
+
     Args:
       fits: figures of the fits by stage, see `fit`.
+
+    Raises:
+      InputError: no code of the bank is left.
     """
     held = devices.fetch(variables[net.name])
     bank = held["bank"]
     module: Any = net.module
     kind = anatomy_spec(module.structures)
-    limits = limits_of(kind, fits[STAGE]["limits"])
+    named = fits[STAGE]["limits"]
+    limits, defaulted = limits_of(kind, named), tuple(k for k in kind.default_limits._fields if k not in named)
     stored = projection.Bank(*(jnp.asarray(bank[name]) for name in ("codes", "masks")))
     encode, decode = _functions(net, held)
 
     def check(masks: Array) -> Array:
-        return kind.check(masks, spacing_mm, limits)
+        return kind.check(masks, spacing_mm, closed(limits))
+
+    if defaulted:
+        stored = _still_valid(stored, check, module.size[1])
 
     @jax.jit
     def projected(masks: Array, bank: projection.Bank) -> projection.Projection:
@@ -87,13 +99,26 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
         jax.jit(encode),
         jax.jit(lambda masks: decode(encode(masks))),
         lambda masks: projected(masks, stored),
+        defaulted,
     )
 
 
+def _still_valid(bank: projection.Bank, check: Callable[[Array], Array], width: int) -> projection.Bank:
+    passed = batched(jax.jit(lambda packed: check(projection.unpack(packed, width))), np.asarray(bank.masks))
+    if not passed.any():
+        raise InputError("prior", "no mask of its bank passes the limits that it lacks; train the prior again")
+    return projection.Bank(*(jnp.asarray(np.asarray(part)[passed]) for part in bank))
+
+
 def limits_of(kind: AnatomySpec, named: Mapping[str, Any]) -> Limits:
-    """Returns the limits of a check from JSON."""
+    """Returns the limits of a check from JSON; limits that an older version did not store have their defaults."""
     default = kind.default_limits
-    return type(default)(*(type(value)(named[name]) for name, value in default._asdict().items()))
+    return type(default)(*(type(value)(named.get(name, value)) for name, value in default._asdict().items()))
+
+
+def closed(limits: Limits) -> Limits:
+    """Returns the limits under which a C-shaped wall fails."""
+    return limits._replace(c_shaped=False)
 
 
 def centred(masks: Array, size: Sequence[int], core: Callable[[Array], Array] = WALL.centring_mask) -> Array:
@@ -173,7 +198,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         model = mixture.fit(start, jnp.asarray(codes), count, restarts=settings.restarts).mixture
 
         def check(candidates: Array) -> Array:
-            return kind.check(candidates, spacing_mm, limits)
+            return kind.check(candidates, spacing_mm, closed(limits))
 
         drawn = projection.resample(draw, model, decode, check, module.bank_size)
         rest = module.components - count

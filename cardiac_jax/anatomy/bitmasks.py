@@ -67,6 +67,23 @@ def count(*planes: Array) -> tuple[Array, ...]:
     return tuple(total.sum(0, dtype=jnp.int32) for total in totals)
 
 
+def span_px(planes: Array) -> Array:
+    """Return the diagonal of each mask's bounding box plus one pixel, float32 `[B]`; 0 for an empty mask.
+
+    Of a straight line of pixels, this is its length.
+    """
+    lines = [lax.reduce(planes, np.uint32(0), lax.bitwise_or, (axis,)) for axis in (1, 0)]
+    rows, columns = (_between(pixels(line)) for line in lines)
+    return jnp.where(rows < 0, 0.0, jnp.sqrt((rows**2 + columns**2).astype(jnp.float32)) + 1)
+
+
+def _between(line: Array) -> Array:
+    """Number of steps from the first to the last true value, bool `[S, B]` -> int32 `[B]`; -1 if there is none."""
+    at = lax.broadcasted_iota(jnp.int32, line.shape, 0)
+    last = jnp.where(line, at, -1).max(0)
+    return jnp.where(last < 0, -1, last - jnp.where(line, at, line.shape[0]).min(0))
+
+
 def extreme(pick: Callable[[Array, Array], Array], values: Array, planes: Array, start: int) -> Array:
     """Return the maximum or minimum `[B]` of `values [H, W, B]` over the pixels of each mask; `start` if it is empty.
 

@@ -41,7 +41,7 @@ def projecting(
             return Decoded(value, labels, slices)
 
         which = post.project + (", trimmed at the base" if post.trim else "")
-        return Decoder(decode, lambda: ProjectionSummary(classes, prior().limits._asdict(), which))
+        return Decoder(decode, lambda: ProjectionSummary(classes, prior().limits._asdict(), which, prior().defaulted))
 
     return make
 

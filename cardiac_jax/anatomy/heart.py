@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cardiac_jax.anatomy import heart_check
+from cardiac_jax.anatomy import heart_check, wall_check
 from cardiac_jax.anatomy.heart_check import DEFAULT, Limits
 from cardiac_jax.anatomy.heart_measure import RV_REACH_PX, Measured, measure
 from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
+from cardiac_jax.anatomy.tidy import LV, MYO, RV, tidied
 from cardiac_jax.anatomy.validity import batches
 from cardiac_jax.core.types import Array
 from cardiac_jax.data.labels import CLASSES, IN_WALL, roles, wall_labels
 from cardiac_jax.losses.overlap import dice, one_hot, overlap
 from cardiac_jax.losses.pixelwise import cross_entropy
 
-RV, MYO, LV = (CLASSES.index(name) for name in ("RV", "Myo", "LV"))
+POCKET_MM, OUTSIDE_MM = float(wall_check.DEFAULT.pocket_mm), float(wall_check.DEFAULT.outside_mm)
 _WALL = ("Myo", *IN_WALL)
 PIXEL_MM = (float(DEFAULT.rv_concavity_mm) / RV_REACH_PX, 3.0)  # finer: the RV's concavity saturates below its limit
 
@@ -36,8 +37,9 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
     def most(name: str, among: Array) -> float:
         return at_least(getattr(DEFAULT, name), percentile(getattr(gold, name)[np.asarray(among)], 100 - TAIL))
 
-    def least(name: str, among: Array) -> float:
-        return -at_least(-getattr(DEFAULT, name), -percentile(getattr(gold, name)[np.asarray(among)], TAIL))
+    def least(name: str, among: Array, measure: str = "") -> float:
+        found = np.asarray(getattr(gold, measure or name))[np.asarray(among)]
+        return -at_least(-getattr(DEFAULT, name), -percentile(found, TAIL))
 
     return DEFAULT._replace(
         rv_gap_mm=most("rv_gap_mm", rv & myo),
@@ -46,6 +48,10 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
         lv_concavity_mm=most("lv_concavity_mm", lv),
         myo_circularity=least("myo_circularity", myo),
         lv_circularity=least("lv_circularity", lv),
+        least_wall_mm2=least("least_wall_mm2", myo, "myo_mm2"),
+        least_area_mm2=least("least_area_mm2", myo, "heart_mm2"),
+        least_pool_mm2=least("least_pool_mm2", lv, "lv_mm2"),
+        least_rv_mm2=least("least_rv_mm2", rv, "rv_mm2"),
     )
 
 
@@ -58,6 +64,22 @@ def redrawn(labels: np.ndarray, drawn: np.ndarray, classes: Sequence[str]) -> np
     kept = (drawn == MYO) & np.isin(labels, inside)
     out[kept] = labels[kept]
     return out.astype(labels.dtype)
+
+
+def _slices(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    return _take(labels, values(classes))
+
+
+def _itself(maps: np.ndarray) -> np.ndarray:
+    return maps
+
+
+def _completed(maps: np.ndarray, former: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
+    return maps
+
+
+def _tidied(slice_map: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
+    return tidied(slice_map, spacing_mm, POCKET_MM, OUTSIDE_MM, close_mm)
 
 
 def values(classes: Sequence[str]) -> list[tuple[int, ...]]:
@@ -141,6 +163,10 @@ HEART = AnatomySpec(
     measure=_measure,
     judge=_judge,
     tune_limits=tuned,
+    to_slices=_slices,
+    shape_of=_itself,
+    completed=_completed,
+    tidied=_tidied,
     is_valid=_passes,
     to_labels=redrawn,
     to_probabilities=_divided,

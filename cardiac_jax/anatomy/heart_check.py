@@ -1,8 +1,9 @@
 """The anatomical check of a short-axis slice with LV, myocardium and RV, batched.
 
 The 16 criteria of Painchaud et al. 2020 ("Cardiac segmentation with strong anatomical guarantees", IEEE TMI; VITAL),
-and a 17th: which structures may be present. Tissue is 8-connected, background 4-connected, as in `wall_check.py`. The
-image has an infinite background. X is any of the three structures. Labels other than 1, 2, 3 are background.
+and three more: which structures may be present, smallest areas and the widest opening. Tissue is 8-connected,
+background 4-connected, as in `wall_check.py`. The image has an infinite background. X is any of the three structures.
+Labels other than 1, 2, 3 are background.
 
 - structures: LV without Myo always fails. Flags allow Myo without LV (below the apex of the cavity), Myo without RV
   (apex), RV alone (its outflow, above the LV) and an empty slice. VITAL lacks this criterion, but an LV without Myo
@@ -17,7 +18,8 @@ image has an infinite background. X is any of the three structures. Labels other
   does not enclose; and their 8-neighbours in LV that touch background. VITAL allows no opening. Near the base Myo is a
   C. LV pixels at the opening may touch background if the opening is at least `opening_mm` wide (a smaller one is a
   crack) and at most `open_share` of the LV's contour (half: with less Myo the slice is atrium by clinical convention).
-  A connected Myo has at most one opening.
+  A connected Myo has at most one opening. Its span is the diagonal between its outermost rows and columns, plus one
+  pixel; the opening ratio is the span divided by the diameter of a disc with the area of the LV, as in `wall_check.py`.
 - epicardium: Myo, LV and the pixels enclosed by the two; empty without Myo. It replaces Myo in the criteria below.
 - concavity of X: the largest depth of a pixel in X's hull that is neither X nor enclosed by X. Hull and depth are as in
   `wall_check.py`. VITAL erodes first (depths are one pixel smaller, dents under three pixels wide vanish) and allows no
@@ -55,6 +57,10 @@ class Limits(NamedTuple):
       opening_mm, open_share: smallest width of the opening, and its largest share of the LV's contour.
       no_rv, no_lv, rv_alone, empty: whether such slices pass.
       mouth_mm: largest depth of an opening in the hull.
+      gap_px: largest number of hole pixels between LV and Myo; `between_px` is for RV and Myo.
+      widest_opening_mm, widest_opening: largest span and ratio of the opening of Myo; see `wall_check.Limits`.
+      least_wall_mm2, least_area_mm2, least_pool_mm2, least_rv_mm2: smallest areas of Myo, of the epicardium, LV and RV
+        where there are any. (The smallest RV in ACDC: 17.)
     """
 
     holes_px: int | Array = 0
@@ -76,6 +82,13 @@ class Limits(NamedTuple):
     rv_alone: bool | Array = True
     empty: bool | Array = False
     mouth_mm: float | Array = 5.0
+    gap_px: int | Array = 0
+    widest_opening_mm: float | Array = 38.8
+    widest_opening: float | Array = 1.02
+    least_wall_mm2: float | Array = 125.0
+    least_area_mm2: float | Array = 160.0
+    least_pool_mm2: float | Array = 12.0
+    least_rv_mm2: float | Array = 12.0
 
 
 DEFAULT = Limits()
@@ -102,6 +115,8 @@ class Verdict(NamedTuple):
     lv_concavity: Array
     myo_circularity: Array
     lv_circularity: Array
+    least_area: Array
+    opening: Array
     measured: Measured
 
 
@@ -122,13 +137,15 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
     structures = jnp.where(has_myo, (has_lv | most.no_lv) & (has_rv | most.no_rv), without_myo)
     wide = m.opening_mm >= most.opening_mm - SLACK_MM
     is_c = most.c_shaped & wide & (m.open_share <= most.open_share + SLACK_MM)
+    heart = (m.myo_mm2 >= most.least_wall_mm2) & (m.heart_mm2 >= most.least_area_mm2)
+    narrow = m.opening_span_mm <= most.widest_opening_mm + SLACK_MM
     passed = Verdict(
         valid=structures,
         structures=structures,
         rv_holes=m.rv_holes_px <= most.holes_px,
         myo_holes=m.myo_holes_px <= most.holes_px,
         lv_holes=m.lv_holes_px <= most.holes_px,
-        lv_myo_holes=m.lv_myo_holes_px <= most.between_px,
+        lv_myo_holes=m.lv_myo_holes_px <= most.gap_px,
         rv_myo_holes=m.rv_myo_holes_px <= most.between_px,
         rv_disconnected=m.rv_disconnected_px <= most.disconnected_px,
         myo_disconnected=m.myo_disconnected_px <= most.disconnected_px,
@@ -141,6 +158,10 @@ def judge(measured: Measured, limits: Limits = DEFAULT) -> Verdict:
         lv_concavity=m.lv_concavity_mm <= most.lv_concavity_mm + SLACK_MM,
         myo_circularity=~has_myo | (m.myo_circularity >= most.myo_circularity),
         lv_circularity=~has_lv | (m.lv_circularity >= most.lv_circularity),
+        least_area=(~has_myo | heart)
+        & (~has_lv | (m.lv_mm2 >= most.least_pool_mm2))
+        & (~has_rv | (m.rv_mm2 >= most.least_rv_mm2)),
+        opening=narrow & (m.opening_ratio <= most.widest_opening + SLACK_MM),
         measured=m,
     )
     return passed._replace(valid=jnp.stack(passed[:-1]).all(0))

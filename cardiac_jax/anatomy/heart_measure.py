@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from cardiac_jax.anatomy.batching import in_blocks
-from cardiac_jax.anatomy.bitmasks import count, grown, pack, words
+from cardiac_jax.anatomy.bitmasks import count, grown, pack, span_px, words
 from cardiac_jax.anatomy.components import components, flood
 from cardiac_jax.anatomy.convex_hull import REACH_PX, distance_px2, extreme_distance_px2, hull, perimeter_px
 
@@ -27,6 +27,8 @@ class Measured(NamedTuple):
       lv_inner_px: number of these pixels that are not at the opening.
       opening_mm: number of LV pixels at the opening, times the pixel size.
       open_share: number of LV pixels at the opening, divided by that of the LV's contour.
+      opening_span_mm, opening_ratio: span of the opening, absolutely and by the LV's diameter.
+      rv_mm2, myo_mm2, lv_mm2, heart_mm2: areas; of the epicardium with all that it encloses.
     """
 
     rv_px: Array
@@ -51,6 +53,12 @@ class Measured(NamedTuple):
     lv_concavity_mm: Array
     myo_circularity: Array
     lv_circularity: Array
+    opening_span_mm: Array
+    opening_ratio: Array
+    rv_mm2: Array
+    myo_mm2: Array
+    lv_mm2: Array
+    heart_mm2: Array
 
 
 @jax.jit
@@ -102,6 +110,7 @@ def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_m
     )
     holes_px = count(in_rv, myo_holes, in_lv, lv_myo_holes, rv_myo_holes)
     heart_edge, lv_edge = jnp.split(perimeter_px(jnp.concatenate(solid[:2], -1)), 2)
+    span_mm, pixel_mm2 = span_px(opening) * spacing_mm, jnp.square(spacing_mm)
     return Measured(
         rv_px=rv_px,
         myo_px=myo_px,
@@ -125,6 +134,12 @@ def _measure_planes(rv: Array, myo: Array, lv: Array, spacing_mm: Array, mouth_m
         lv_concavity_mm=_mm(lv_px2, spacing_mm),
         myo_circularity=_circularity(heart_area, heart_edge),
         lv_circularity=_circularity(lv_area, lv_edge),
+        opening_span_mm=span_mm,
+        opening_ratio=span_mm / jnp.maximum(2 * jnp.sqrt(lv_px / jnp.pi) * spacing_mm, spacing_mm),
+        rv_mm2=rv_px * pixel_mm2,
+        myo_mm2=myo_px * pixel_mm2,
+        lv_mm2=lv_px * pixel_mm2,
+        heart_mm2=heart_area * pixel_mm2,
     )
 
 

@@ -21,13 +21,16 @@ class ProjectionSummary:
       classes: names by label value.
       limits: limits of the check, by name.
       which: description of the slices that were projected.
+      defaulted: names of the limits that the checkpoint lacks; see `Prior`.
     """
 
-    def __init__(self, classes: Sequence[str], limits: Mapping[str, Any], which: str) -> None:
+    def __init__(
+        self, classes: Sequence[str], limits: Mapping[str, Any], which: str, defaulted: Sequence[str] = ()
+    ) -> None:
         inside = wall_labels(classes)
         self._groups = {"myocardium": inside} if len(inside) > 1 else {}
         self._groups |= {classes[k]: (k,) for k in roles(classes).values()}
-        self._limits, self._which = limits, which
+        self._limits, self._which, self._defaulted = limits, which, tuple(defaulted)
         self._slices: list[ProjectedSlices] = []
         self._dice: list[tuple[list[float], list[float]]] = []
 
@@ -39,26 +42,32 @@ class ProjectionSummary:
             self._dice.append((before, after))
 
     def about(self) -> dict[str, Any]:
-        """Returns JSON: `slices`, `before`, `after`, `moved`, `from_bank`, `dice`, `limits` and `which`.
+        """Returns JSON: counts of slices, `dice`, `limits`, `which` and `defaulted`.
 
-        `slices` is the number of slices, `before` and `after` that of invalid slices, `moved` that of changed codes,
-        `from_bank` that of masks taken from the bank. `dice` is structure -> mean over cases before and after.
+        The counts: `slices` with any structure, `before` and `after` invalid, `refused` and emptied (not counted in
+        `after`), `tidied` without the prior, `moved` by a changed code, `from_bank` replaced by a mask of the bank.
+        `dice` is structure -> mean over cases before and after.
         """
         counted = {
             "slices": sum(len(s.index) for s in self._slices),
             "before": sum(int((~s.before).sum()) for s in self._slices),
-            "after": sum(int((~s.after).sum()) for s in self._slices),
+            "after": sum(int((~s.after & ~s.refused).sum()) for s in self._slices),
+            "refused": sum(int(s.refused.sum()) for s in self._slices),
+            "tidied": sum(int(s.tidied.sum()) for s in self._slices),
             "moved": sum(int((s.alpha > 0).sum()) for s in self._slices),
             "from_bank": sum(int(s.from_bank.sum()) for s in self._slices),
         }
-        return {**counted, "dice": self._means(), "limits": dict(self._limits), "which": self._which}
+        told = {"limits": dict(self._limits), "which": self._which, "defaulted": list(self._defaulted)}
+        return {**counted, "dice": self._means(), **told}
 
     def line(self) -> str:
         """Returns the summary in one line."""
         held = self.about()
         changes = [f"{n} {d['after'] - d['before']:+.4f} ({d['after']:.3f})" for n, d in held["dice"].items()]
         dice = f"; Dice {', '.join(changes)}" if changes else ""
-        return f"anatomically invalid slices: before {held['before']}, after {held['after']}, of {held['slices']}{dice}"
+        refused = f"; {held['refused']} refused and emptied" if held["refused"] else ""
+        counts = f"before {held['before']}, after {held['after']}, of {held['slices']}{refused}"
+        return f"anatomically invalid slices: {counts}{dice}"
 
     def _means(self) -> dict[str, dict[str, float]]:
         if not self._dice:

@@ -1,7 +1,8 @@
 """`AnatomySpec`: the functions and limits that define an anatomical prior for one set of structures.
 
-A *map* gives the structure of each pixel of a slice: bool for a single structure, or uint8 labels of
-`anatomy/heart_check.py`.
+A *map* gives the structure of each pixel of a slice as the prior models it: bool for a single structure, or uint8
+labels of `anatomy/heart_check.py`. A *slice map* has all structures that are judged and drawn together: wall and pool
+in `wall`, where the files have both, and the map itself in `heart` (`anatomy/tidy.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +42,12 @@ class AnatomySpec(NamedTuple):
       measure: maps, spacing_mm -> measurements for `judge` with limits from `tune_limits`.
       judge: measurements, limits -> whether they pass, bool `[N]`.
       tune_limits: measurements of the gold standards and of their autoencoder reconstructions -> limits.
-      is_valid: the check on the host: maps of any size and number, spacing_mm, limits -> bool `[N]`.
-      to_labels: labels `[H, W]`, a map `[H, W]`, class names -> labels `[H, W]` with the structures of the map.
+      to_slices: labels `[N, H, W]` (host), class names -> slice maps.
+      shape_of: slice maps -> maps.
+      completed: maps, slice maps before, spacing_mm, limits -> slice maps (adds the pool).
+      tidied: a slice map, spacing_mm, limits, radius of closing in mm -> the slice map without pieces, holes, gaps.
+      is_valid: the check on the host: slice maps of any size and number, spacing_mm, limits -> bool `[N]`.
+      to_labels: labels `[H, W]`, a slice map, class names -> labels `[H, W]` with the structures of the slice map.
       to_probabilities: logits `[N, *S, len(outputs)]`, localiser's region `[N, *S]` -> {class: probability `[N, *S]`}.
     """
 
@@ -65,12 +70,16 @@ class AnatomySpec(NamedTuple):
     measure: Callable[[Array, float], Measured]
     judge: Callable[[Measured, Limits], Array]
     tune_limits: Callable[[Measured, Measured], Limits]
+    to_slices: Callable[[np.ndarray, Sequence[str]], np.ndarray]
+    shape_of: Callable[[np.ndarray], np.ndarray]
+    completed: Callable[[np.ndarray, np.ndarray, float, Limits], np.ndarray]
+    tidied: Callable[[np.ndarray, float, Limits, float], np.ndarray]
     is_valid: Callable[[np.ndarray, float, Limits], np.ndarray]
     to_labels: Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
     to_probabilities: Callable[[Array, Array], Mapping[str, Array]]
 
 
-def percentile(values: Array, q: float) -> float:
+def percentile(values: Array | np.ndarray, q: float) -> float:
     """Return the `q`-th percentile of the finite values, or NaN if there are none."""
     finite = np.asarray(values)
     finite = finite[np.isfinite(finite)]

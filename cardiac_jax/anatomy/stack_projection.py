@@ -1,30 +1,46 @@
-"""Projection of label maps onto valid anatomy, on their own grid (Abramson, Popescu et al. 2020, stage 3).
+"""Label maps made valid, on their own grid (Abramson, Popescu et al. 2020, stage 3), or refused.
 
-`Prior.spec` defines the guaranteed structures: the myocardium or the whole heart. A slice that fails the check is
-centred on the prior's grid, projected, and resampled to the file's grid. A mask that is valid on the prior's grid may
-be invalid with other pixel sizes, so it is checked again on the file's grid. If it fails, it is replaced by the nearest
-mask of the bank that passes there, if necessary shifted away from the image border. Slices without any of the
-structures are not changed. A slice only stays invalid, and is then reported, if its image is too small for every mask
-of the bank. "Mask" means a label map if there are several structures.
+`Prior.spec` defines the guaranteed structures: the left ventricle (wall, and pool where the files have it) or the whole
+heart. A slice that fails the check
+
+1. is tidied (`tidy.py`: one piece each, no holes, the cavity as pool, small cuts closed), which keeps what was drawn;
+   if it still fails,
+2. is centred on the prior's grid, projected, resampled to the file's grid and completed with its pool; if it fails
+   there, because the file has other pixels, or lost the pool that was drawn, it is replaced by the nearest mask of the
+   bank that passes there, if necessary shifted away from the image border;
+3. is refused if there is no wall or only crumbs, more than a heart was drawn, nothing passes, or the result shares less
+   than `AGREEMENT` with what was drawn: a heart made from a speck would be invented. A refused slice is emptied of the
+   structures, and reported.
+
+Walls are open only in the `BASAL` most basal slices, as in the gold standards; a projected wall is closed. "Mask" means
+a label map if there are several structures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from cardiac_jax.anatomy.anatomical_prior import Prior
+from cardiac_jax.anatomy.anatomical_prior import Prior, closed
 from cardiac_jax.anatomy.projection import unpack
+from cardiac_jax.anatomy.tidy import LV, agreement, filled, is_connected, wall_of
 from cardiac_jax.anatomy.validity import unfit
 from cardiac_jax.anatomy.wall_check import measure
 from cardiac_jax.data import resample
 from cardiac_jax.data.labels import wall_labels
 from cardiac_jax.data.stack import Stack
+from cardiac_jax.ops.pieces import kept
 
 SLICES = 32  # projected per call: stacks are padded to a multiple, so that the program compiles once
 TRIES = 64  # masks of the bank tested per call if a projected mask fails on the file's grid
+BASAL = 3  # number of most basal slices with a heart whose wall may be open
+CLOSE_MM = 3.0  # radius of the closing that joins what is left of a wall
+POOL_MM2 = 38.0  # a drawn pool of this area must not be lost; of a hundred slices of ACDC one has a smaller one
+CRUMBS = 0.2  # share of the drawn wall that its largest piece has at least; noise has less
+LARGEST_MM2 = 12_500.0  # of what was drawn, filled; both ventricles of ACDC's largest heart have 12,000
+AGREEMENT = 0.5  # smallest Dice with what was drawn, of the outline or of the wall
 MODES = ("invalid", "all", "none")
 
 
@@ -33,9 +49,12 @@ class ProjectedSlices(NamedTuple):
 
     Attributes:
       index: `[N]`, index of the slice in the canonical stack.
-      before, after: `[N]` bool, whether the slice passed the check before and after projection.
+      before, after: `[N]` bool, whether the slice passed the check before and passes it afterwards; a refused slice
+        passes neither.
       alpha: `[N]`, step of the code towards its neighbour in the bank; NaN if the slice was not projected.
       from_bank: `[N]` bool, whether the projected mask failed on the file's grid and a mask of the bank replaced it.
+      tidied: `[N]` bool, whether the slice passed after it had been tidied.
+      refused: `[N]` bool, whether the slice was emptied.
     """
 
     index: np.ndarray
@@ -43,35 +62,43 @@ class ProjectedSlices(NamedTuple):
     after: np.ndarray
     alpha: np.ndarray
     from_bank: np.ndarray
+    tidied: np.ndarray
+    refused: np.ndarray
 
 
 def project_stack(
     prior: Prior, labels: Stack, classes: Sequence[str], mode: str = "invalid"
 ) -> tuple[Stack, ProjectedSlices]:
-    """Returns a label map `[Z, H, W]` with valid structures in every slice that has any, and the changes.
+    """Returns a label map `[Z, H, W]` whose slices have valid structures or none, and the changes.
 
-    If pixels are not square, or their size is out of the check's range, slices are checked on the prior's grid.
+    If pixels are not square, or their size is out of the check's range, lengths are checked on the prior's grid, pieces
+    and holes on the file's.
 
     Args:
       classes: names by label value; they include all structures of the prior.
-      mode: "invalid": invalid slices are projected; "all": valid slices are also replaced by their reconstructions, as
+      mode: "invalid": invalid slices are made valid; "all": valid slices are also replaced by their reconstructions, as
         published; "none": slices are only checked.
     """
     stack = labels.data.copy()
     _, *pixel_mm = labels.spacing_mm
-    drawn = prior.spec.to_maps(stack, prior.spec.label_values(classes))
-    index = np.flatnonzero(drawn.any((1, 2)))
-    masks = drawn[index]
-    before = _passes(prior, masks, pixel_mm)
-    todo = np.flatnonzero(~before) if mode == "invalid" else np.arange(len(index))
-    alpha, from_bank = np.full(len(index), np.nan), np.zeros(len(index), bool)
-    after = before.copy()
-    if mode != "none" and len(todo):
-        new, alpha[todo], from_bank[todo] = _projected(prior, masks[todo], pixel_mm)
-        after[todo] = _passes(prior, new, pixel_mm)
-        for at, mask in zip(todo, new, strict=True):
-            stack[index[at]] = prior.spec.to_labels(stack[index[at]], mask, classes)
-    return labels.with_data(stack), ProjectedSlices(index, before, after, alpha, from_bank)
+    maps = prior.spec.to_slices(stack, classes)
+    index = np.flatnonzero(maps.any((1, 2)))
+    maps = maps[index]
+    file = _File(prior, pixel_mm)
+    basal = index > index.max(initial=0) - BASAL
+    before = file.passes(maps, basal)
+    none = np.zeros(len(index), bool)
+    found = ProjectedSlices(index, before, before.copy(), np.full(len(index), np.nan), none, none.copy(), none.copy())
+    if mode == "none":
+        return labels, found
+    new = maps.copy()
+    _tidy(file, new, basal, found)
+    _project(file, new, maps, ~found.after if mode == "invalid" else ~found.tidied, found)
+    for k in np.flatnonzero(~found.after):
+        found.refused[k], new[k] = True, 0
+    for k in np.flatnonzero((new != maps).any((1, 2)) | ~before):
+        stack[index[k]] = prior.spec.to_labels(stack[index[k]], new[k], classes)
+    return labels.with_data(stack), found
 
 
 def open_slices(
@@ -85,41 +112,130 @@ def open_slices(
     return muscle.sum((1, 2)) * float(np.prod(pixel_mm)), c_shaped
 
 
-def _projected(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Valid masks `[N, H, W]`, alpha `[N]`, and whether each is a mask of the bank `[N]`."""
-    ways = [_Way(prior, mask, pixel_mm) for mask in masks]
-    small = np.stack([way.to_grid(mask) for way, mask in zip(ways, masks, strict=True)])
+class _File:
+    """The check and the completion of slice maps on the grid of a file."""
+
+    def __init__(self, prior: Prior, pixel_mm: Sequence[float]) -> None:
+        self.prior, self.pixel_mm = prior, pixel_mm
+        self.spacing_mm = (pixel_mm[0] + pixel_mm[1]) / 2
+        self.is_fit = not unfit(pixel_mm[0], pixel_mm[1], prior.spec.pixel_mm)
+
+    def passes(self, maps: np.ndarray, may_open: np.ndarray | None = None) -> np.ndarray:
+        """Whether slice maps `[N, H, W]` pass; those in `may_open [N]` with an open wall too."""
+        spec, limits = self.prior.spec, self.prior.limits
+        small = maps if self.is_fit else _on_grid(self.prior, maps, self.pixel_mm)
+        spacing_mm = self.spacing_mm if self.is_fit else self.prior.spacing_mm
+        passed = spec.is_valid(small, spacing_mm, closed(limits))
+        if may_open is not None and (may_open & ~passed).any():
+            passed |= may_open & spec.is_valid(small, spacing_mm, limits)
+        return passed if self.is_fit else passed & np.array([self._is_whole(one) for one in maps], bool)
+
+    def _is_whole(self, slice_map: np.ndarray) -> bool:
+        """Whether a slice map is connected and not too small on the file's own grid, whatever its pixels."""
+        wall, pixel_mm2, limits = wall_of(slice_map), self.pixel_mm[0] * self.pixel_mm[1], self.prior.limits
+        heart = filled(wall | (slice_map == LV))
+        large = wall.sum() * pixel_mm2 >= limits.least_wall_mm2 and heart.sum() * pixel_mm2 >= limits.least_area_mm2
+        return is_connected(slice_map) and bool(large or not wall.any())
+
+    def had_pool(self, maps: np.ndarray) -> np.ndarray:
+        """Whether slice maps `[N, H, W]` as drawn have a pool, no speck."""
+        least_px = POOL_MM2 / (self.pixel_mm[0] * self.pixel_mm[1])
+        return np.array([kept(one == LV, 1, corners=True).sum() >= least_px for one in maps], bool)
+
+    def is_heart_like(self, slice_map: np.ndarray) -> bool:
+        """Whether a slice map as drawn has what is modelled, no mere crumbs of wall, nothing larger than a heart."""
+        wall, pixel_mm2 = wall_of(slice_map), self.pixel_mm[0] * self.pixel_mm[1]
+        solid = filled(kept(slice_map > 0, 1, corners=True))
+        crumbs = kept(wall, 1, corners=True).sum() < CRUMBS * wall.sum()
+        modelled = bool(self.prior.spec.shape_of(slice_map).any())
+        return modelled and not crumbs and bool(solid.sum() * pixel_mm2 <= LARGEST_MM2)
+
+    def tidied(self, slice_map: np.ndarray, close_mm: float) -> np.ndarray:
+        """The slice map tidied on the file's grid, or on the prior's if the check does not support the pixels."""
+        prior, spec = self.prior, self.prior.spec
+        if self.is_fit:
+            return spec.tidied(slice_map, self.spacing_mm, prior.limits, close_mm)
+        main = np.where(kept(slice_map > 0, 1, corners=True), slice_map, 0).astype(slice_map.dtype)
+        way = _Way(prior, main, self.pixel_mm)
+        return way.to_file(spec.tidied(way.to_grid(main), prior.spacing_mm, prior.limits, close_mm))
+
+    def placed(self, to_file: Callable[[np.ndarray], np.ndarray], masks: np.ndarray, former: np.ndarray) -> np.ndarray:
+        """Slice maps `[N, H, W]` on the file's grid of masks `[N, *size]` of the prior."""
+        prior, spec = self.prior, self.prior.spec
+        if not self.is_fit:
+            none = np.zeros((len(masks), *prior.size), former.dtype)
+            return np.stack([to_file(one) for one in spec.completed(masks, none, prior.spacing_mm, prior.limits)])
+        there = np.stack([to_file(mask) for mask in masks])
+        return spec.completed(there, np.stack([former] * len(masks)), self.spacing_mm, prior.limits)
+
+
+def _tidy(file: _File, new: np.ndarray, basal: np.ndarray, found: ProjectedSlices) -> None:
+    """Tidies the slices that fail, in place, as they are or else closed; the result is kept if it passes."""
+    for close_mm in (0.0, CLOSE_MM):
+        todo = np.flatnonzero(~found.after & file.prior.spec.shape_of(new).any((1, 2)))
+        if not todo.size:
+            return
+        tidy = np.stack([file.tidied(new[k], close_mm) for k in todo])
+        passed = file.passes(tidy, basal[todo]) & _has_pool(tidy, file.had_pool(new[todo]))
+        for k, one, ok in zip(todo, tidy, passed, strict=True):
+            if ok and agreement(one, new[k]) >= AGREEMENT:
+                new[k] = one
+                found.tidied[k] = found.after[k] = True
+
+
+def _project(file: _File, new: np.ndarray, drawn: np.ndarray, which: np.ndarray, found: ProjectedSlices) -> None:
+    """Projects the slices in `which`, in place."""
+    prior, spec = file.prior, file.prior.spec
+    todo = np.flatnonzero(which & np.array([file.is_heart_like(one) for one in drawn], bool))
+    if not todo.size:
+        return
+    clean = [drawn[k] if found.before[k] else file.tidied(drawn[k], CLOSE_MM) for k in todo]
+    clean = [one if spec.shape_of(one).any() else drawn[k] for k, one in zip(todo, clean, strict=True)]
+    ways = [_Way(prior, one, file.pixel_mm) for one in clean]
+    small = np.stack([way.to_grid(spec.shape_of(one)) for way, one in zip(ways, clean, strict=True)])
     parts = [prior.project(jnp.asarray(part)) for part in _groups(small)]
-    found = np.concatenate([np.asarray(part.masks) for part in parts])
-    alpha = np.concatenate([np.asarray(part.alpha) for part in parts])[: len(small)]
-    back = np.stack([way.to_file(mask) for way, mask in zip(ways, found, strict=False)])
-    passed = _passes(prior, back, pixel_mm)
-    for i in np.flatnonzero(~passed):
-        back[i] = _from_bank(prior, ways[i], small[i], back[i])
-    return back, alpha, ~passed
+    masks, alpha = (np.concatenate([np.asarray(part[i]) for part in parts])[: len(small)] for i in (0, 1))
+    back = np.concatenate([file.placed(way.to_file, masks[i : i + 1], clean[i]) for i, way in enumerate(ways)])
+    had_pool = file.had_pool(drawn[todo])
+    passed = file.passes(back) & _has_pool(back, had_pool)
+    for i, k in enumerate(todo):
+        found.alpha[k], found.from_bank[k] = alpha[i], not passed[i]
+        result = back[i] if passed[i] else _from_bank(file, ways[i], small[i], clean[i], had_pool[i])
+        if result is not None and agreement(result, drawn[k]) >= AGREEMENT:
+            new[k], found.after[k] = result, True
 
 
-def _from_bank(prior: Prior, way: "_Way", mask: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """The mask of the bank with the nearest code that passes on the file's grid; `otherwise` if none passes."""
+def _has_pool(maps: np.ndarray, asked: np.ndarray | bool) -> np.ndarray:
+    """Whether slice maps `[N, H, W]` have a pool where it is `asked`: a ventricle must not become solid."""
+    return (maps == LV).any((1, 2)) | ~np.asarray(asked, bool)
+
+
+def _from_bank(file: _File, way: "_Way", mask: np.ndarray, former: np.ndarray, had_pool: bool) -> np.ndarray | None:
+    """The mask of the bank with the nearest code that passes on the file's grid; None if none passes."""
+    prior = file.prior
     code = np.asarray(prior.encode(jnp.asarray(mask)[None]))
     order = np.argsort(np.square(np.asarray(prior.bank.codes) - code).sum(1), kind="stable")
     packed = np.asarray(prior.bank.masks)
     for start in range(0, len(order), TRIES):
         some = np.asarray(unpack(jnp.asarray(packed[order[start : start + TRIES]]), prior.size[1]))
-        for placed in (way.to_file, way.to_file_whole):
-            there = np.stack([placed(one) for one in some])
-            passed = np.flatnonzero(_passes(prior, there, way.pixel_mm))
+        for place in (way.to_file, way.to_file_whole):
+            there = file.placed(place, some, former)
+            passed = np.flatnonzero(file.passes(there) & _has_pool(there, had_pool))
             if passed.size:
                 return there[passed[0]]
-    return otherwise
+    return None
 
 
 class _Way:
-    """Resampling between a slice of the file and the prior's grid about the mask's centre: linear, then argmax."""
+    """Resampling between a slice of the file and the prior's grid about the mask's centre: linear, then argmax.
+
+    `mask` is a slice map; masks of the prior and slice maps are resampled.
+    """
 
     def __init__(self, prior: Prior, mask: np.ndarray, pixel_mm: Sequence[float]) -> None:
         self.pixel_mm, self._shape = pixel_mm, mask.shape
-        self._centre: list[float] = np.argwhere(prior.spec.centring_mask(mask)).mean(0).tolist()
+        core = np.asarray(prior.spec.centring_mask(prior.spec.shape_of(mask)))
+        self._centre: list[float] = np.argwhere(core if core.any() else mask > 0).mean(0).tolist()
         self._ratio = [prior.spacing_mm / mm for mm in pixel_mm]
         self._middle = [(size - 1) / 2 for size in prior.size]
 
@@ -169,10 +285,3 @@ def _groups(masks: np.ndarray) -> list[np.ndarray]:
     """Groups of `SLICES` masks; the last is padded with empty masks."""
     filled = np.concatenate([masks, np.zeros((-len(masks) % SLICES, *masks.shape[1:]), masks.dtype)])
     return np.split(filled, len(filled) // SLICES)
-
-
-def _passes(prior: Prior, masks: np.ndarray, pixel_mm: Sequence[float]) -> np.ndarray:
-    """Whether masks `[N, H, W]` pass on the file's grid, or on the prior's if the check does not support the pixels."""
-    if unfit(pixel_mm[0], pixel_mm[1], prior.spec.pixel_mm):
-        masks, pixel_mm = _on_grid(prior, masks, pixel_mm), (prior.spacing_mm, prior.spacing_mm)
-    return prior.spec.is_valid(masks, (pixel_mm[0] + pixel_mm[1]) / 2, prior.limits)

@@ -1,4 +1,4 @@
-"""Number of anatomically invalid slices of a label map from any source, by `wall_check.check` of the myocardium."""
+"""Number of anatomically invalid slices of a label map from any source, by `wall_check.check` of wall and pool."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.core.types import IGNORE
-from cardiac_jax.data.labels import wall_labels
+from cardiac_jax.data.labels import roles, wall_labels
 from cardiac_jax.metrics.rows import Row
 
 PREDICTION, GOLD = "prediction", "gold standard"
@@ -14,43 +14,63 @@ CHECKS = wall_check.Verdict._fields[1:-1]
 """Names of the checks; a slice that fails any of them is invalid."""
 SQUARE = 0.01  # relative difference of a pixel's sides up to which it counts as square
 PIXEL_MM = (0.65, 3.0)  # distances are computed up to 16 pixels, the longest limit is 10 mm; above, a wall has no pixel
+_WALL, _POOL = 1, 2  # of a slice that is judged
 BATCH, FRAME, STEP = 32, 64, 32  # slices per call, smallest frame and its increment: few shapes are compiled
 
 
 def validity_rows(
     pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], classes: Sequence[str]
 ) -> list[Row]:
-    """Checks the myocardium (with oedema and scar) of every slice, with the default limits.
+    """Checks myocardium (with oedema and scar) and pool of every slice, with the default limits.
 
     Args:
       pred, truth: `[Z, H, W]` label maps on the file's own grid.
       spacing_mm: voxel size along Z, H, W.
-      classes: names by label value; without "Myo" the result is empty.
+      classes: names by label value; without "Myo" the result is empty, without "LV" the wall is judged alone.
 
     Returns:
-      Two rows, for "prediction" and "gold standard": numbers of `slices` with myocardium, of `invalid` slices, and of
-      slices that fail each of `CHECKS`. For the gold standard only fully annotated slices count. `skipped` is the
-      reason why nothing was checked, else "".
+      Two rows, for "prediction" and "gold standard": numbers of `slices` with myocardium or pool, of `invalid` slices,
+      and of slices that fail each of `CHECKS`. For the gold standard only fully annotated slices count. `skipped` is
+      the reason why nothing was checked, else "".
     """
-    muscle = wall_labels(classes)
+    muscle, known = wall_labels(classes), roles(classes)
     if not muscle:
         return []
     whole = ~(truth == IGNORE).any(axis=(1, 2))
-    stacks = {PREDICTION: np.isin(pred, muscle), GOLD: np.isin(truth, muscle) & whole[:, None, None]}
-    masks = {of: stack[stack.any(axis=(1, 2))] for of, stack in stacks.items()}
+    stacks = {of: _drawn(stack, muscle, known.get("lv")) for of, stack in ((PREDICTION, pred), (GOLD, truth))}
+    stacks[GOLD] = stacks[GOLD] * whole[:, None, None]
+    slices = {of: stack[stack.any(axis=(1, 2))] for of, stack in stacks.items()}
     reason = unfit(spacing_mm[1], spacing_mm[2])
     if reason:
-        return [_row(of, np.zeros((0, len(CHECKS)), bool), reason) for of in masks]
-    failed = failures(np.concatenate(list(masks.values())), (spacing_mm[1] + spacing_mm[2]) / 2)
-    drawn = len(masks[PREDICTION])
+        return [_row(of, np.zeros((0, len(CHECKS)), bool), reason) for of in slices]
+    both = np.concatenate(list(slices.values()))
+    pools = both == _POOL if "lv" in known else None
+    failed = failures(both == _WALL, (spacing_mm[1] + spacing_mm[2]) / 2, pools=pools)
+    drawn = len(slices[PREDICTION])
     return [_row(PREDICTION, failed[:drawn]), _row(GOLD, failed[drawn:])]
 
 
-def failures(masks: np.ndarray, spacing_mm: float, limits: wall_check.Limits = wall_check.DEFAULT) -> np.ndarray:
-    """Returns which of `CHECKS` each mask `[N, H, W]` fails, bool `[N, checks]`; pixels are squares of `spacing_mm`."""
+def _drawn(labels: np.ndarray, muscle: Sequence[int], pool: int | None) -> np.ndarray:
+    out = np.where(np.isin(labels, muscle), _WALL, 0).astype(np.uint8)
+    return out if pool is None else np.where(labels == pool, np.uint8(_POOL), out)
+
+
+def failures(
+    masks: np.ndarray,
+    spacing_mm: float,
+    limits: wall_check.Limits = wall_check.DEFAULT,
+    pools: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns which of `CHECKS` each mask `[N, H, W]` fails, bool `[N, checks]`; pixels are squares of `spacing_mm`.
+
+    `pools [N, H, W]` are judged with the walls if they are given.
+    """
     found = np.zeros((len(masks), len(CHECKS)), bool)
-    for start, batch in batches(masks):
-        verdict = wall_check.check(batch, spacing_mm, limits)
+    images = np.where(masks != 0, _WALL, 0).astype(np.uint8)
+    if pools is not None:
+        images = np.where(pools & (images == 0), np.uint8(_POOL), images)
+    for start, batch in batches(images):
+        verdict = wall_check.check(batch == _WALL, spacing_mm, limits, None if pools is None else batch == _POOL)
         passed = np.stack([np.asarray(getattr(verdict, name)) for name in CHECKS], axis=-1)
         found[start : start + BATCH] = ~passed[: len(masks) - start]
     return found

@@ -11,11 +11,14 @@ from scipy import ndimage
 from cardiac_jax.anatomy import wall_check
 from cardiac_jax.anatomy.cavity import cavity
 from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
-from cardiac_jax.anatomy.validity import FRAME, PIXEL_MM, STEP, failures
+from cardiac_jax.anatomy.tidy import LV, MYO, tidied, wall_of, with_pool
+from cardiac_jax.anatomy.validity import PIXEL_MM, failures
 from cardiac_jax.anatomy.wall_check import DEFAULT, Limits, Measured
 from cardiac_jax.core.types import Array
 from cardiac_jax.data.labels import IN_WALL, roles, wall_labels
 from cardiac_jax.losses.overlap import Overlap, dice
+
+OPEN = 5  # smallest number of open slices of the gold standards from which the limits of the opening are tuned
 
 
 def tuned(gold: Measured, restored: Measured) -> Limits:
@@ -23,7 +26,8 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
 
     No limit except circularity is stricter than the default. Circularity is raised to the first percentile of the gold
     standards or of their reconstructions, whichever is lower, because the autoencoder must be able to produce masks
-    that pass. Several components and holes are errors in any slice, so their limits are not tuned.
+    that pass. Several components and holes are errors in any slice, so their limits are not tuned. The limits of the
+    opening are the third quartile of the open slices in one piece, if there are `OPEN` of them and it is stricter.
 
     Args:
       gold: measurements of the gold standards.
@@ -31,6 +35,17 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
     """
     circularity = min(percentile(measured.circularity, TAIL) for measured in (gold, restored))
     thickness = percentile(gold.thickness_mm, TAIL)
+    opening_mm, one = np.asarray(gold.opening_mm), np.asarray(gold.objects) == 1
+    is_open = np.asarray(gold.is_c_shaped, bool) & one & (opening_mm >= DEFAULT.opening_mm)
+
+    def widest(name: str, default: float) -> float:
+        found = np.asarray(getattr(gold, name))[is_open]
+        return min(default, percentile(found, 75)) if len(found) >= OPEN else default
+
+    def smallest(name: str, default: float, among: Array | None = None) -> float:
+        found = np.asarray(getattr(gold, name))
+        return -at_least(-default, -percentile(found if among is None else found[np.asarray(among, bool)], TAIL))
+
     return DEFAULT._replace(
         circularity=at_least(float(DEFAULT.circularity), circularity),
         endo_concavity_mm=at_least(float(DEFAULT.endo_concavity_mm), percentile(gold.endo_concavity_mm, 100 - TAIL)),
@@ -38,46 +53,47 @@ def tuned(gold: Measured, restored: Measured) -> Limits:
         thickness_mm=min(float(DEFAULT.thickness_mm), thickness) if np.isfinite(thickness) else DEFAULT.thickness_mm,
         mean_wall_mm=at_least(float(DEFAULT.mean_wall_mm), percentile(gold.mean_wall_mm, 100 - TAIL)),
         area_mm2=at_least(float(DEFAULT.area_mm2), percentile(gold.filled_mm2, 100 - TAIL)),
+        widest_opening_mm=widest("opening_mm", float(DEFAULT.widest_opening_mm)),
+        widest_opening=widest("opening_ratio", float(DEFAULT.widest_opening)),
+        least_wall_mm2=smallest("wall_mm2", float(DEFAULT.least_wall_mm2)),
+        least_area_mm2=smallest("filled_mm2", float(DEFAULT.least_area_mm2)),
+        least_pool_mm2=smallest("cavity_mm2", float(DEFAULT.least_pool_mm2), gold.has_cavity),
     )
 
 
-def redrawn(labels: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Return the slice `labels [H, W]` with `mask` as its myocardium.
+def redrawn(labels: np.ndarray, slice_map: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return the slice `labels [H, W]` with the wall and the pool of `slice_map`.
 
-    Oedema and scar are kept inside `mask`. The blood pool is the region enclosed by the wall. For an open wall it also
-    contains the largest component of the former ventricle (LV and wall) in the wall's convex hull, without dents of the
-    contour, if it is larger than the enclosed region. The pool has no other label.
+    Oedema and scar are kept inside the wall. The pool has no other label. Without a class for the pool, or with a bool
+    slice map, nothing lies in what the wall encloses.
     """
     known = roles(classes)
     inside = wall_labels(classes)
+    mask = wall_of(slice_map)
     out = np.where(np.isin(labels, inside) & ~mask, 0, labels)
     out[mask & ~np.isin(labels, inside)] = known["myo"]
     if "lv" in known:
         out[out == known["lv"]] = 0
-        out[_pool(mask, np.isin(labels, (known["lv"], *inside)))] = known["lv"]
-    else:
+    if slice_map.dtype == bool:
         out[ndimage.binary_fill_holes(mask) & ~mask] = 0
+    else:
+        out[slice_map == LV] = known["lv"]
     return out.astype(labels.dtype)
 
 
-def _pool(mask: np.ndarray, ventricle: np.ndarray) -> np.ndarray:
-    """The cavity of a wall, bool `[H, W]`, by the same rule as in prediction (`cavity.py`).
-
-    The slice is cropped to wall and ventricle and padded to a frame of few sizes, so that few programs are compiled.
-    """
-    out = np.zeros(mask.shape, bool)
-    if not mask.any():
-        return out
-    box = tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(mask | ventricle))
-    height, width = mask[box].shape
-    frame = max(FRAME, -(-max(height, width) // STEP) * STEP)
-    padded = np.zeros((2, 1, frame, frame), bool)
-    padded[0, 0, :height, :width], padded[1, 0, :height, :width] = mask[box], ventricle[box]
-    out[box] = np.asarray(_cavity(*map(jnp.asarray, padded)))[0, :height, :width]
-    return out
+def _slices(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    wall, known = np.isin(labels, wall_labels(classes)), roles(classes)
+    if "lv" not in known:
+        return wall
+    return np.where(wall, MYO, np.where(labels == known["lv"], LV, 0)).astype(np.uint8)
 
 
-_cavity = jax.jit(cavity)
+def _completed(walls: np.ndarray, former: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
+    return with_pool(walls.astype(bool), former, spacing_mm, float(limits.pocket_mm), float(limits.outside_mm))
+
+
+def _tidied(slice_map: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
+    return tidied(slice_map, spacing_mm, float(limits.pocket_mm), float(limits.outside_mm), close_mm)
 
 
 def _take(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
@@ -113,8 +129,9 @@ def _judge(measured: Measured, limits: Limits) -> Array:
     return wall_check.judge(measured, limits).valid
 
 
-def _passes(masks: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
-    return np.asarray(~failures(masks, spacing_mm, limits).any(1))
+def _passes(maps: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
+    pools = None if maps.dtype == bool else maps == LV
+    return np.asarray(~failures(wall_of(maps), spacing_mm, limits, pools).any(1))
 
 
 def _divided(logits: Array, region: Array) -> Mapping[str, Array]:
@@ -145,6 +162,10 @@ WALL = AnatomySpec(
     measure=wall_check.measure,
     judge=_judge,
     tune_limits=tuned,
+    to_slices=_slices,
+    shape_of=wall_of,
+    completed=_completed,
+    tidied=_tidied,
     is_valid=_passes,
     to_labels=redrawn,
     to_probabilities=_divided,

@@ -3,9 +3,11 @@
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR [--labels=RV=1,Myo=2,LV=3]
     python -m launch.project --workdir=DIR --input=LABEL_MAPS --output=DIR --truth=DIR [--data.name=mscmr]
 
-Afterwards every slice with myocardium passes the check on the file's own grid; after training with anatomy=heart, every
-slice with LV, myocardium or RV. Slices that passed before are not changed (--project=all replaces them by their
-reconstructions too, as published). The last line gives the number of invalid slices before and after and, with --truth,
+Afterwards every slice with myocardium or pool passes the check on the file's own grid; after training with
+anatomy=heart, every slice with LV, myocardium or RV. Slices that cannot become a heart (noise, specks, a pool without
+wall) are refused: emptied of these structures, and listed. Slices that passed before are not changed (--project=all
+replaces them by their reconstructions too, as published). The limits are printed; --limits_picture=FILE.png draws the
+worst slices that still pass them. The last line gives the number of invalid slices before and after and, with --truth,
 the change in Dice. A valid shape is not necessarily accurate. A file that cannot be used is listed and does not stop
 the others; the exit status is then 2.
 """
@@ -25,6 +27,7 @@ LABELS = flags.DEFINE_list(
     "labels", [], "values in the files, say RV=1,Myo=2,LV=3, or acdc, mnms; default: a dataset.json, else as trained"
 )
 TRUTH = flags.DEFINE_string("truth", None, "folder of the gold standard, files of the same names")
+PICTURE = flags.DEFINE_string("limits_picture", None, "file.png: the worst slices that pass the limits in use")
 NAME = flags.DEFINE_string("data.name", "", "data set whose folder --truth is")
 
 
@@ -46,6 +49,7 @@ def main() -> None:
         labels=labels,
         truth=Path(TRUTH.value) if TRUTH.value else None,
         name=NAME.value,
+        picture=Path(PICTURE.value) if PICTURE.value else None,
         console=cli.console,
     )
 

@@ -9,9 +9,18 @@ from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, without
 from cardiac_jax.report import cohort_charts
 from cardiac_jax.report.collect import Entry
+from cardiac_jax.report.extremes import extremes_figure
 from cardiac_jax.report.options import Options
 from cardiac_jax.report.page import Picture, Section
 from cardiac_jax.report.table import Cell, Table
+
+COUNTED = {
+    "tidied": "slices valid after tidying",
+    "moved": "slices moved",
+    "from_bank": "slices replaced by a bank mask",
+    "refused": "slices refused and emptied",
+}
+"""Key of a projection's summary -> its line in the table."""
 
 
 def validity(entries: Sequence[Entry], options: Options) -> Section:
@@ -20,7 +29,16 @@ def validity(entries: Sequence[Entry], options: Options) -> Section:
     projected = {e.results.name: e.results.about["projection"] for e in entries if "projection" in e.results.about}
     if projected:
         tables.append(projection_table(projected))
-    return Section("validity", "Anatomical validity", (), tables)
+    pictures = [
+        Picture(
+            extremes_figure(summary["limits"]),
+            f"{name}: the worst slices that still pass the limits of the projection; a heart distorted in one way at a "
+            "time. The bar is 20 mm.",
+            pixels=True,
+        )
+        for name, summary in projected.items()
+    ]
+    return Section("validity", "Anatomical validity", (), tables, pictures)
 
 
 def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -28,14 +46,14 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
 
     Args:
       projected: method -> `before` and `after` (invalid slices out of `slices`), `limits`, `dice` (structure ->
-        `before`, `after`), and optionally the numbers of slices `moved` and `from_bank`, and `which` were projected.
+        `before`, `after`), and optionally `which` were projected, `defaulted` limits and the counts of `COUNTED`.
     """
     metric, lines, notes = METRICS["dice"], [], []
     for method, summary in projected.items():
         before, after, slices = summary["before"], summary["after"], summary["slices"]
         counts = (share_text(before, slices), share_text(after, slices), f"{after - before:+g}")
         lines.append((Cell(method), Cell("invalid slices"), *map(Cell, counts)))
-        for key, label in (("moved", "slices moved"), ("from_bank", "slices replaced by a bank mask")):
+        for key, label in COUNTED.items():
             if key in summary:
                 lines.append((Cell(method), Cell(label), Cell("-"), Cell(share_text(summary[key], slices)), Cell("-")))
         for structure, dice in summary["dice"].items():
@@ -44,6 +62,9 @@ def projection_table(projected: Mapping[str, Mapping[str, Any]]) -> Table:
             lines.append((Cell(method), Cell(f"{structure} {metric.heading}"), *map(Cell, values)))
         which = f"slices projected: {summary['which']}; " if "which" in summary else ""
         notes.append(f"{method}: {which}limits of the projection: {limits_text(summary['limits'])}.")
+        if summary.get("defaulted"):
+            lacking = ", ".join(summary["defaulted"])
+            notes.append(f"{method}: the checkpoint is older than these limits, which have their defaults: {lacking}.")
     notes.append("Invalid by the limits of the projection; the table of all methods uses the default limits.")
     notes.append("Anatomically valid does not mean accurate.")
     header = ("method", "quantity", "before", "after", "difference")
@@ -92,8 +113,8 @@ def invalid_tables(rows_by_method: Mapping[str, Rows], leave_out: Sequence[str] 
     if not kept:
         return []
     notes = (
-        "Slices with myocardium (scar and oedema included), on the grid of the file; for the gold standard, fully "
-        "annotated slices only.",
+        "Slices with myocardium (scar and oedema included) or pool, judged together, on the grid of the file; for the "
+        "gold standard, fully annotated slices only.",
         f"Limits: {limits_text(wall_check.DEFAULT._asdict())}.",
         *notes,
     )

@@ -26,8 +26,8 @@ AGREEMENT = (
     "2000) are of the patients' means. Relative errors leave out cases whose gold standard is not above 0."
 )
 SLICES = (
-    "Tables per slice: means over slices, as published; the intervals take patients as units (jackknife over patients, "
-    "t with patients - 1 degrees of freedom). Thirds by heart size divide patients, by the mean of their cases."
+    "Tables per slice: means over slices, as in the papers; the intervals take patients as units (jackknife over "
+    "patients, t with patients - 1 degrees of freedom). Thirds by heart size divide patients, by the mean of their cases."
 )
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cardiac_jax.anatomy.anatomical_prior import prior_of
 from cardiac_jax.anatomy.projection_summary import ProjectionSummary
-from cardiac_jax.anatomy.stack_projection import MODES, project_stack
+from cardiac_jax.anatomy.stack_projection import MODES, ProjectedSlices, project_stack
 from cardiac_jax.core.types import IGNORE, Decoded
 from cardiac_jax.data import label_maps
 from cardiac_jax.data.case import Dataset
@@ -22,6 +22,9 @@ from cardiac_jax.data.sets import dataset, description
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError, raise_failed
 from cardiac_jax.progress import run_each, say_failed, saying
+from cardiac_jax.report.anatomy import limits_text
+from cardiac_jax.report.extremes import extremes_figure
+from cardiac_jax.report.figures import save
 from cardiac_jax.runs.restore import restore
 from cardiac_jax.train import devices
 
@@ -37,6 +40,7 @@ def project_folder(
     labels: Mapping[str, int] | None = None,
     truth: Path | None = None,
     name: str = "",
+    picture: Path | None = None,
     console: Console,
 ) -> ProjectionSummary:
     """Writes an anatomically valid `<output>/<case>.nii.gz` for every label map in `source`; returns the summary.
@@ -47,6 +51,9 @@ def project_folder(
         or of a `dataset.json` in `source` or the folder above.
       truth: folder of gold standards with the same file names, or the folder of the data set `name`; the change in
         Dice is then reported.
+      picture: file (PNG, SVG) for a picture of the worst slices that pass the limits in use.
+
+    Slices that cannot become a heart are emptied, and listed by case. The limits are printed.
 
     Raises:
       InputError: the checkpoint has no prior, the label values have no names, or none of the label maps can be used.
@@ -74,7 +81,14 @@ def project_folder(
     for case, error in failed.items():
         say_failed(case, error, console)
     values = {k: value for value, k in reversed(list(raw.items()))}  # the first value of each class, as it is written
-    summary = ProjectionSummary(classes, prior.limits._asdict(), mode)
+    summary = ProjectionSummary(classes, prior.limits._asdict(), mode, prior.defaulted)
+    if prior.defaulted:
+        lacking = {key: prior.limits._asdict()[key] for key in prior.defaulted}
+        saying(console)(f"limits that this checkpoint lacks, by default: {limits_text(lacking)}")
+    saying(console)(f"limits in use: {limits_text(prior.limits._asdict())}")
+    if picture is not None:
+        save(extremes_figure(prior.limits._asdict()), picture)
+        saying(console)(f"what they allow: {picture}")
 
     def one(item: tuple[str, Path]) -> None:
         case, path = item
@@ -90,9 +104,11 @@ def project_folder(
         summary.add(Decoded(valid, drawn, slices), gold)
         description.write(output, {name: values[k] for k, name in enumerate(classes)})
         write_label(output / f"{case}.nii.gz", valid, raw, path)
-        before, after = int((~slices.before).sum()), int((~slices.after).sum())
+        before, after = int((~slices.before).sum()), int((~slices.after & ~slices.refused).sum())
         line = f"{case}.nii.gz: {len(slices.index)} slices, invalid before {before}, after {after}"
         saying(console)(line)
+        if slices.refused.any():
+            saying(console)(f"{case}.nii.gz: refused and emptied: {_named(slices, drawn)}")
 
     during = run_each([(case, (case, path)) for case, path in sorted(files.items())], "projecting", console, one)
     done = len(files) - len(during)
@@ -100,6 +116,13 @@ def project_folder(
         console.print(summary.line())
     raise_failed(failed | during, done)
     return summary
+
+
+def _named(slices: ProjectedSlices, labels: Stack) -> str:
+    """The refused slices by their index in the file."""
+    z = slices.index[slices.refused]
+    in_file = sorted((len(labels.data) - 1 - z if labels.frame.flips[0] else z).tolist())
+    return f"slices {', '.join(map(str, in_file))} along axis {labels.frame.axes[0]} of the file, counted from 0"
 
 
 def _stack(volume: Volume, raw: Mapping[int, int], path: Path, slice_order: str) -> Stack:

@@ -63,7 +63,7 @@ def _intensity(clahe: bool, beside: bool) -> list[str]:
 def _fit(bank: Mapping[str, Any], anatomy: str) -> dict[str, Any]:
     """The figures of the prior's fit, which format 1 stored among its variables, padded by NaN."""
     default = anatomy_spec(anatomy).default_limits
-    pairs = zip(default._asdict().items(), np.asarray(bank["limits"]), strict=True)
+    pairs = zip(default._asdict().items(), np.asarray(bank["limits"]), strict=False)  # later limits are at the end
     nll, aic = (np.asarray(bank[name], np.float64) for name in ("nll", "aic"))
     used = np.isfinite(nll).all(0)
     curves = mixture_size.Curves(tuple(range(1, len(nll) + 1)), nll[:, used], aic[:, used])

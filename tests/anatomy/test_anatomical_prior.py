@@ -21,6 +21,7 @@ from cardiac_jax.core.loss import term
 from cardiac_jax.core.passes import call, chain, pure
 from cardiac_jax.core.types import Objective, Output, Phase, Stage, Stream, System
 from cardiac_jax.data.pipeline import Examples
+from cardiac_jax.errors import InputError
 from cardiac_jax.inference.postprocess import unchanged
 from cardiac_jax.train import log, loop
 from cardiac_jax.train.checkpoint import Checkpoints
@@ -77,7 +78,8 @@ def test_slices_that_are_whole_and_have_a_wall_are_the_examples():
 
 def measured(**values: np.ndarray) -> wall_check.Measured:
     """101 masks; what is not given lies well within the default limits."""
-    held = {"circularity": 0.0, "endo_concavity_mm": 1.0, "epi_concavity_mm": 1.0, "thickness_mm": 9.0, **values}
+    held = {"circularity": 0.0, "endo_concavity_mm": 1.0, "epi_concavity_mm": 1.0, "thickness_mm": 9.0}
+    held |= {"wall_mm2": 900.0, "filled_mm2": 2000.0, "cavity_mm2": 500.0, "is_c_shaped": False, **values}
     made = {name: np.broadcast_to(held.get(name, 1.0), 101) for name in wall_check.Measured._fields}
     return wall_check.Measured(**made)
 
@@ -113,6 +115,36 @@ def test_only_circularity_is_tuned_to_be_stricter_and_only_as_far_as_restored_ma
     assert tuned(easy, worse) == wall_check.DEFAULT._replace(circularity=pytest.approx(0.401))
     assert tuned(worse, easy).circularity == pytest.approx(0.401)
     assert tuned(measured(), measured()) == wall_check.DEFAULT
+
+
+def test_openings_are_no_wider_than_those_of_the_gold_standards_and_areas_no_smaller():
+    """Openings by the third quartile, if five slices are open; a crack or a wall in pieces is none."""
+    is_c, objects = np.arange(101) < 7, np.where(np.arange(101) == 0, 2, 1)
+    width = np.where(is_c, np.r_[99, 3, 10, 14, 18, 22, 26, np.zeros(94)], 0.0)
+    five = {"is_c_shaped": is_c, "objects": objects, "opening_mm": width, "opening_ratio": width / 20}
+    found = tuned(measured(**five), measured())
+    assert (found.widest_opening_mm, found.widest_opening) == (pytest.approx(22), wall_check.DEFAULT.widest_opening)
+    few = {**five, "is_c_shaped": np.arange(101) < 6}
+    assert tuned(measured(**few), measured()) == wall_check.DEFAULT
+    wide = {**five, "opening_mm": 2 * width, "opening_ratio": width / 10}
+    assert tuned(measured(**wide), measured()) == wall_check.DEFAULT, "never wider"
+    small = tuned(measured(wall_mm2=np.linspace(100, 200, 101), cavity_mm2=np.linspace(5, 105, 101)), measured())
+    assert (small.least_wall_mm2, small.least_pool_mm2) == (pytest.approx(101), pytest.approx(6))
+
+
+def test_an_older_checkpoint_gets_the_limits_it_lacks_and_loses_what_they_forbid():
+    """Its bank: a heart, and a wall too small for one; asked for, both names are told."""
+    codes = np.array([[0.0, 0.5], [-5.5, -1.0]])
+    limits = {k: v for k, v in wall_check.DEFAULT._asdict().items() if not k.startswith(("least", "widest"))}
+    held = {"autoencoder": {**rings.PARAMS, "bank": rings.bank(codes)}}
+    fits = {anatomical_prior.STAGE: {"limits": limits}}
+    prior = anatomical_prior.prior(rings.NET, held, fits, rings.SPACING_MM)
+    assert set(prior.defaulted) == set(wall_check.DEFAULT._asdict()) - set(limits)
+    assert prior.limits == pytest.approx(wall_check.DEFAULT)
+    np.testing.assert_array_equal(prior.bank.codes, codes[:1].astype(np.float32))
+    small = {"autoencoder": {**rings.PARAMS, "bank": rings.bank(codes[1:])}}
+    with pytest.raises(InputError, match="no mask of its bank passes"):
+        anatomical_prior.prior(rings.NET, small, fits, rings.SPACING_MM)
 
 
 def test_solid_masks_have_no_thickness_to_tune():

@@ -107,7 +107,8 @@ def test_all_that_the_configuration_asks_for():
     summary.add(done, None)
     assert summary.about()["which"] == "invalid, trimmed at the base" and summary.about()["before"] == 1
     whole = decoder({**asked, "trim": False})
-    assert whole.decode(labels).value.data[3].any() and whole.summary().about()["which"] == "invalid"
+    assert whole.decode(labels).changes.refused.tolist() == [False, False, True, True], "too small for a heart"
+    assert whole.summary().about()["which"] == "invalid"
     with pytest.raises(InputError, match=r"post\.project: 'some'"):
         decoder({**asked, "project": "some"})
 
@@ -116,7 +117,10 @@ def test_all_that_the_configuration_asks_for():
 
 
 def slices(before: list[bool], after: list[bool], alpha: list[float], from_bank: list[bool]) -> ProjectedSlices:
-    return ProjectedSlices(np.arange(len(before)), *(np.array(v) for v in (before, after, alpha, from_bank)))
+    """None is tidied; those that fail before and after with alpha 1 are refused."""
+    refused = ~np.array(after) & (np.array(alpha) == 1)
+    told = (before, after, alpha, from_bank, np.zeros(len(before), bool), refused)
+    return ProjectedSlices(np.arange(len(before)), *(np.array(v) for v in told))
 
 
 def of(data: np.ndarray) -> Stack:
@@ -128,7 +132,7 @@ def changed(slices: ProjectedSlices, before: np.ndarray, after: np.ndarray) -> D
 
 
 def test_the_tally_adds_up_cases():
-    summary = ProjectionSummary((*CLASSES, "scar"), {"area_mm2": 5.0}, "all")
+    summary = ProjectionSummary((*CLASSES, "scar"), {"area_mm2": 5.0}, "all", ("gap_mm",))
     truth = np.array([[2, 2, 3, 3, 0, 4, 255, 1]])
     drawn = np.array([[2, 0, 3, 0, 0, 4, 2, 0]])  # Myo 1 of 2; wall with scar 2 of 3; LV 1 of 2; RV 0 of 1
     after = np.array([[2, 2, 3, 3, 3, 2, 4, 0]])  # Myo 2 of 2 and one more; wall 3 of 3; LV 2 of 2 and one more
@@ -139,13 +143,14 @@ def test_the_tally_adds_up_cases():
     held = summary.about()
     dice = held.pop("dice")
     assert (held.pop("limits"), held.pop("which")) == ({"area_mm2": 5.0}, "all")
-    assert held == {"slices": 5, "before": 4, "after": 1, "moved": 3, "from_bank": 2}
+    assert held.pop("defaulted") == ["gap_mm"]
+    assert held == {"slices": 5, "before": 4, "after": 0, "moved": 3, "from_bank": 2, "refused": 1, "tidied": 0}
     assert set(dice) == {"myocardium", "RV", "Myo", "LV", "scar"}
     expected = {"myocardium": (4 / 5, 1), "RV": (0, 0), "Myo": (2 / 3, 4 / 5), "LV": (2 / 3, 4 / 5), "scar": (1, 0)}
     for name, (was, now) in expected.items():
         assert dice[name] == pytest.approx({"before": was, "after": now}), name
     line = summary.line()
-    assert line.startswith("anatomically invalid slices: before 4, after 1, of 5; Dice ")
+    assert line.startswith("anatomically invalid slices: before 4, after 0, of 5; 1 refused and emptied; Dice ")
     assert "myocardium +0.2000 (1.000)" in line and "scar -1.0000 (0.000)" in line
     summary.add(changed(slices([True], [True], [np.nan], [False]), truth, truth), of(truth))
     assert summary.about()["dice"]["LV"] == pytest.approx({"before": 5 / 6, "after": 9 / 10})

@@ -151,7 +151,7 @@ _DEFECTS = {
     "below the cavity": (_edited(_heart() == LV, MYO), set()),
     "RV alone": (_edited(_heart() != RV, 0), set()),
     "empty": (np.zeros((SIZE, SIZE), int), {"structures"}),
-    "LV without Myo": (_edited(_heart() == MYO, 0), {"structures", "lv_touches_background"}),
+    "LV without Myo": (_edited(_heart() == MYO, 0), {"structures", "lv_touches_background", "opening"}),
     "ring without LV": (_edited(_heart() == LV, 0), {"myo_holes"}),
     "hole in the RV": (_edited(np.hypot(Y, X + 18) < 1, 0), {"rv_holes"}),
     "hole in the wall": (_edited(np.hypot(Y, X - 10) < 1, 0), {"myo_holes"}),
@@ -171,8 +171,10 @@ _DEFECTS = {
     "LV behind the opening": (_edited((X > 0) & (_CUT == LV), 0, _CUT), {"lv_touches_background", "myo_concavity"}),
     "less than half a ring": (
         _edited((np.abs(ANGLE) < 2.2) & (_heart() == MYO), 0),
-        {"lv_touches_background"},
+        {"lv_touches_background", "opening"},
     ),
+    "half a heart": (_edited(X > 0, 0), {"opening"}),
+    "a wall of one pixel": (_edited(RADIUS > 1, 0, np.full((SIZE, SIZE), MYO)), {"least_area"}),
     "dent in the LV": (_edited((X > 3) & (np.abs(Y) < 3) & (_heart() == LV), MYO), {"lv_concavity"}),
     "dent in the wall": (_edited((X > 11) & (np.abs(Y) < 4), 0, _heart(8, 16)), {"myo_concavity"}),
     "thin LV": (np.where(_LINE & (np.abs(X) < 20), LV, np.where(RADIUS < 28, MYO, 0)), {"lv_circularity"}),
@@ -233,7 +235,8 @@ def test_sizes_by_hand():
 
 def test_judging_what_was_measured_under_other_limits():
     maps = _blobs(9, BATCH, (SIZE, SIZE))
-    loose = LIMITS._replace(holes_px=9999, between_px=9999, disconnected_px=9999, lv_rv_px=9999, lv_background_px=9999)
+    names = ("holes_px", "between_px", "gap_px", "disconnected_px", "lv_rv_px", "lv_background_px")
+    loose = LIMITS._replace(**dict.fromkeys(names, 9999))
     again = heart_check.judge(check(maps, SPACING_MM, LIMITS).measured, loose)
     want = check(maps, SPACING_MM, loose)
     jax.tree.map(np.testing.assert_array_equal, again, want)

@@ -15,6 +15,7 @@ from tests.anatomy_reference import blobs
 
 SIZE, SPACING_MM = 48, 1.4
 LIMITS = Limits()
+HALVES = slice(64), slice(64, None)
 BATCH = 64  # of every batch here but those in other frames: compiled once
 
 
@@ -39,9 +40,17 @@ def _check(masks: list[np.ndarray] | np.ndarray, limits: Limits = LIMITS) -> Ver
     return jax.tree.map(lambda values: np.asarray(values)[: len(masks)], check(batch, SPACING_MM, limits))
 
 
-def _agree(masks: np.ndarray, verdict: Verdict, spacing_mm: float = SPACING_MM, limits: Limits = LIMITS) -> None:
+def _agree(
+    masks: np.ndarray,
+    verdict: Verdict,
+    spacing_mm: float = SPACING_MM,
+    limits: Limits = LIMITS,
+    pools: np.ndarray | None = None,
+) -> None:
     """Every measured value and every verdict equals that of the reference."""
-    expected = [reference.measure(mask, spacing_mm, float(limits.pocket_mm), float(limits.tip_mm)) for mask in masks]
+    lengths = float(limits.pocket_mm), float(limits.tip_mm)
+    given = [None] * len(masks) if pools is None else pools
+    expected = [reference.measure(mask, spacing_mm, *lengths, pool) for mask, pool in zip(masks, given, strict=True)]
     for name, values in verdict.measured._asdict().items():
         want = [getattr(one, name) for one in expected]
         np.testing.assert_allclose(np.asarray(values)[: len(masks)], want, rtol=1e-5, atol=1e-5, err_msg=name)
@@ -64,19 +73,22 @@ def test_agrees_with_the_reference_on_noise():
 
 
 def test_agrees_with_the_reference_on_rings_of_every_defect():
-    """Rings bent, cracked, thinned, opened and spotted: near the limits, valid and not."""
+    """Rings bent, cracked, thinned, opened and spotted, with pools as large or not: near the limits, valid and not."""
     rng = np.random.default_rng(1)
     radius, angle = _polar()
-    masks = []
+    masks, pools = [], []
     for _ in range(2 * BATCH):
         bend = rng.choice([0.0, 1.0, 2.5]) * np.sin(rng.integers(2, 6) * angle + rng.uniform(0, 6))
         wall = rng.uniform(1.2, 4.0) - rng.choice([0, 1, 4]) * np.exp(-((angle / rng.uniform(0.05, 0.6)) ** 2))
-        mask = np.abs(radius + bend - rng.uniform(7, 17)) < wall
+        middle = rng.uniform(7, 17)
+        mask = (np.abs(radius + bend - middle) < wall) & (np.abs(angle) > rng.choice([0, 0, 0.5, 1.2]))
         masks.append(mask ^ (rng.random(mask.shape) < rng.choice([0, 0, 0, 0.003])))
-    limits = LIMITS._replace(mean_wall_mm=9.0, area_mm2=2000.0)
-    verdicts = [_check(masks[:BATCH], limits), _check(masks[BATCH:], limits)]
-    for half, verdict in zip((masks[:BATCH], masks[BATCH:]), verdicts, strict=True):
-        _agree(np.stack(half), verdict, limits=limits)
+        pool = (radius + bend < middle - rng.choice([0, 0, 0, 6])) & (rng.random(mask.shape) > rng.choice([0, 0, 0.01]))
+        pools.append(pool & (np.abs(angle) > rng.choice([0, 0, 0.3])) | (radius + rng.choice([0, 0, -14]) < -12))
+    limits = LIMITS._replace(mean_wall_mm=9.0, area_mm2=2000.0, least_area_mm2=700.0, widest_opening=0.9)
+    verdicts = [check(np.stack(masks[half]), SPACING_MM, limits, np.stack(pools[half])) for half in HALVES]
+    for half, verdict in zip(HALVES, verdicts, strict=True):
+        _agree(np.stack(masks[half]), verdict, limits=limits, pools=np.stack(pools[half]))
     both = jax.tree.map(lambda *values: np.concatenate(values), *verdicts)
     for name in Verdict._fields[:-1]:  # a test in which everything passes, or fails, would say little
         if name != "circularity":
@@ -151,13 +163,56 @@ def test_c_shapes_pass_by_flag_and_a_crack_is_no_c():
     shapes = [_c_shape(1.2), _c_shape(3.1), _c_shape(0.12), _ring()]
     allowed, forbidden = _check(shapes), _check(shapes, LIMITS._replace(c_shaped=False))
     np.testing.assert_array_equal(allowed.measured.is_c_shaped, [True, True, True, False])
-    np.testing.assert_array_equal(allowed.valid, [True, True, False, True])
+    np.testing.assert_array_equal(allowed.valid, [True, False, False, True])
+    np.testing.assert_array_equal(allowed.opening, [True, False, True, True])
     np.testing.assert_array_equal(forbidden.valid, [False, False, False, True])
     np.testing.assert_array_equal(forbidden.shape, forbidden.valid)
     # The chord of 1.2 rad at radius 16 is 18 pixels; the crack is two wide.
     assert allowed.measured.opening_mm[0] == pytest.approx(2 * 16 * np.sin(0.6) * 1.4, rel=0.25)
     assert allowed.measured.opening_mm[2] == pytest.approx(2 * 1.4)
     assert (allowed.measured.objects == 1).all() and (allowed.measured.holes_px == 0).all()
+
+
+def test_the_ratio_of_an_opening_tells_how_much_of_the_ring_is_missing():
+    """Cut straight across the middle: the diameter, by that of half a disc; turned by 45 degrees, the same."""
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    halves = [_ring() & (x < 0), _ring() & (x + y < 0)]
+    m = _check(halves).measured
+    np.testing.assert_allclose(m.opening_ratio, np.sqrt(2), rtol=0.07)
+    np.testing.assert_allclose(m.opening_mm, 20 * SPACING_MM, atol=1.5 * SPACING_MM)
+    assert not _check(halves).valid.any()
+
+
+def test_wall_and_pool_are_judged_together():
+    """A ring with its pool; without; with a gap; a pool beside it; in pieces; a C, its pool too small, too far."""
+    radius, angle = _polar()
+    ring, c_shape = _ring(), _c_shape(1.2)
+    inside = radius < 10
+    pocket = (np.abs(angle) <= 0.6) & (radius < 17) | inside
+    chord = 16 * np.cos(0.6)
+    x = np.indices((SIZE, SIZE))[1] - (SIZE - 1) / 2
+    lid = pocket & (x <= chord)
+    cases = [
+        (ring, inside, set()),
+        (ring, inside & False, {"pool_gap"}),
+        (ring, radius < 8, {"pool_gap"}),
+        (ring, inside | (radius > 20), {"pool_outside", "pool_pieces"}),
+        (ring, inside & (np.abs(x) > 1), {"pool_gap", "pool_pieces"}),
+        (c_shape, lid, set()),
+        (c_shape, lid & (x < chord - 4), {"pool_gap"}),
+        (c_shape, lid | ((x > chord) & (x < chord + 5) & (np.abs(angle) < 0.3)), {"pool_outside"}),
+    ]
+    walls, pools = np.zeros((2, BATCH, SIZE, SIZE), bool)
+    walls[: len(cases)], pools[: len(cases)] = [case[0] for case in cases], [case[1] for case in cases]
+    verdict = check(walls, SPACING_MM, LIMITS, pools)
+    failed = [{n for n in Verdict._fields[1:-1] if not np.asarray(getattr(verdict, n))[i]} for i in range(len(cases))]
+    assert failed == [expected for _, _, expected in cases]
+
+
+def test_a_speck_is_no_heart():
+    speck, small = np.zeros((SIZE, SIZE), bool), _polar()[0] < 4.2
+    speck[20, 20] = True
+    np.testing.assert_array_equal(_check([speck, small, _polar()[0] < 6]).least_area, [False, False, True])
 
 
 def test_tips_of_a_c_are_not_judged_but_its_back_is():

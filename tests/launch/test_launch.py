@@ -194,7 +194,7 @@ def test_copies_change_the_probabilities(predicted):
 def test_evaluation_measures_the_runs_own_split_wherever_the_data_lies(predicted):
     folder = predicted / "test"
     names = {path.name for path in folder.iterdir()}
-    kinds = ("cases", "slices", "clinical", "volumes", "validity")
+    kinds = ("cases", "slices", "clinical", "segments", "volumes", "validity")
     tables = {f"{kind}.{suffix}" for kind in kinds for suffix in ("csv", "json")}
     assert names == {*tables, "table.md", "overlay.png", "predictions"}
     held = json.loads((folder / "cases.json").read_text(encoding="utf-8"))

@@ -32,7 +32,8 @@ CLASSES, RAW = ("background", "Myo", "LV"), (0, 200, 500)
 PIXEL_MM, SHAPE = 1.6, (40, 44)
 GRID_MM = (0.0, rings.SPACING_MM, rings.SPACING_MM)
 GRID = images.affine(spacing_mm=(PIXEL_MM, PIXEL_MM, 9.0))
-NO_DICE = "anatomically invalid slices: before 1, after {}, of 2"
+NO_DICE = "anatomically invalid slices: before 2, after {}, of 3"
+EMPTIED = "; 1 refused and emptied"
 
 
 class Room(NamedTuple):
@@ -89,7 +90,7 @@ def room(tmp_path_factory) -> Room:
 
 
 def stack() -> np.ndarray:
-    """Classes `[X, Y, Z]`: a slice without myocardium, a ring, and a ring that is cut in two."""
+    """Classes `[X, Y, Z]`: a pool without myocardium, a ring, and a ring that is cut in two."""
     ring = rings.ring(SHAPE, (20, 22), 7, 11)
     classes = np.array([0, 0, 1, 2], np.uint8)[ring]
     halves = classes.copy()
@@ -169,19 +170,24 @@ def test_every_slice_is_valid_and_only_invalid_ones_are_changed(room: Room, done
     before = np.array(RAW)[stack()]
     for name in ("patient1.nii.gz", "patient2.nii.gz"):
         out = read(room.root / "out" / "own" / name)
-        np.testing.assert_array_equal(out[..., :2], before[..., :2])
+        np.testing.assert_array_equal(out[..., 1], before[..., 1])
+        assert not out[..., 0].any(), "refused"
         assert set(np.unique(out[..., 2])) == set(RAW)
         assert failures((before[..., 2] == 200)[None], PIXEL_MM).any()
-        assert not failures((out[..., 2] == 200)[None], PIXEL_MM).any()
+        ends = (out[..., 2] == 200)[None], PIXEL_MM
+        assert not failures(*ends, pools=(out[..., 2] == 500)[None]).any()
         np.testing.assert_allclose(nib.Nifti1Image.from_filename(room.root / "out" / "own" / name).affine, GRID)
     lines = done["own"].stderr.strip().splitlines()
-    assert "patient1.nii.gz: 2 slices, invalid before 1, after 0" in lines
-    assert lines[-1].startswith("anatomically invalid slices: before 2, after 0, of 4; Dice Myo ")
+    assert "patient1.nii.gz: 3 slices, invalid before 2, after 0" in lines
+    assert "patient1.nii.gz: refused and emptied: slices 0 along axis 2 of the file, counted from 0" in lines
+    assert any(line.startswith("limits in use: objects 1, ") and "least wall 125 mm2" in line for line in lines)
+    counts = "anatomically invalid slices: before 4, after 0, of 6; 2 refused and emptied"
+    assert lines[-1].startswith(f"{counts}; Dice Myo ")
 
 
 def test_the_last_line_has_the_dice_before_and_after(room: Room, folders, called):
     line = called(folders["coded"], "coded", labels={"myo": 7, "LV": 9}, truth=folders["truth"])[-1]
-    assert line.startswith("anatomically invalid slices: before 1, after 0, of 2; Dice Myo ")
+    assert line.startswith(f"{NO_DICE.format(0)}{EMPTIED}; Dice Myo ")
     after, truth, drawn = read(room.root / "out/coded/a.nii.gz"), read(folders["truth"] / "a.nii.gz"), stack()
     for name, k, value in (("Myo", 1, 7), ("LV", 2, 9)):
         gold = truth == value
@@ -193,7 +199,9 @@ def test_the_last_line_has_the_dice_before_and_after(room: Room, folders, called
 
 
 def test_files_of_the_wall_alone_stay_so(room: Room, folders, called):
-    assert called(folders["myo"], "myo", labels={"Myo": 7})[-1] == NO_DICE.format(0)
+    assert called(folders["myo"], "myo", labels={"Myo": 7})[-1] == (
+        "anatomically invalid slices: before 1, after 0, of 2"
+    )
     called(folders["coded"], "coded", labels={"Myo": 7, "LV": 9})
     myo, whole = (read(room.root / "out" / name / "a.nii.gz") for name in ("myo", "coded"))
     np.testing.assert_array_equal(myo, np.where(whole == 7, 7, 0))
@@ -203,7 +211,8 @@ def test_modes(room: Room, folders, called):
     lines = {}
     for mode in ("invalid", "none", "all"):
         lines[mode] = called(folders["coded"], mode, labels={"Myo": 7, "LV": 9}, mode=mode)[-1]
-    assert lines == {"invalid": NO_DICE.format(0), "none": NO_DICE.format(1), "all": NO_DICE.format(0)}
+    ended = NO_DICE.format(0) + EMPTIED
+    assert lines == {"invalid": ended, "none": NO_DICE.format(2), "all": ended}
     kept, judged, restored = (read(room.root / "out" / name / "a.nii.gz") for name in lines)
     np.testing.assert_array_equal(judged, np.array([0, 7, 9])[stack()])
     assert (restored[..., 1] != kept[..., 1]).any()
