@@ -27,7 +27,8 @@ AGREEMENT = (
 )
 SLICES = (
     "Tables per slice: means over slices, as in the papers; the intervals take patients as units (jackknife over "
-    "patients, t with patients - 1 degrees of freedom). Thirds by heart size divide patients, by the mean of their cases."
+    "patients, t with patients - 1 degrees of freedom). Thirds by heart size divide patients, by the mean of their "
+    "cases."
 )
 
 
