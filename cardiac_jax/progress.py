@@ -3,7 +3,7 @@
 `run_each` runs the cases of a command; a case that fails does not stop the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -60,6 +60,14 @@ def run_each(
             failed[printable(name)] = error
             say_failed(name, error, console)
     return failed
+
+
+def say_found(notes: Iterable[str], failed: Mapping[str, InputError], console: Console) -> None:
+    """Prints what was noted while the cases of a folder were found, and a line for each that cannot be used."""
+    for note in notes:
+        saying(console)(note)
+    for name, error in failed.items():
+        say_failed(name, error, console)
 
 
 def say_failed(name: str, error: InputError, console: Console) -> None:

@@ -22,7 +22,7 @@ from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.metrics.coding import confusion, other_coding
 from cardiac_jax.metrics.strata import union
 from cardiac_jax.metrics.summary import counted
-from cardiac_jax.progress import run_each, say_failed, saying
+from cardiac_jax.progress import run_each, say_found, saying
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
 from cardiac_jax.runs.predict import predict_case, say_lost, sequences_of
@@ -150,10 +150,7 @@ def evaluate_maps(
     """
     chosen = dataset(name) if name else None
     found = label_maps.find(pred, truth, images, chosen, split, labels, truth_labels)
-    for note in found.notes:
-        saying(console)(note)
-    for case, error in found.failed.items():
-        say_failed(case, error, console)
+    say_found(found.notes, found.failed, console)
     gathered = _Gathered(found.dataset, console, found.coding.regions)
 
     def one(pair: label_maps.Pair) -> None:
@@ -276,11 +273,8 @@ def _records(
     if split not in ("train", "val", "test", "all"):
         raise InputError("--split", f"{split!r} is not one of train, val, test, all")
     found = discover(chosen, root)
-    for note in found.notes:
-        saying(console)(note)
     failed = {problem.where: problem for problem in found.problems}
-    for where, problem in failed.items():
-        say_failed(where, problem, console)
+    say_found(found.notes, failed, console)
     if split == "all":
         return found.records, failed
     own = chosen.name == trained.spec.dataset

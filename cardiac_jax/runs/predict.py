@@ -22,7 +22,7 @@ from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.inference.predict import predict_region, region_of
 from cardiac_jax.inference.region import at_border
-from cardiac_jax.progress import run_each, say_failed, saying
+from cardiac_jax.progress import run_each, say_found, saying
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
@@ -181,11 +181,8 @@ def predict_folder(
         raise InputError("--sequences", "names the channels of a plain folder, not of a data set")
     chosen = dataset(name) if name else folder.of_channels(sequences)._replace(slice_order=spec.slice_order)
     found = discover(chosen, images)
-    for note in found.notes:
-        saying(console)(note)
     failed = {problem.where: problem for problem in found.problems}
-    for where, problem in failed.items():
-        say_failed(where, problem, console)
+    say_found(found.notes, failed, console)
     for record in found.records:
         if (output / f"{record.id}.nii.gz").resolve() in {path.resolve() for path in record.images.values()}:
             raise InputError("--output", f"is the folder of the images: {record.id}.nii.gz would be overwritten")

@@ -21,7 +21,7 @@ from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.sets import dataset, description
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError, raise_failed
-from cardiac_jax.progress import run_each, say_failed, saying
+from cardiac_jax.progress import run_each, say_found, saying
 from cardiac_jax.report.anatomy import limits_text
 from cardiac_jax.report.extremes import extremes_figure
 from cardiac_jax.report.figures import save
@@ -76,10 +76,7 @@ def project_folder(
     if output.resolve() == source.resolve():
         raise InputError("--output", "is the folder of the label maps: they would be overwritten")
     golds = _golds(truth, name, classes, raw, notes)
-    for note in notes:
-        saying(console)(note)
-    for case, error in failed.items():
-        say_failed(case, error, console)
+    say_found(notes, failed, console)
     values = {k: value for value, k in reversed(list(raw.items()))}  # the first value of each class, as it is written
     summary = ProjectionSummary(classes, prior.limits._asdict(), mode, prior.defaulted)
     if prior.defaulted:

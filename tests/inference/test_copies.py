@@ -49,7 +49,10 @@ def test_mirroring_and_quarter_turns_are_exact():
 
 def test_a_voxel_that_a_copy_does_not_show_is_averaged_over_the_others():
     """Shifted by whole pixels, nothing is interpolated, and a network without surroundings sees the same everywhere."""
-    point = lambda image: {"map": np.concatenate([-image, image], -1)}  # noqa: E731
+
+    def point(image):
+        return {"map": np.concatenate([-image, image], -1)}
+
     copies = Copies(np.stack([np.eye(2)] * 3), np.array([[3.0, -2.0], [0, 5], [-11, 0]]))
     np.testing.assert_allclose(
         averaged(point, OUTPUTS, copies)(IMAGE)["map"], point(IMAGE)["map"], rtol=1e-6, atol=1e-6
@@ -58,7 +61,10 @@ def test_a_voxel_that_a_copy_does_not_show_is_averaged_over_the_others():
 
 def test_a_network_that_favours_a_side_is_averaged_over_where_its_copies_put_it():
     ramp = np.linspace(0, 1, 12, dtype=np.float32)[:, None] * np.ones_like(IMAGE)
-    lopsided = lambda image: {"map": np.concatenate([1 - ramp, ramp], -1)}  # noqa: E731
+
+    def lopsided(image):
+        return {"map": np.concatenate([1 - ramp, ramp], -1)}
+
     mirrored = Copies(np.array([np.diag([1.0, -1.0])]), np.zeros((1, 2)))
     np.testing.assert_allclose(averaged(lopsided, OUTPUTS, mirrored)(IMAGE)["map"], 0.5, atol=1e-6)
 
@@ -66,7 +72,10 @@ def test_a_network_that_favours_a_side_is_averaged_over_where_its_copies_put_it(
 def test_rotations_and_scalings_return_a_smooth_image():
     y, x = np.mgrid[-20:21, -20:21] / 8.0
     image = np.exp(-(x**2) - 2 * (y - 0.5) ** 2).astype(np.float32)[None, ..., None]
-    point = lambda image: {"map": image}  # noqa: E731
+
+    def point(image):
+        return {"map": image}
+
     copies = drawn(config(**Augment()._asdict()), 6)
     found = averaged(point, (OUTPUTS[0],), copies)(image)["map"]
     assert np.abs(found - image).max() < 0.03 and np.abs(found - image).max() > 0

@@ -186,7 +186,10 @@ def test_a_heart_beyond_the_central_box_is_said(at, said):
 def test_validation_of_a_whole_image_finds_the_heart_as_evaluation_does():
     asked = spec((16, 16), 0.0)
     outputs = (Output("probabilities", "labels", unchanged),)
-    run = lambda variables, image: {"probabilities": edge_blind(image)}  # noqa: E731
+
+    def run(variables, image):
+        return {"probabilities": edge_blind(image)}
+
     scores = []
     for whole in (False, True):
         ready = prepare(shown_at(29, 16), asked.grid(whole=whole), asked.sequences)
