@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from cardiac_jax.anatomy.anatomical_prior import limits_of
 from cardiac_jax.anatomy.extremes import SPACING_MM, extremes, spec_of
+from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.report.figures import COLOURS
 
 COLUMNS = 5
@@ -33,4 +35,6 @@ def extremes_figure(limits: Mapping[str, Any]) -> Figure:
         ax.set_title(f"{name}\nwall {areas[0]}, pool {areas[1]} mm2", fontsize=8)
     for ax in panels:
         ax.set_axis_off()
+    handles = [Patch(color=colour, label=name) for name, colour in zip(CLASSES[1:], COLOURS, strict=False)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, title="the bar is 20 mm")
     return figure
