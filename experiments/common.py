@@ -90,7 +90,7 @@ def add_terms(config: Config, settings: str = "prior", **weights: float) -> None
     config.terms = ()  # further terms, each module:attribute=weight
     config.ramp = (0.0, 0.0)  # every transform's weight rises from zero between these fractions of the training
     config[settings] = optim()
-    config[settings].update({"steps": 600, "code": 64, "stride": 3, "swap": 0.1})
+    config[settings].update({"steps": 600, "code": 64, "features": (16, 32, 64), "stride": 3, "swap": 0.1})
     config.adversarial = optim(lr=1e-4)
 
 

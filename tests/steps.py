@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from cardiac_jax.core.step import init_state
 from cardiac_jax.core.types import System, TrainState, Values
@@ -12,17 +13,20 @@ from cardiac_jax.train.devices import AXIS
 from tests import toys
 
 
+def on_one_device(step: Any) -> Any:
+    """`step` under the device axis that BatchNorm names."""
+    mesh = Mesh(np.array(jax.devices()[:1]), (AXIS,))
+    return jax.shard_map(step, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)
+
+
 def under(step: Any, *args: Any) -> Any:
-    """`step(*args)` under the device axis that BatchNorm names. Arguments are no constants, which XLA would fold."""
-    spread = jax.vmap(lambda _, args: step(*args), (0, None), axis_name=AXIS)
-    return jax.tree.map(lambda x: x[0], jax.jit(spread, compiler_options=toys.QUICK)(jnp.zeros(1), args))
+    """`step(*args)` on one device. Arguments are no constants, which XLA would fold."""
+    return jax.jit(on_one_device(step), compiler_options=toys.QUICK)(*args)
 
 
 def shapes(step: Any, *args: Any) -> Any:
     """Shapes and types of `under(step, *args)`, traced and not run."""
-    spread = jax.vmap(lambda _, args: step(*args), (0, None), axis_name=AXIS)
-    found = jax.eval_shape(spread, jnp.zeros(1), args)
-    return jax.tree.map(lambda x: (x.shape[1:], x.dtype), found)
+    return shapes_of(jax.eval_shape(on_one_device(step), *args))
 
 
 def shapes_of(tree: Any) -> Any:
@@ -37,7 +41,8 @@ def initial(system: System) -> TrainState:
     def filled(path, leaf):
         name = jax.tree_util.keystr(path)
         if "params" in name and "variables" in name:
-            return jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype)
+            deviation = np.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.3
+            return jnp.asarray(rng.normal(0, deviation, leaf.shape), leaf.dtype)
         return jnp.full(leaf.shape, "bank" in name or "'var'" in name, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))

@@ -29,6 +29,7 @@ KEYS = {
     "data.size": SIZE,
     "data.spacing_mm": (0.0, 8.0, 8.0),
     "prior.code": 8,
+    "prior.features": (4, 8),
     "prior.steps": 6,
     "train.steps": 8,
     "train.eval_every": 4,

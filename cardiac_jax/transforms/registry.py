@@ -100,6 +100,7 @@ def autoencoder_stage(request: TermRequest) -> tuple[Net, Stage]:
             size=request.size,
             classes=request.classes,
             code=settings.code,
+            features=tuple(settings.get("features", Autoencoder.features)),
             stride=settings.stride,
             dtype=request.dtype,
             axis_name=AXIS,

@@ -23,6 +23,7 @@ from cardiac_jax.transforms import cascade
 from experiments.acsnet import get_config
 from tests import rings, steps, toys
 
+pytestmark = pytest.mark.usefixtures("small_nets")
 SIZE = (2, 32, 32)
 SCARRED = ("background", "RV", "Myo", "LV", "oedema", "scar")
 PLAIN = ("background", "Myo", "LV")
@@ -286,7 +287,14 @@ WEIGHT = 1e4  # an untrained autoencoder hardly tells maps apart
 
 
 def with_shape_prior(**keys) -> System:
-    return build(PLAIN, transforms__shape_prior=WEIGHT, shape_prior__code=4, shape_prior__steps=1, **keys)
+    return build(
+        PLAIN,
+        transforms__shape_prior=WEIGHT,
+        shape_prior__code=4,
+        shape_prior__features=(4,),
+        shape_prior__steps=1,
+        **keys,
+    )
 
 
 def fully(stage, held: Examples) -> dict[str, jax.Array]:

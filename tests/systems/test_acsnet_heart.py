@@ -9,7 +9,7 @@ import pytest
 
 from cardiac_jax import systems
 from cardiac_jax.anatomy.heart import HEART
-from cardiac_jax.core.step import init_state, predict_step, train_step
+from cardiac_jax.core.step import predict_step, train_step
 from cardiac_jax.data.pipeline import Examples, batch_of
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
@@ -17,6 +17,7 @@ from cardiac_jax.train.devices import AXIS
 from experiments.acsnet import get_config
 from tests import hearts, steps
 
+pytestmark = pytest.mark.usefixtures("small_nets")
 SCARRED = (*hearts.CLASSES, "oedema", "scar")
 SIZE = (2, 32, 32)
 TINY = {
@@ -57,7 +58,7 @@ def volumes(classes: tuple[str, ...]) -> Examples:
 def test_every_stage_trains_and_the_prediction_draws_an_rv():
     """That of the wall: `test_acsnet.py`."""
     system, held = build("heart", SCARRED), volumes(SCARRED)
-    state = init_state(system, 0)
+    state = steps.initial(system)
     for stage, name in zip(system.stages, ("localiser", "autoencoder", "segmenter"), strict=True):
         own = Examples(stage.stream.of(held.arrays)) if stage.stream.of else held
         flags = {"mask": np.ones(2, np.float32), "index": np.arange(2)}

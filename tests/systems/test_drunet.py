@@ -22,6 +22,7 @@ from cardiac_jax.transforms.terms import add
 from experiments import drunet
 from tests import steps, toys
 
+pytestmark = pytest.mark.usefixtures("small_nets")
 SIZE = (2, 16, 16)
 TINY = {
     "model.filters": 2,
@@ -133,6 +134,7 @@ def test_what_does_not_fit_is_refused():
 
 WEIGHTS = {"shape_prior": 1e-3, "code_prior": 2e-3, "adversarial": 0.3, "weight_decay": 1e-2}
 TERMS = {f"transforms__{name}": weight for name, weight in WEIGHTS.items()}
+TERMS |= {"prior__steps": 1, "prior__code": 4, "prior__features": (4,), "prior__stride": 1}
 LOGS = {"shape_prior": "shape", "code_prior": "code"}  # the others are logged under their own names
 
 
@@ -145,11 +147,11 @@ def stepped(stage, state, start: int = 0):
 
 
 def test_loss_transforms_train_on_volumes():
-    system = build("drunet", **TERMS, prior__steps=1, prior__code=4, prior__stride=1)
+    system = build("drunet", **TERMS)
     assert [stage.name for stage in system.stages] == ["prior", "segmentation"]
     prior, segmentation = system.stages
     assert {net.name for net in system.nets} == {"segmenter", "autoencoder", "discriminator"}
-    state, metrics, trained = stepped(prior, init_state(system, 0))
+    state, metrics, trained = stepped(prior, steps.initial(system))
     assert trained == {"autoencoder"}
     assert metrics["reconstruction_ce"] > 0 and metrics["reconstruction_dice"] > 0
     begun = state.replace(variables=toys.alive(state.variables))
@@ -170,7 +172,7 @@ def test_loss_transforms_train_on_volumes():
 @pytest.mark.parametrize("variant", ["unet3d", *drunet.CASCADES])
 def test_loss_transforms_fit_every_variant(variant):
     """Traced, not run: what a step returns is shaped like what it was given, and every term is logged."""
-    system = build(variant, **TERMS, prior__code=4)
+    system = build(variant, **TERMS)
     state = jax.eval_shape(lambda: init_state(system, 0))
     for stage in system.stages:
         after, metrics = steps.shapes(step_of(stage), state, batch())

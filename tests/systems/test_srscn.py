@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from cardiac_jax.core.step import init_state, params_of, phase_id, train_step
-from cardiac_jax.core.types import Stage, System, TrainState, Values, Variables
+from cardiac_jax.core.step import params_of, phase_id, train_step
+from cardiac_jax.core.types import Stage
 from cardiac_jax.data.pipeline import batch_of
 from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS
-from tests import tiny, toys
+from tests import steps, tiny, toys
 from tests.toy_systems import differ, same
 
 TERMS = {
@@ -39,47 +39,17 @@ def batch(step: int = 0, size: int = 4) -> dict[str, np.ndarray]:
     return {**held, "mask": np.ones(size, np.float32), "index": np.arange(size, dtype=np.int32)}
 
 
-def one(batch: Values) -> Values:
-    """A batch as the share of the only device."""
-    return {name: value[None] for name, value in batch.items()}
-
-
 def under_axis(stage: Stage):
-    """The step of a stage under the axis of devices, of which there is one."""
-    run = jax.vmap(functools.partial(train_step, stage, axis_name=AXIS), in_axes=(None, 0), axis_name=AXIS)
-    return lambda state, batch: jax.tree.map(lambda leaf: leaf[0], run(state, batch))
+    """The step of a stage under the axis of devices, of which there is one: `(state, batch) -> (state, metrics)`."""
+    return steps.on_one_device(functools.partial(train_step, stage, axis_name=AXIS))
 
 
 def compiled(stage: Stage):
-    """The same, compiled: `(state, batch) -> (state, metrics)`."""
-    step = jax.jit(under_axis(stage), compiler_options=tiny.QUICK)
-    return lambda state, batch: step(state, one(batch))
+    return jax.jit(under_axis(stage), compiler_options=tiny.QUICK)
 
 
 EVERYTHING = {"transforms__code_prior": 5e-4, "transforms__adversarial": 1e-2}
 """With SRSCN's own, every transform at once."""
-
-
-@functools.cache
-def networks() -> Variables:
-    """Every network of every method before training: each depends on its own name only."""
-    system, _ = tiny.build("srscn", **EVERYTHING)
-    return jax.jit(lambda: init_state(system, 0).variables, compiler_options=tiny.QUICK)()
-
-
-def initial(system: System) -> TrainState:
-    """The state before training."""
-    variables = {net.name: networks()[net.name] for net in system.nets}
-    phases = {phase_id(stage, phase): phase for stage in system.stages for phase in stage.phases}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        seed=jax.random.key_data(jax.random.key(0)),
-        variables=variables,
-        ema={},
-        opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
-        loss={name: phase.objective.loss.init() for name, phase in phases.items()},
-        best={},
-    )
 
 
 # --- gradients
@@ -88,7 +58,7 @@ def initial(system: System) -> TrainState:
 @pytest.mark.parametrize("method", TERMS)
 def test_every_term_sends_gradient_to_the_segmenter(method):
     system, _ = tiny.build(method)
-    phase, state = system.stages[-1].phases[0], initial(system)
+    phase, state = system.stages[-1].phases[0], steps.initial(system)
     variables = toys.alive(state.variables)
 
     def terms(params, variables, values):
@@ -98,17 +68,15 @@ def test_every_term_sends_gradient_to_the_segmenter(method):
         loss, _, logs = phase.objective.loss.apply(state.loss[phase_id(system.stages[-1], phase)], values)
         return {name: jnp.mean(value) for name, value in {**logs, "loss": loss}.items()}
 
-    def of_devices(params, variables, values):
-        return jax.vmap(terms, in_axes=(None, None, 0), axis_name=AXIS)(params, variables, values)
-
-    params, values = variables["segmenter"]["params"], one(batch())
-    names = sorted(jax.eval_shape(of_devices, params, variables, values))
+    of_device = steps.on_one_device(terms)
+    params, values = variables["segmenter"]["params"], batch()
+    names = sorted(jax.eval_shape(of_device, params, variables, values))
 
     @functools.partial(jax.jit, compiler_options=tiny.QUICK)
     def gradient(which, params, variables, values):
         def chosen(params):
-            held = of_devices(params, variables, values)
-            return jnp.dot(which, jnp.stack([held[name][0] for name in names]))
+            held = of_device(params, variables, values)
+            return jnp.dot(which, jnp.stack([held[name] for name in names]))
 
         return jax.grad(chosen)(params)
 
@@ -172,7 +140,8 @@ def test_a_configuration_that_cannot_be_built_names_its_key(keys, where):
 def test_a_frozen_prior_stays_to_the_bit_and_everything_else_moves():
     system, _ = tiny.build("srscn", **EVERYTHING)
     prior, segmentation = map(compiled, system.stages)
-    before = initial(system)
+    before = steps.initial(system)
+    before = before.replace(variables=toys.alive(before.variables))
     start, _ = prior(before, batch())
     differ(start.variables["autoencoder"], before.variables["autoencoder"])
     same(start.variables["segmenter"], before.variables["segmenter"])
@@ -188,7 +157,7 @@ def test_a_frozen_prior_stays_to_the_bit_and_everything_else_moves():
 def test_a_gan_step_moves_either_side_in_its_own_phase_only():
     """With the rate of one phase at zero, what it trains stays to the bit and the other side moves as before."""
     system, _ = tiny.build("gan")
-    stage, start = system.stages[0], initial(system)
+    stage, start = system.stages[0], steps.initial(system)
     start = start.replace(
         opt={phase_id(stage, p): optax.sgd(0.1).init(params_of(start.variables, p)) for p in stage.phases}
     )
@@ -198,7 +167,7 @@ def test_a_gan_step_moves_either_side_in_its_own_phase_only():
         phases = tuple(p._replace(tx=optax.sgd(rate)) for p, rate in zip(stage.phases, rates, strict=True))
         return under_axis(stage._replace(phases=phases))(state, batch)[0].variables
 
-    held = one(batch())
+    held = batch()
     both, segment, discriminate = (step(start, held, rates) for rates in ((0.1, 0.1), (0.1, 0.0), (0.0, 0.1)))
     before = start.variables
     for net in ("segmenter", "discriminator"):

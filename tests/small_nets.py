@@ -1,0 +1,41 @@
+"""A network of one convolution in place of every shipped one: for tests of what systems do with their networks.
+
+The shipped networks have tests of their own (tests/nets), and tests/runs trains systems with them.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cardiac_jax.core.types import Config
+from cardiac_jax.nets.layers import BatchNorm, ConvBlock
+from cardiac_jax.nets.registry import NetRequest
+
+
+class Small(nn.Module):
+    """The contract of `nets/registry.py` with features `[B, *S, F]`, and the `head` that Grad-CAM differentiates."""
+
+    features: int
+    outputs: int
+    dtype: Any
+    axis_name: str | None
+
+    def setup(self) -> None:
+        norm = partial(BatchNorm, axis_name=self.axis_name)
+        self.block = ConvBlock(self.features, 1, norm=norm, activation=jnp.tanh, dtype=self.dtype)
+        self.output = nn.Dense(self.outputs, dtype=self.dtype)
+
+    def head(self, features: jax.Array, *, train: bool, mask: Any = None, index: Any = None) -> jax.Array:
+        return self.output(features).astype(jnp.promote_types(features.dtype, jnp.float32))
+
+    def __call__(self, x: jax.Array, *, train: bool, mask: Any = None, index: Any = None) -> Any:
+        features = self.block(x, train=train, mask=mask).astype(jnp.promote_types(x.dtype, jnp.float32))
+        return self.head(features, train=train), features
+
+
+def small(config: Config, request: NetRequest) -> Small:
+    """A builder for the registry of networks."""
+    return Small(config.filters, request.outputs, request.dtype, request.axis_name)
