@@ -24,7 +24,7 @@ demo: $(STAMP)
 
 # In a locale that knows ASCII only, so that a file opened without its encoding fails here first.
 test: lint
-	LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -83,6 +83,19 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+_LONGEST = ("examples", "launch", "train", "runs", "anatomy", "systems", "report", "nets", "phantom")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the folders whose files take longest to the front: no worker is left alone with one of them at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real scans, one subfolder per data set (`mscmr`, `acdc`, ...)."""

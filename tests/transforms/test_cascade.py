@@ -68,12 +68,11 @@ def test_without_heat_the_box_lies_in_the_middle_and_says_so():
 def test_the_heat_map_is_that_of_the_head_alone():
     """Eq. 1 by hand: the head is linear, so the gradient of S_c is its weight, everywhere."""
     net = Net("net", DRUNet(filters=2, classes=3, keep_z=True), ((2, 8, 8, 1),))
-    image = jax.random.normal(KEY, (2, 2, 8, 8, 1))
-    variables = net.module.init(KEY, image, train=False)
-    _, features = net.module.apply(variables, image, train=False)
-    found = run(cascade.heat_map(net, "f", (1, 2)), {"net": variables}, f=features)["heat"]
-    weight = variables["params"]["output"]["kernel"].reshape(2, 3)
-    expected = sum(jax.nn.relu(jnp.einsum("bzhwf,f->bzhw", features, weight[:, k])) for k in (1, 2))
+    rng = np.random.default_rng(0)
+    features, weight = rng.normal(size=(2, 2, 8, 8, 2)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
+    head = {"params": {"output": {"kernel": weight.reshape(1, 1, 1, 2, 3), "bias": np.ones(3, np.float32)}}}
+    found = run(cascade.heat_map(net, "f", (1, 2)), {"net": head}, f=jnp.asarray(features))["heat"]
+    expected = sum(np.maximum(np.einsum("bzhwf,f->bzhw", features, weight[:, k]), 0) for k in (1, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
