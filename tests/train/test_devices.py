@@ -199,7 +199,7 @@ def final(workdir: Path) -> dict[str, np.ndarray]:
     held = Checkpoints(workdir)
     step = held.pick("latest")
     assert step == tiny.KEYS["train.steps"]
-    like = jax.eval_shape(lambda: init_state(tiny.build("scn")[0], 0))
+    like = jax.eval_shape(lambda: init_state(tiny.build("unet")[0], 0))
     return flat(devices.fetch(held.restore(step, like)))
 
 
@@ -207,7 +207,7 @@ def pair(data: Path, workdir: Path, cache: Path) -> list[subprocess.Popen[str]]:
     """The two processes of a run, of two devices each."""
     words = ["--processes=2", f"--coordinator=localhost:{free_port()}"]
     return [
-        tiny.start(tiny.train(data, workdir, *words, f"--process={i}", method="scn"), tiny.environment(2, cache))
+        tiny.start(tiny.train(data, workdir, *words, f"--process={i}", method="unet"), tiny.environment(2, cache))
         for i in range(2)
     ]
 
@@ -226,13 +226,13 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[int]:
 def test_two_processes_of_two_devices_train_as_one_of_four(tmp_path_factory):
     """By the command, end to end; stopped in between by a signal that reaches one of the processes only."""
     root = tmp_path_factory.mktemp("processes")
-    data, both = tiny.phantom_at(root), root / "both"
-    alone = tiny.run(tiny.train(data, root / "alone", method="scn"), tiny.environment(4, root / "cache"))
+    data, both, cache = tiny.phantom_at(root), root / "both", tiny.kept_cache(__name__)
+    alone = tiny.run(tiny.train(data, root / "alone", method="unet"), tiny.environment(4, cache))
     assert alone.returncode == 0, alone.stderr
 
-    started = pair(data, both, root / "cache")
+    started = pair(data, both, cache)
     tiny.signal_at(started[1], both / "log.jsonl", 2, signal.SIGTERM)
     assert ends(started) == [128 + signal.SIGTERM] * 2
     assert 2 <= (Checkpoints(both).latest() or 0) < tiny.KEYS["train.steps"]
-    assert ends(pair(data, both, root / "cache")) == [0, 0]
+    assert ends(pair(data, both, cache)) == [0, 0]
     assert furthest(final(root / "alone"), final(both)) <= 1e-5
