@@ -188,7 +188,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         encode, decode = _functions(net, variables[net.name])
         codes = batched(jax.jit(encode), masks)
         restored = batched(jax.jit(decode), codes)
-        gold, remade = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
+        gold, remade = (kind.measure(jnp.asarray(some, jnp.uint8), spacing_mm) for some in (masks, restored))
         limits = kind.tune_limits(gold, remade)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)

@@ -34,8 +34,6 @@ TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in
 def main() -> int:
     """Returns 0, or the exit status of the command that failed or was stopped."""
     from cardiac_jax.errors import InputError
-    from cardiac_jax.report.build import build
-    from cardiac_jax.report.collect import collect
     from cardiac_jax.runs import study
     from cardiac_jax.runs.experiments import study_of
 
@@ -71,6 +69,10 @@ def main() -> int:
             )
         if status:
             return status
+    # Matplotlib is imported when there is something to draw, not while runs are trained.
+    from cardiac_jax.report.build import build
+    from cardiac_jax.report.collect import collect
+
     entries = collect([workdir / name for name in chosen], SPLIT.value)
     build(
         entries,

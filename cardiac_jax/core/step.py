@@ -27,15 +27,18 @@ def init_state(system: System, seed: int, ema: bool = False) -> TrainState:
     key = jax.random.key(seed)
     variables = {net.name: init_net(net, name_key(key, net.name)) for net in system.nets}
     phases = {phase_id(stage, phase): phase for stage in system.stages for phase in stage.phases}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        seed=jax.random.key_data(key),
-        variables=variables,
-        ema={name: _average(v["params"]) for name, v in variables.items()} if ema else {},
-        opt={name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
-        loss={name: phase.objective.loss.init() for name, phase in phases.items()},
-        best={stage.name: _no_best(stage, variables) for stage in system.stages[:-1] if stage.validate},
-    )
+
+    def rest(variables: Variables) -> dict[str, Any]:
+        return {
+            "ema": {name: _average(v["params"]) for name, v in variables.items()} if ema else {},
+            "opt": {name: phase.tx.init(params_of(variables, phase)) for name, phase in phases.items()},
+            "loss": {name: phase.objective.loss.init() for name, phase in phases.items()},
+            "best": {stage.name: _no_best(stage, variables) for stage in system.stages[:-1] if stage.validate},
+        }
+
+    # One program, not one for each operation and shape.
+    made = jax.jit(rest, compiler_options=None if isinstance(key, Tracer) else compiler_options(once=True))(variables)
+    return TrainState(step=jnp.zeros((), jnp.int32), seed=jax.random.key_data(key), variables=variables, **made)
 
 
 def trained_by(stage: Stage) -> tuple[str, ...]:

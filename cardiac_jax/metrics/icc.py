@@ -7,7 +7,7 @@ Lin's concordance correlation and not Pearson's r.
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.agreement import FEWEST_PATIENTS, Estimate
@@ -54,7 +54,7 @@ def _interval(value: float, msr: float, msc: float, mse: float, n: int, k: int) 
     a = k * value / (n * (1 - value))
     b = 1 + k * value * (n - 1) / (n * (1 - value))
     v = (a * msc + b * mse) ** 2 / ((a * msc) ** 2 / (k - 1) + (b * mse) ** 2 / ((n - 1) * (k - 1)))
-    upper, lower = float(stats.f.ppf(0.975, n - 1, v)), float(stats.f.ppf(0.975, v, n - 1))
+    upper, lower = float(special.fdtri(n - 1, v, 0.975)), float(special.fdtri(v, n - 1, 0.975))
     rest = k * msc + (k * n - k - n) * mse
     low = n * (msr - upper * mse) / (upper * rest + n * msr)
     high = n * (lower * msr - mse) / (rest + n * lower * msr)

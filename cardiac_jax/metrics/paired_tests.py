@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.intervals import mean_interval
@@ -102,6 +101,8 @@ def signed_rank(difference: np.ndarray) -> float:
         return math.nan
     if not difference.any():
         return 1.0
+    from scipy import stats  # takes a second to import, which most commands need not wait for
+
     _, p = np.asarray(stats.wilcoxon(difference), np.float64)
     return float(p)
 

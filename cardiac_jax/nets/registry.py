@@ -117,8 +117,7 @@ def bottleneck_shape(net: Net) -> tuple[int, ...]:
 def _outputs(net: Net) -> Any:
     def run(key: Any) -> Any:
         image = jnp.zeros((1, *net.inputs[0]))
-        variables = net.module.init(key, image, train=False)
-        return net.module.apply(variables, image, train=False, mask=None, index=None)
+        return net.module.init_with_output(key, image, train=False, mask=None, index=None)[0]
 
     return jax.eval_shape(run, jax.random.key(0))
 

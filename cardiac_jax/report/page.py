@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jinja2
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from cardiac_jax.report.table import Table
@@ -46,10 +48,13 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 
 def embedded(picture: Picture) -> str:
     """`data:` URL of the figure; equal figures give equal bytes."""
-    kind = "png" if picture.pixels else "svg"
-    buffer = io.BytesIO()
+    buffer, figure = io.BytesIO(), picture.figure
+    figure.set_dpi(DPI)
+    # `Figure.savefig` would draw everything once more before, to lay it out; `print_*` lay out and draw once.
     with matplotlib.rc_context({"svg.hashsalt": "cardiac_jax", "svg.fonttype": "path"}):
-        metadata = {"Software": None} if picture.pixels else {"Date": None, "Creator": None}
-        picture.figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        if picture.pixels:
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+        else:
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     mime = "image/png" if picture.pixels else "image/svg+xml"
     return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -48,14 +48,14 @@ def warm_start(config: Config, system: System, console: Console) -> tuple[Change
     for name in wanted:
         if name not in nets:
             raise InputError(f"init.{name}", f"the system has no network of that name, only {', '.join(sorted(nets))}")
+    if not wanted:
+        return None, {}
     origins = {name: read_origin(name, source) for name, source in wanted.items()}
     like = jax.eval_shape(lambda: init_state(system, config.seed))
     about = {}
     for name, origin in origins.items():
         about[name] = _matched(name, _leaves(like.variables[name]), origin)
         _tell(name, about[name], console)
-    if not origins:
-        return None, {}
 
     def change(state: TrainState) -> TrainState:
         return _with_weights(state, origins)

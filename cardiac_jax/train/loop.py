@@ -73,13 +73,13 @@ def train(
         checkpoints.close()
         lines.close()
         return 0
-    state, fits = init_state(system, config.seed, ema=settings.ema > 0), {}
+    fresh, fits = functools.partial(init_state, system, config.seed, ema=settings.ema > 0), {}
     if step:
-        state = checkpoints.restore(step, state)
+        state = checkpoints.restore(step, jax.eval_shape(fresh))
         fits = dict(checkpoints.about(step)["fits"])
         console.print(f"going on from step {step}")
-    elif start_from is not None:
-        state = start_from(state)
+    else:
+        state = fresh() if start_from is None else start_from(fresh())
     state = devices.replicate(state)
     if begin is not None:
         begin()

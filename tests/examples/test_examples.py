@@ -8,6 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from cardiac_jax.report import sections
+from cardiac_jax.report.collect import collect
+from cardiac_jax.report.options import Options
 from tests import tiny
 
 EXAMPLES = Path(__file__).parent
@@ -65,7 +68,7 @@ def words_of(name: str, room: Path) -> tuple[list[str], str]:
 
 
 def commands_of(name: str, room: Path) -> dict[str, list[str]]:
-    """The life of an extension: trained; asked for without --use; evaluated, predicted and reported with it."""
+    """The life of an extension: trained; asked for without --use; evaluated and predicted with it."""
     words, data = words_of(name, room)
     held, out, use = room / name, room / f"{name}_out", f"--use={NAMES[name]}"
     image = (sorted(Path(data).rglob("*_LGE.nii.gz")) + sorted(Path(data).glob("*_image.nii.gz")))[0]
@@ -74,26 +77,40 @@ def commands_of(name: str, room: Path) -> dict[str, list[str]]:
         "refused": ["launch.evaluate", f"--workdir={held}", f"--out={room / name}_refused"],
         "evaluate": ["launch.evaluate", f"--workdir={held}", f"--out={out}", use],
         "predict": ["launch.predict", f"--workdir={held}", f"--input={image}", f"--output={room / name}_maps", use],
-        "report": ["launch.report", f"--runs={out}", f"--out={room / name}_report"],
     }
 
 
 @pytest.fixture(scope="module")
 def done(room) -> dict[tuple[str, str], Any]:
-    """Every command of every extension, in order."""
+    """Every command of every extension, in order; then the report of the own data set."""
     named = {(name, step): words for name in NAMES for step, words in commands_of(name, room).items()}
+    named["pairs", "report"] = ["launch.report", f"--runs={room}/pairs_out", f"--out={room}/pairs_report"]
     ended = tiny.run_all([["-m", *words] for words in named.values()], tiny.environment(1, tiny.kept_cache(__name__)))
     return dict(zip(named, ended, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_extension_trains_evaluates_predicts_and_reports(name, room, done):
-    for step in ("train", "evaluate", "predict", "report"):
+def test_an_extension_trains_evaluates_and_predicts(name, room, done):
+    for step in ("train", "evaluate", "predict"):
         assert done[name, step].returncode == 0, done[name, step].stderr
     assert NAMES[name] in (room / name / "config.json").read_text(encoding="utf-8")
-    assert (room / f"{name}_out" / "cases.csv").is_file() and (room / f"{name}_report" / "report.html").is_file()
+    assert (room / f"{name}_out" / "cases.csv").is_file()
     (written,) = (room / f"{name}_maps").glob("*.nii.gz")
     assert nib.load(written).ndim == 3
+
+
+def test_extensions_are_reported(room, done):
+    """A data set of your own by the command; those on the phantom, which is shown elsewhere, in one report's tables."""
+    assert done["pairs", "report"].returncode == 0, done["pairs", "report"].stderr
+    page = (room / "pairs_report" / "report.html").read_text(encoding="utf-8")
+    assert NAMES["pairs"] in page and '<section id="cases">' in page
+    others = [name for name in NAMES if name != "pairs"]
+    entries = collect([room / f"{name}_out" for name in others], "val")
+    options = Options(entries[0].results.name, {}, ())
+    assert len(sections.overview(entries, options).tables[0].rows) == len(others)
+    *_, keys = sections.provenance(entries, options).tables
+    told = {cell.text for row in keys.rows for cell in row}
+    assert all(any(NAMES[name] in text for text in told) for name in others)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,9 @@ import pytest
 from cardiac_jax.data.io.write import lock
 from cardiac_jax.data.splits import FILE
 from cardiac_jax.ops.cpu.switch import PLAIN
+from cardiac_jax.report import sections
+from cardiac_jax.report.collect import collect
+from cardiac_jax.report.options import Options
 from cardiac_jax.train import checkpoint, log
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny
@@ -23,16 +26,12 @@ STUDY = "--config=experiments/srscn.py:preset=smoke"
 
 
 class Room(NamedTuple):
-    """Where the commands of this file work; `study / srscn` is the run that most of them use."""
+    """Where the commands of this file work; `run` is the run that most of them use."""
 
     root: Path
     data: Path
-    study: Path
+    run: Path
     env: dict[str, str]
-
-    @property
-    def run(self) -> Path:
-        return self.study / "srscn"
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +39,7 @@ def room(tmp_path_factory) -> Room:
     """The phantom, and SRSCN trained on it without interruption."""
     root = tmp_path_factory.mktemp("launch")
     env = {**tiny.environment(2, tiny.kept_cache(__name__)), PLAIN: "0"}  # as users run them
-    made = Room(root, tiny.phantom_at(root), root / "study", env)
-    # As `study` will write it: an experiment without a method of its own, and every override.
+    made = Room(root, tiny.phantom_at(root), root / "run", env)
     done = tiny.run(tiny.train(made.data, made.run), made.env)
     assert done.returncode == 0, done.stderr
     return made
@@ -89,23 +87,44 @@ def test_the_log_has_every_step_raw_and_weighted_terms_and_speed(room):
     assert val == [tiny.KEYS["prior.steps"] + n for n in (4, 8)]
 
 
-def test_stopped_and_killed_and_gone_on_with_it_ends_in_the_same_bits(room):
-    """SIGTERM in the prior, then in the segmentation, then kill -9 at any moment: three commands and a fourth."""
-    workdir = room.root / "stopped"
-    prior = tiny.KEYS["prior.steps"]
-    for step, number in ((2, signal.SIGTERM), (prior + 2, signal.SIGTERM), (prior + 5, signal.SIGKILL)):
-        with tiny.start(tiny.train(room.data, workdir), room.env) as process:
-            tiny.signal_at(process, workdir / "log.jsonl", step, number)
+class Study(NamedTuple):
+    """A study whose two runs were stopped, the second by kill -9 in the end, and what went on with both said."""
+
+    root: Path
+    words: list[str | Path]
+    said: str
+
+
+@pytest.fixture(scope="module")
+def study(room) -> Study:
+    """SRSCN gets SIGTERM in the prior and kill -9 in the segmentation, the study SIGTERM in U-Net; then it goes on."""
+    root, prior = room.root / "study", tiny.KEYS["prior.steps"]
+    for step, number in ((2, signal.SIGTERM), (prior + 5, signal.SIGKILL)):
+        with tiny.start(tiny.train(room.data, root / "srscn"), room.env) as process:
+            tiny.signal_at(process, root / "srscn" / "log.jsonl", step, number)
             _, said = process.communicate(timeout=300)
         if number == signal.SIGTERM:
             assert process.returncode == 128 + number, said
-            assert f"--workdir={workdir}" in said.splitlines()[-1]
-            assert step <= (Checkpoints(workdir).latest() or 0) < STEPS
+            assert f"--workdir={root / 'srscn'}" in said.splitlines()[-1]
+            assert step <= (Checkpoints(root / "srscn").latest() or 0) < prior
         else:
             assert process.returncode == -number, said
-    done = tiny.run(tiny.train(room.data, workdir), room.env)
+    # As `study` writes it: an experiment without a method of its own, and every override.
+    words = [STUDY, f"--config.data.root={room.data}", *tiny.overrides(), f"--workdir={root}", "--only=unet,srscn"]
+    command = tiny.command("study", *words)
+    with tiny.start(command, room.env) as process:
+        tiny.signal_at(process, root / "unet" / "log.jsonl", 3, signal.SIGTERM)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert 3 <= (Checkpoints(root / "unet").latest() or 0) < tiny.KEYS["train.steps"]
+    done = tiny.run(command, room.env)
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stderr
+    return Study(root, command, done.stderr)
+
+
+def test_stopped_and_killed_and_gone_on_with_it_ends_in_the_same_bits(room, study):
+    """SIGTERM in the prior, then kill -9 at any moment of the segmentation: two commands and a third."""
+    workdir = study.root / "srscn"
     sums = [Checkpoints(path).about(STEPS)["sha256"] for path in (room.run, workdir)]
     assert sums[0] == sums[1]
     losses = [
@@ -213,9 +232,7 @@ def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room
     given = f"--pred={predicted / 'test' / 'predictions'}"
     as_set = [given, f"--truth={room.data}", "--data.name=phantom", "--method=other", f"--out={tmp_path / 'set'}"]
     as_folder = [given, f"--truth={truth}", f"--out={tmp_path / 'folder'}"]
-    report = [f"--runs={tmp_path / 'set'},{predicted / 'test'}", f"--out={tmp_path / 'report'}"]
-    words = [("evaluate", as_set), ("evaluate", as_folder), ("report", report)]
-    for done in [tiny.run(tiny.command(name, *given), room.env) for name, given in words]:
+    for done in tiny.run_all([tiny.command("evaluate", *words) for words in (as_set, as_folder)], room.env):
         assert done.returncode == 0, done.stderr
     held = json.loads((tmp_path / "set" / "cases.json").read_text(encoding="utf-8"))
     assert held["rows"] == ours["rows"]
@@ -223,38 +240,27 @@ def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room
     plain = json.loads((tmp_path / "folder" / "cases.json").read_text(encoding="utf-8"))
     assert [row["structure"] for row in plain["rows"]] == ["label 200", "label 500", "label 600"]
     assert sorted(row["dice"] for row in plain["rows"]) == sorted(row["dice"] for row in ours["rows"])
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert "other" in page and "srscn" in page and "<script" not in page and 'src="http' not in page
+    compared = sections.overview(collect([tmp_path / "set", predicted / "test"], "test"), Options("srscn", {}, ()))
+    assert [row[0].text for row in compared.tables[0].rows] == ["other", "srscn"]
 
 
 # --- study
 
 
-def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(room):
-    words = [STUDY, f"--config.data.root={room.data}", *tiny.overrides()]
-    study = tiny.command("study", *words, f"--workdir={room.study}", "--only=unet,srscn")
-    with tiny.start(study, room.env) as process:
-        tiny.signal_at(process, room.study / "unet" / "log.jsonl", 3, signal.SIGTERM)
-        _, said = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGTERM, said
-    assert (Checkpoints(room.study / "unet").latest() or 0) >= 3, "the training was not given time to save"
-    before = written(room.run)
-    first = tiny.run(study, room.env)
-    assert first.returncode == 0, first.stderr
-    assert "going on from step" in first.stderr
-    text = (room.study / "report" / "report.html").read_text(encoding="utf-8")
+def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(room, study):
+    assert study.said.count("going on from step") == 2
+    page = study.root / "report" / "report.html"
+    text = page.read_text(encoding="utf-8")
     assert "unet" in text and "srscn" in text
     assert "published" not in text, "simulated patients stand beside no paper"
     for name in ("report/numbers.json", "report/cases.csv", "srscn/evaluation_val/cases.csv"):
-        assert (room.study / name).stat().st_size > 100, name
-    after = written(room.run)
-    assert {n: t for n, t in after.items() if n in before} == before, "a finished run was trained again"
-    held = written(room.study)
-    second = tiny.run(study, room.env)
-    assert second.returncode == 0, second.stderr
-    assert written(room.study) == held
-    assert (room.study / "report" / "report.html").read_text(encoding="utf-8") == text
-    assert "evaluating" not in second.stderr
+        assert (study.root / name).stat().st_size > 100, name
+    held = written(study.root)
+    again = tiny.run(study.words, room.env)
+    assert again.returncode == 0, again.stderr
+    assert written(study.root) == held
+    assert page.read_text(encoding="utf-8") == text
+    assert "evaluating" not in again.stderr and again.stderr.count("trained already") == 2
 
 
 # --- what a user can do wrong
@@ -376,17 +382,3 @@ def test_every_mistake_is_one_line_with_status_2_and_leaves_nothing(room):
     for folder, held in before.items():
         now = tree(folder)
         assert {name for name in now.keys() | held.keys() if now.get(name) != held.get(name)} <= {".lock"}, folder
-
-
-def test_a_mistake_can_be_mended_in_the_same_folder(room):
-    """Nothing that was refused may stand in the way of the right command."""
-    workdir = room.root / "mended"
-    first, second = tiny.run_all(
-        [
-            [*tiny.train(room.data, workdir, method="unet"), "--config.model.dtype=float8"],
-            [*tiny.train(room.data, workdir, method="unet"), "--config.train.steps=1"],
-        ],
-        room.env,
-    )
-    assert first.returncode == 2
-    assert second.returncode == 0, second.stderr

@@ -16,7 +16,7 @@ from cardiac_jax.report import build, collect, sections
 from cardiac_jax.runs.evaluate import evaluate_maps
 from tests import images
 
-SHAPE, SPACING = (40, 36, 6), (2.0, 2.0, 8.0)
+SHAPE, SPACING = (40, 36, 2), (2.0, 2.0, 8.0)
 QUIET = Console(quiet=True)
 PUBLISHED = {"source": "A paper.", "differs": "Other patients.", "dice": {"near": {"LV": 0.321, "mean": 0.654}}}
 

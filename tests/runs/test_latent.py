@@ -1,6 +1,7 @@
 """The command that compares code lengths: each is a run of the prior alone; the shortest that serves is taken."""
 
 import csv
+import functools
 import json
 
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from cardiac_jax.anatomy import anatomical_prior, projection
 from cardiac_jax.anatomy.mixture_size import Curves
 from cardiac_jax.errors import InputError
 from cardiac_jax.runs import latent
-from cardiac_jax.runs.restore import restore
 from cardiac_jax.runs.train import train_run
 from experiments.acsnet import get_config
 from tests import tiny
@@ -53,7 +53,8 @@ def config(tmp_path, monkeypatch):
     return held.lock()
 
 
-def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp_path, config):
+def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(latent, "restore", functools.cache(latent.restore))  # brought to life once
     keys = latent.alone(config, 3)
     with config.unlocked():
         config.update_from_flattened_dict(keys)
@@ -62,7 +63,7 @@ def test_each_length_is_a_run_of_the_prior_alone_measured_on_held_out_shapes(tmp
     assert len(labels) == 1
     found = latent.measure(tmp_path / "code3", labels)
     latent.write([found], tmp_path, QUIET)
-    trained = restore(tmp_path / "code3", "latest")
+    trained = latent.restore(tmp_path / "code3", "latest")
     prior = anatomical_prior.prior_of(trained.system, trained.variables, trained.fits, trained.spec.pixel_mm)
     figures = trained.fits["prior"]
     assert trained.step == 4 and prior is not None

@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from cardiac_jax import systems
+from cardiac_jax.anatomy import anatomical_prior
 from cardiac_jax.anatomy.validity import failures
 from cardiac_jax.core.step import init_state
 from cardiac_jax.data.spec import DataSpec
@@ -146,14 +147,26 @@ def done(room: Room, folders: dict[str, Path]):
 
 
 @pytest.fixture(scope="module")
-def called(room: Room, folders: dict[str, Path]):
-    """`project_folder` in this process, with the run brought to life once; all that it prints, by lines."""
-    restored = functools.cache(project.restore)
+def restored():
+    """`restore`, which brings a run to life once."""
+    return functools.cache(restore)
+
+
+@pytest.fixture(scope="module")
+def called(room: Room, folders: dict[str, Path], restored):
+    """`project_folder` in this process, with the run and its prior brought to life once; all it prints, by lines."""
+    made: list[anatomical_prior.Prior | None] = []
+
+    def prior_of(*given: Any) -> anatomical_prior.Prior | None:
+        if not made:
+            made.append(anatomical_prior.prior_of(*given))
+        return made[0]
 
     def call(source: Path, to: str, **options) -> list[str]:
         console = Console(file=io.StringIO(), width=200)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(project, "restore", restored)
+            patch.setattr(project, "restore", lambda run, which: restored(run))
+            patch.setattr(project, "prior_of", prior_of)
             project.project_folder(room.run, source, room.root / "out" / to, console=console, **options)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().strip().splitlines()
@@ -277,7 +290,7 @@ def test_structures_that_the_prior_does_not_know_stay_where_the_wall_is_not(room
     np.testing.assert_array_equal(found, np.where(rv, 600, after.astype(np.int16)))
 
 
-def test_what_only_a_prior_can_do_is_refused_without_one(room: Room):
+def test_what_only_a_prior_can_do_is_refused_without_one(room: Room, restored):
     with pytest.raises(InputError, match=r"^--trim: .*plain is a run of srscn, which learns no anatomical prior"):
         restore(room.plain, post={"trim": True})
     assert restore(room.plain, post={}).decoders["probabilities"].summary().about() == {}
@@ -285,4 +298,4 @@ def test_what_only_a_prior_can_do_is_refused_without_one(room: Room):
         restore(room.run, post={"project": "some"})
     own = restore(room.run, post={"trim": True, "project": "all"})
     assert own.decoders["probabilities"].summary().about()["which"] == "all, trimmed at the base"
-    assert restore(room.run).decoders["probabilities"].summary().about()["which"] == "invalid"
+    assert restored(room.run).decoders["probabilities"].summary().about()["which"] == "invalid"

@@ -20,7 +20,7 @@ from cardiac_jax.train import devices
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny
 
-STEPS = {"prior": 2, "segmentation": 5}
+STEPS = {"prior": 2, "segmentation": 3}
 BATCH = 11  # on eight devices two rows each, five of them padding; two devices see none but padding
 SIZE = (32, 32)
 # The scale of the prior's narrowest layer has no gradient at first: what follows normalises it away. Adam would make
@@ -30,7 +30,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def train(path: str) -> None:
-    """Five steps of SRSCN after two of its prior, on all devices; writes state, metrics and what they cost."""
+    """Three steps of SRSCN after two of its prior, on all devices; writes state, metrics and what they cost."""
     system, config = tiny.build("srscn", **KEYS)
     assert config.augmentation and config.model.dropout
     state = devices.replicate(init_state(system, 0, ema=True))
@@ -75,16 +75,28 @@ def furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
     return apart[worst]
 
 
+TRAIN = """
+import os, sys
+import jax
+from tests.train.test_devices import train
+for count in (1, 8):
+    if os.fork() == 0:  # before any device is used; what is imported is imported once
+        jax.config.update("jax_num_cpu_devices", count)
+        train(f"{sys.argv[1]}/{count}.npz")
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[int, tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """The same training on one device and on eight: about it, and every number it ended with."""
     root, found = tmp_path_factory.mktemp("devices"), {}
+    done = tiny.run(["-c", TRAIN, root], tiny.environment(8, root / "cache"))
+    assert done.returncode == 0, done.stderr
     for count in (1, 8):
-        path = root / f"{count}.npz"
-        script = f"from tests.train.test_devices import train; train({str(path)!r})"
-        done = tiny.run(["-c", script], tiny.environment(count, root / "cache"))
-        assert done.returncode == 0, done.stderr
-        with np.load(path) as held:
+        with np.load(root / f"{count}.npz") as held:
             about = json.loads(str(held["about"]))
             found[count] = about, {name: held[name] for name in held.files if name != "about"}
         assert about["devices"] == count
@@ -198,18 +210,24 @@ def final(workdir: Path) -> dict[str, np.ndarray]:
     """Every number of the last checkpoint."""
     held = Checkpoints(workdir)
     step = held.pick("latest")
-    assert step == tiny.KEYS["train.steps"]
-    like = jax.eval_shape(lambda: init_state(tiny.build("scn")[0], 0))
+    assert step == PAIR_STEPS
+    like = jax.eval_shape(lambda: init_state(tiny.build("unet")[0], 0))
     return flat(devices.fetch(held.restore(step, like)))
+
+
+PAIR_STEPS = 6
+
+
+def unet(data: Path, workdir: Path, *words: str) -> list[str | Path]:
+    """The command of a run; dropout draws for each example of the global batch."""
+    short = (f"--config.train.steps={PAIR_STEPS}", f"--config.train.eval_every={PAIR_STEPS}")
+    return tiny.train(data, workdir, *short, "--config.augmentation=False", *words, method="unet")
 
 
 def pair(data: Path, workdir: Path, cache: Path) -> list[subprocess.Popen[str]]:
     """The two processes of a run, of two devices each."""
     words = ["--processes=2", f"--coordinator=localhost:{free_port()}"]
-    return [
-        tiny.start(tiny.train(data, workdir, *words, f"--process={i}", method="scn"), tiny.environment(2, cache))
-        for i in range(2)
-    ]
+    return [tiny.start(unet(data, workdir, *words, f"--process={i}"), tiny.environment(2, cache)) for i in range(2)]
 
 
 def ends(processes: list[subprocess.Popen[str]]) -> list[int]:
@@ -226,13 +244,13 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[int]:
 def test_two_processes_of_two_devices_train_as_one_of_four(tmp_path_factory):
     """By the command, end to end; stopped in between by a signal that reaches one of the processes only."""
     root = tmp_path_factory.mktemp("processes")
-    data, both = tiny.phantom_at(root), root / "both"
-    alone = tiny.run(tiny.train(data, root / "alone", method="scn"), tiny.environment(4, root / "cache"))
+    data, both, cache = tiny.phantom_at(root), root / "both", tiny.kept_cache(__name__)
+    alone = tiny.run(unet(data, root / "alone"), tiny.environment(4, cache))
     assert alone.returncode == 0, alone.stderr
 
-    started = pair(data, both, root / "cache")
+    started = pair(data, both, cache)
     tiny.signal_at(started[1], both / "log.jsonl", 2, signal.SIGTERM)
     assert ends(started) == [128 + signal.SIGTERM] * 2
-    assert 2 <= (Checkpoints(both).latest() or 0) < tiny.KEYS["train.steps"]
-    assert ends(pair(data, both, root / "cache")) == [0, 0]
+    assert 2 <= (Checkpoints(both).latest() or 0) < PAIR_STEPS
+    assert ends(pair(data, both, cache)) == [0, 0]
     assert furthest(final(root / "alone"), final(both)) <= 1e-5

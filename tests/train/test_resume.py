@@ -1,7 +1,10 @@
 """A run that was stopped, wherever and however, and goes on ends in the same bits as one that was not."""
 
+import functools
+import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ SCORES = (0.6, 0.4, 0.3, 0.5, 0.4)
 QUIET = Console(quiet=True)
 
 
+@functools.cache
 def small() -> System:
     """The toy of every transform, with dropout, a jitter as augmentation, and a schedule; two validated stages."""
     whole = system(axis_name=AXIS, dropout=0.25)
@@ -57,6 +61,14 @@ def go(workdir: Path, seen: list[Any] | None = None) -> int:
         return {"dice": SCORES[sum(line["split"] == "val" for line in log.read_log(workdir / "log.jsonl"))]}
 
     return loop.train(small(), config, examples, validate, workdir, {}, QUIET)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Every `go` of this process takes the same compiled steps; the commands that are killed compile their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "compile_train", functools.cache(devices.compile_train))
+        yield
 
 
 def final(workdir: Path) -> TrainState:
@@ -172,40 +184,60 @@ def test_a_second_interrupt_leaves_at_once():
 # --- kill -9
 
 KILL = """
-import os, signal, sys, threading, time
+import json, os, signal, sys, threading, time
 from pathlib import Path
 from tests.train.test_resume import checkpoint, go
-where, workdir = sys.argv[1], Path(sys.argv[2])
-folder, saves = checkpoint.folder(workdir), 0
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-def poll():
-    while not list(folder.glob("5.*tmp*/state/**/*")):
-        time.sleep(0)
-    die()
-rename = os.rename
-def renamed(source, target, *args, **kwargs):
-    last = str(target) == str(folder / "5")
-    if last and where == "before the commit":
+
+def run(where, workdir):
+    folder = checkpoint.folder(workdir)
+    def poll():
+        while not list(folder.glob("5.*tmp*/state/**/*")):
+            time.sleep(0)
         die()
-    rename(source, target, *args, **kwargs)
-    if last and where == "after the commit":
-        die()
-os.rename = os.replace = renamed
-if where == "amid the files":
-    threading.Thread(target=poll, daemon=True).start()
-go(workdir)
+    rename = os.rename
+    def renamed(source, target, *args, **kwargs):
+        last = str(target) == str(folder / "5")
+        if last and where == "before the commit":
+            die()
+        rename(source, target, *args, **kwargs)
+        if last and where == "after the commit":
+            die()
+    os.rename = os.replace = renamed
+    if where == "amid the files":
+        threading.Thread(target=poll, daemon=True).start()
+    go(workdir)
+
+ended = []
+for where, workdir in zip(sys.argv[1::2], map(Path, sys.argv[2::2])):
+    child = os.fork()  # before any device is used; what is imported is imported once
+    if child == 0:
+        run(where, workdir)
+        os._exit(0)
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(ended))
 """
+PLACES = ("amid the files", "before the commit", "after the commit")
 
 
-@pytest.mark.parametrize("where", ["amid the files", "before the commit", "after the commit"])
-def test_killed_in_mid_save_it_goes_on_to_the_same_bits(where, whole, tmp_path):
-    killed = tiny.run(["-c", KILL, where, tmp_path], dict(os.environ))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    left = {path.name for path in checkpoint.folder(tmp_path).iterdir()}
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> dict[str, Path]:
+    """A run killed at each place of its second save."""
+    found = {where: tmp_path_factory.mktemp("killed") for where in PLACES}
+    done = tiny.run(["-c", KILL, *(word for pair in found.items() for word in pair)], dict(os.environ))
+    assert done.returncode == 0 and json.loads(done.stdout) == [-signal.SIGKILL] * len(PLACES), done.stderr
+    return found
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_killed_in_mid_save_it_goes_on_to_the_same_bits(where, whole, killed):
+    workdir = killed[where]
+    left = {path.name for path in checkpoint.folder(workdir).iterdir()}
     assert ("5" in left) == (where == "after the commit"), left
     assert any("tmp" in name for name in left) == (where != "after the commit"), left
-    assert Checkpoints(tmp_path).latest() == (5 if where == "after the commit" else 3)
-    assert go(tmp_path) == 0
-    assert sums(tmp_path) == sums(whole)
-    assert not [path for path in checkpoint.folder(tmp_path).iterdir() if "tmp" in path.name]
+    assert Checkpoints(workdir).latest() == (5 if where == "after the commit" else 3)
+    assert go(workdir) == 0
+    assert sums(workdir) == sums(whole)
+    assert not [path for path in checkpoint.folder(workdir).iterdir() if "tmp" in path.name]
