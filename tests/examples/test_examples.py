@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from cardiac_jax.ops.cpu.switch import PLAIN
 from cardiac_jax.report import sections
 from cardiac_jax.report.collect import collect
 from cardiac_jax.report.options import Options
@@ -82,10 +83,11 @@ def commands_of(name: str, room: Path) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def done(room) -> dict[tuple[str, str], Any]:
-    """Every command of every extension, in order; then the report of the own data set."""
+    """Every command of every extension, in order; then the report of the own data set. All as users run them."""
     named = {(name, step): words for name in NAMES for step, words in commands_of(name, room).items()}
     named["pairs", "report"] = ["launch.report", f"--runs={room}/pairs_out", f"--out={room}/pairs_report"]
-    ended = tiny.run_all([["-m", *words] for words in named.values()], tiny.environment(1, tiny.kept_cache(__name__)))
+    env = {**tiny.environment(1, tiny.kept_cache(__name__)), PLAIN: "0"}
+    ended = tiny.run_all([["-m", *words] for words in named.values()], env)
     return dict(zip(named, ended, strict=True))
 
 
