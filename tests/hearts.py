@@ -5,6 +5,7 @@ thin wall is cut through, and an RV of radius 1 or less is absent.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -91,6 +92,7 @@ def fits() -> dict[str, dict[str, Any]]:
     return {anatomical_prior.STAGE: {"limits": heart_check.DEFAULT._asdict()}}
 
 
+@cache
 def prior() -> anatomical_prior.Prior:
     """A prior of those of 200 hearts that pass, small and large ones, with and without RV."""
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ The code is (middle radius - 7, wall - 3) in pixels: a ring, cut through where t
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -78,11 +79,16 @@ def fits(limits: Limits = DEFAULT) -> dict[str, dict[str, Any]]:
     return {anatomical_prior.STAGE: {"limits": limits._asdict()}}
 
 
+@cache
+def _sixty() -> anatomical_prior.Prior:
+    rng = np.random.default_rng(0)
+    return prior(np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1))
+
+
 def prior(codes: np.ndarray | None = None) -> anatomical_prior.Prior:
-    """A prior of 60 rings, or of `codes`."""
+    """A prior of 60 rings, made once, or of `codes`."""
     if codes is None:
-        rng = np.random.default_rng(0)
-        codes = np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1)
+        return _sixty()
     return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, fits(), SPACING_MM)
 
 

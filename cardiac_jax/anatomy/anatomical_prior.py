@@ -189,7 +189,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         codes = batched(jax.jit(encode), masks)
         restored = batched(jax.jit(decode), codes)
         gold, remade = (kind.measure(jnp.asarray(some), spacing_mm) for some in (masks, restored))
-        limits = kind.tune_limits(gold, remade)
+        limits, judge = kind.tune_limits(gold, remade), jax.jit(kind.judge)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
         folds = min(FOLDS, len(np.unique(volume)))
@@ -214,8 +214,8 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             "components": int(count),
             "components_by_cv": int(mixture_size.chosen(curves)),
             "accept_rate": drawn.accepted / drawn.drawn,
-            "valid_gold_standards": float(np.mean(np.asarray(kind.judge(gold, limits)))),
-            "valid_restored": float(np.mean(np.asarray(kind.judge(remade, limits)))),
+            "valid_gold_standards": float(np.mean(np.asarray(judge(gold, limits)))),
+            "valid_restored": float(np.mean(np.asarray(judge(remade, limits)))),
             "dice_restored": float(dice_of_maps(masks, restored).mean()),
             "limits": {name: _plain(value) for name, value in limits._asdict().items()},
             "sizes": list(curves.sizes),
