@@ -59,8 +59,14 @@ PARAMS = {"params": {"gain": jnp.ones(())}}
 
 def decoded(codes: np.ndarray) -> np.ndarray:
     """Codes `[N, 2]` -> masks bool `[N, 40, 40]`."""
-    logits = NET.module.apply(PARAMS, jnp.asarray(codes, jnp.float32), train=False, method="decode")
-    return np.asarray(logits)[..., 0] > 0
+    filled = np.zeros((-(-len(codes) // 32) * 32, 2), np.float32)  # few shapes are compiled
+    filled[: len(codes)] = codes
+    return np.asarray(_decode(filled))[: len(codes), ..., 0] > 0
+
+
+@jax.jit
+def _decode(codes: jax.Array) -> jax.Array:
+    return NET.module.apply(PARAMS, codes, train=False, method="decode")
 
 
 def bank(codes: np.ndarray) -> dict[str, jax.Array]:

@@ -84,7 +84,8 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
         return kind.check(masks, spacing_mm, closed(limits))
 
     if defaulted:
-        stored = _still_valid(stored, check, module.size[1])
+        masks = np.asarray(projection.unpack(stored.masks, module.size[1]))
+        stored = _of(stored, kind.is_valid(masks, spacing_mm, closed(limits)))
 
     @jax.jit
     def projected(masks: Array, bank: projection.Bank) -> projection.Projection:
@@ -103,8 +104,7 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
     )
 
 
-def _still_valid(bank: projection.Bank, check: Callable[[Array], Array], width: int) -> projection.Bank:
-    passed = batched(jax.jit(lambda packed: check(projection.unpack(packed, width))), np.asarray(bank.masks))
+def _of(bank: projection.Bank, passed: np.ndarray) -> projection.Bank:
     if not passed.any():
         raise InputError("prior", "no mask of its bank passes the limits that it lacks; train the prior again")
     return projection.Bank(*(jnp.asarray(np.asarray(part)[passed]) for part in bank))

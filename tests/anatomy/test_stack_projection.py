@@ -162,8 +162,8 @@ def test_the_smallest_move_towards_the_nearest_code_and_the_mask_it_decodes_to(p
     assert slices.alpha[3] == 0 and (slices.alpha[:3] > 0.1).all() and not slices.from_bank.any()
     for alpha, code, near in zip(slices.alpha, codes, target, strict=True):
         smaller = [j / 16 for j in range(16) if j / 16 < alpha - 1e-6]
-        masks = [rings.decoded((code + a * (near - code))[None]) for a in smaller]
-        assert not any(not failures(mask, 2.0, prior.limits).any() for mask in masks)
+        masks = rings.decoded(np.array([code + a * (near - code) for a in smaller]).reshape(-1, 2))
+        assert failures(masks, 2.0, prior.limits).any(1).all()
     moved = rings.decoded(codes + slices.alpha[:, None].astype(np.float32) * (target - codes))
     np.testing.assert_array_equal(out[:, 12:52, 8:48] == 2, moved)
     assert (out == 2).sum() == moved.sum()
