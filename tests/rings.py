@@ -66,7 +66,8 @@ def decoded(codes: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _decode(codes: jax.Array) -> jax.Array:
-    return NET.module.apply(PARAMS, codes, train=False, method="decode")
+    module: Any = NET.module
+    return module.apply(PARAMS, codes, train=False, method="decode")
 
 
 def bank(codes: np.ndarray) -> dict[str, jax.Array]:
