@@ -148,6 +148,11 @@ def test_judging_alone_changes_nothing(prior: Prior):
     assert np.isnan(slices.alpha).all() and not slices.from_bank.any()
 
 
+def apart(stack: np.ndarray, sign: int) -> np.ndarray:
+    """Every slice shifted by its own number of pixels."""
+    return np.stack([np.roll(one, (sign * k, -2 * sign * k), (0, 1)) for k, one in enumerate(stack)])
+
+
 def test_the_smallest_move_towards_the_nearest_code_and_the_mask_it_decodes_to(prior: Prior):
     """On the prior's own grid. A wall under 3 pixels decodes to a cut ring, so alpha is where the line crosses 3."""
     stack = np.stack([rings.ring((60, 60), (31.5, 27.5), 7 - w / 2, 7 + w / 2) for w in (1.6, 2.2, 2.6, 4.0)])
@@ -156,7 +161,8 @@ def test_the_smallest_move_towards_the_nearest_code_and_the_mask_it_decodes_to(p
     bank = np.asarray(prior.bank.codes)
     target = bank[np.square(codes[:, None] - bank).sum(2).argmin(1)]
     assert (codes[:3, 1] < 0).all() and codes[3, 1] > 0
-    out, slices = valid(prior, stack, (2.0, 2.0), "all")
+    out, slices = valid(prior, apart(stack, 1), (2.0, 2.0), "all")
+    out = apart(out, -1)
     crossing = np.where(codes[:, 1] < 0, -codes[:, 1] / (target[:, 1] - codes[:, 1]), 0)
     assert (slices.alpha >= crossing - 1e-6).all() and (slices.alpha <= crossing + 1 / (16 * 2**6)).all()
     assert slices.alpha[3] == 0 and (slices.alpha[:3] > 0.1).all() and not slices.from_bank.any()
