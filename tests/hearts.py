@@ -5,6 +5,7 @@ thin wall is cut through, and an RV of radius 1 or less is absent.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cardiac_jax.anatomy import anatomical_prior, heart_check
+from cardiac_jax.anatomy.heart import HEART
 from cardiac_jax.anatomy.projection import pack
 from cardiac_jax.core.types import Net
 
@@ -90,9 +92,10 @@ def fits() -> dict[str, dict[str, Any]]:
     return {anatomical_prior.STAGE: {"limits": heart_check.DEFAULT._asdict()}}
 
 
+@cache
 def prior() -> anatomical_prior.Prior:
     """A prior of those of 200 hearts that pass, small and large ones, with and without RV."""
     rng = np.random.default_rng(0)
     codes = rng.uniform((-3, -0.5, -6, -1), (3, 1, 2, 0), (200, CODES)).astype(np.float32)
-    passed = np.asarray(heart_check.check(decoded(codes), SPACING_MM).valid)
+    passed = HEART.is_valid(decoded(codes), SPACING_MM, heart_check.DEFAULT)
     return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes[passed])}}, fits(), SPACING_MM)

@@ -4,6 +4,7 @@ The code is (middle radius - 7, wall - 3) in pixels: a ring, cut through where t
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -58,8 +59,15 @@ PARAMS = {"params": {"gain": jnp.ones(())}}
 
 def decoded(codes: np.ndarray) -> np.ndarray:
     """Codes `[N, 2]` -> masks bool `[N, 40, 40]`."""
-    logits = NET.module.apply(PARAMS, jnp.asarray(codes, jnp.float32), train=False, method="decode")
-    return np.asarray(logits)[..., 0] > 0
+    filled = np.zeros((-(-len(codes) // 32) * 32, 2), np.float32)  # few shapes are compiled
+    filled[: len(codes)] = codes
+    return np.asarray(_decode(filled))[: len(codes), ..., 0] > 0
+
+
+@jax.jit
+def _decode(codes: jax.Array) -> jax.Array:
+    module: Any = NET.module
+    return module.apply(PARAMS, codes, train=False, method="decode")
 
 
 def bank(codes: np.ndarray) -> dict[str, jax.Array]:
@@ -78,11 +86,16 @@ def fits(limits: Limits = DEFAULT) -> dict[str, dict[str, Any]]:
     return {anatomical_prior.STAGE: {"limits": limits._asdict()}}
 
 
+@cache
+def _sixty() -> anatomical_prior.Prior:
+    rng = np.random.default_rng(0)
+    return prior(np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1))
+
+
 def prior(codes: np.ndarray | None = None) -> anatomical_prior.Prior:
-    """A prior of 60 rings, or of `codes`."""
+    """A prior of 60 rings, made once, or of `codes`."""
     if codes is None:
-        rng = np.random.default_rng(0)
-        codes = np.stack([rng.normal(0, 1, 60), rng.uniform(0.1, 1.5, 60)], 1)
+        return _sixty()
     return anatomical_prior.prior(NET, {"autoencoder": {**PARAMS, "bank": bank(codes)}}, fits(), SPACING_MM)
 
 

@@ -84,7 +84,8 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
         return kind.check(masks, spacing_mm, closed(limits))
 
     if defaulted:
-        stored = _still_valid(stored, check, module.size[1])
+        masks = np.asarray(projection.unpack(stored.masks, module.size[1]))
+        stored = _of(stored, kind.is_valid(masks, spacing_mm, closed(limits)))
 
     @jax.jit
     def projected(masks: Array, bank: projection.Bank) -> projection.Projection:
@@ -103,8 +104,7 @@ def prior(net: Net, variables: Variables, fits: Mapping[str, Any], spacing_mm: f
     )
 
 
-def _still_valid(bank: projection.Bank, check: Callable[[Array], Array], width: int) -> projection.Bank:
-    passed = batched(jax.jit(lambda packed: check(projection.unpack(packed, width))), np.asarray(bank.masks))
+def _of(bank: projection.Bank, passed: np.ndarray) -> projection.Bank:
     if not passed.any():
         raise InputError("prior", "no mask of its bank passes the limits that it lacks; train the prior again")
     return projection.Bank(*(jnp.asarray(np.asarray(part)[passed]) for part in bank))
@@ -189,7 +189,7 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
         codes = batched(jax.jit(encode), masks)
         restored = batched(jax.jit(decode), codes)
         gold, remade = (kind.measure(jnp.asarray(some, jnp.uint8), spacing_mm) for some in (masks, restored))
-        limits = kind.tune_limits(gold, remade)
+        limits, judge = kind.tune_limits(gold, remade), jax.jit(kind.judge)
         deal, start, draw = jax.random.split(jax.random.key(seed), 3)
         sizes = range(1, module.components + 1)
         folds = min(FOLDS, len(np.unique(volume)))
@@ -214,8 +214,8 @@ def fit(net: Net, spacing_mm: float, settings: Config, seed: int) -> Fit:
             "components": int(count),
             "components_by_cv": int(mixture_size.chosen(curves)),
             "accept_rate": drawn.accepted / drawn.drawn,
-            "valid_gold_standards": float(np.mean(np.asarray(kind.judge(gold, limits)))),
-            "valid_restored": float(np.mean(np.asarray(kind.judge(remade, limits)))),
+            "valid_gold_standards": float(np.mean(np.asarray(judge(gold, limits)))),
+            "valid_restored": float(np.mean(np.asarray(judge(remade, limits)))),
             "dice_restored": float(dice_of_maps(masks, restored).mean()),
             "limits": {name: _plain(value) for name, value in limits._asdict().items()},
             "sizes": list(curves.sizes),

@@ -11,7 +11,7 @@ from cardiac_jax.anatomy.heart_check import DEFAULT, Limits
 from cardiac_jax.anatomy.heart_measure import RV_REACH_PX, Measured, measure
 from cardiac_jax.anatomy.spec import TAIL, AnatomySpec, at_least, percentile
 from cardiac_jax.anatomy.tidy import LV, MYO, RV, tidied
-from cardiac_jax.anatomy.validity import batches
+from cardiac_jax.anatomy.validity import batched_limits, batches
 from cardiac_jax.core.types import Array
 from cardiac_jax.data.labels import CLASSES, IN_WALL, roles, wall_labels
 from cardiac_jax.losses.overlap import dice, one_hot, overlap
@@ -78,8 +78,8 @@ def _completed(maps: np.ndarray, former: np.ndarray, spacing_mm: float, limits: 
     return maps
 
 
-def _tidied(slice_map: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
-    return tidied(slice_map, spacing_mm, POCKET_MM, OUTSIDE_MM, close_mm)
+def _tidied(maps: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
+    return tidied(maps, spacing_mm, POCKET_MM, OUTSIDE_MM, close_mm)
 
 
 def values(classes: Sequence[str]) -> list[tuple[int, ...]]:
@@ -133,7 +133,8 @@ def _judge(measured: Measured, limits: Limits) -> Array:
 
 
 def _passes(maps: np.ndarray, spacing_mm: float, limits: Limits) -> np.ndarray:
-    parts = [np.asarray(_check(jnp.asarray(batch), spacing_mm, limits)) for _, batch in batches(maps)]
+    of = batched_limits(limits, len(maps))
+    parts = [np.asarray(_check(jnp.asarray(batch), spacing_mm, of(start))) for start, batch in batches(maps)]
     return np.concatenate([np.zeros(0, bool), *parts])[: len(maps)]
 
 

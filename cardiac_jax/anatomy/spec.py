@@ -45,8 +45,9 @@ class AnatomySpec(NamedTuple):
       to_slices: labels `[N, H, W]` (host), class names -> slice maps.
       shape_of: slice maps -> maps.
       completed: maps, slice maps before, spacing_mm, limits -> slice maps (adds the pool).
-      tidied: a slice map, spacing_mm, limits, radius of closing in mm -> the slice map without pieces, holes, gaps.
-      is_valid: the check on the host: slice maps of any size and number, spacing_mm, limits -> bool `[N]`.
+      tidied: slice maps, spacing_mm, limits, radius of closing in mm -> the slice maps without pieces, holes, gaps.
+      is_valid: the check on the host: slice maps of any size and number, spacing_mm, limits -> bool `[N]`. The limit
+        `c_shaped` may be given for each slice, bool `[N]`.
       to_labels: labels `[H, W]`, a slice map, class names -> labels `[H, W]` with the structures of the slice map.
       to_probabilities: logits `[N, *S, len(outputs)]`, localiser's region `[N, *S]` -> {class: probability `[N, *S]`}.
     """

@@ -16,17 +16,19 @@ Walls are open only in the `BASAL` most basal slices, as in the gold standards; 
 a label map if there are several structures.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from cardiac_jax.anatomy.anatomical_prior import Prior, closed
+from cardiac_jax.anatomy.anatomical_prior import Prior
 from cardiac_jax.anatomy.projection import unpack
 from cardiac_jax.anatomy.tidy import LV, agreement, filled, is_connected, wall_of
-from cardiac_jax.anatomy.validity import unfit
+from cardiac_jax.anatomy.validity import BATCH, unfit
 from cardiac_jax.anatomy.wall_check import measure
 from cardiac_jax.data import resample
 from cardiac_jax.data.labels import wall_labels
@@ -125,10 +127,11 @@ class _File:
         spec, limits = self.prior.spec, self.prior.limits
         small = maps if self.is_fit else _on_grid(self.prior, maps, self.pixel_mm)
         spacing_mm = self.spacing_mm if self.is_fit else self.prior.spacing_mm
-        passed = spec.is_valid(small, spacing_mm, closed(limits))
-        if may_open is not None and (may_open & ~passed).any():
-            passed |= may_open & spec.is_valid(small, spacing_mm, limits)
-        return passed if self.is_fit else passed & np.array([self._is_whole(one) for one in maps], bool)
+        may_open = np.zeros(len(maps), bool) if may_open is None else may_open & limits.c_shaped
+        passed = spec.is_valid(small, spacing_mm, limits._replace(c_shaped=may_open))
+        for k in [] if self.is_fit else np.flatnonzero(passed):
+            passed[k] = self._is_whole(maps[k])
+        return passed
 
     def _is_whole(self, slice_map: np.ndarray) -> bool:
         """Whether a slice map is connected and not too small on the file's own grid, whatever its pixels."""
@@ -150,23 +153,30 @@ class _File:
         modelled = bool(self.prior.spec.shape_of(slice_map).any())
         return modelled and not crumbs and bool(solid.sum() * pixel_mm2 <= LARGEST_MM2)
 
-    def tidied(self, slice_map: np.ndarray, close_mm: float) -> np.ndarray:
-        """The slice map tidied on the file's grid, or on the prior's if the check does not support the pixels."""
-        prior, spec = self.prior, self.prior.spec
-        if self.is_fit:
-            return spec.tidied(slice_map, self.spacing_mm, prior.limits, close_mm)
-        main = np.where(kept(slice_map > 0, 1, corners=True), slice_map, 0).astype(slice_map.dtype)
-        way = _Way(prior, main, self.pixel_mm)
-        return way.to_file(spec.tidied(way.to_grid(main), prior.spacing_mm, prior.limits, close_mm))
+    def tidied(self, maps: np.ndarray, close_mm: float) -> np.ndarray:
+        """Slice maps `[N, H, W]` tidied on the file's grid, or on the prior's if the check does not support the pixels.
 
-    def placed(self, to_file: Callable[[np.ndarray], np.ndarray], masks: np.ndarray, former: np.ndarray) -> np.ndarray:
-        """Slice maps `[N, H, W]` on the file's grid of masks `[N, *size]` of the prior."""
+        Not one by one: the cavities of a batch are found in the time of one.
+        """
+        prior, spec = self.prior, self.prior.spec
+        if self.is_fit or not len(maps):
+            return spec.tidied(maps, self.spacing_mm, prior.limits, close_mm)
+        main = [np.where(kept(one > 0, 1, corners=True), one, 0).astype(one.dtype) for one in maps]
+        ways = [_Way(prior, one, self.pixel_mm) for one in main]
+        small = np.stack([way.to_grid(one) for way, one in zip(ways, main, strict=True)])
+        tidy = spec.tidied(small, prior.spacing_mm, prior.limits, close_mm)
+        return np.stack([way.to_file(one) for way, one in zip(ways, tidy, strict=True)])
+
+    def placed(
+        self, to_file: Sequence[Callable[[np.ndarray], np.ndarray]], masks: np.ndarray, former: np.ndarray
+    ) -> np.ndarray:
+        """Slice maps `[N, H, W]` on the file's grid of masks `[N, *size]` of the prior, each by its own `to_file`."""
         prior, spec = self.prior, self.prior.spec
         if not self.is_fit:
             none = np.zeros((len(masks), *prior.size), former.dtype)
-            return np.stack([to_file(one) for one in spec.completed(masks, none, prior.spacing_mm, prior.limits)])
-        there = np.stack([to_file(mask) for mask in masks])
-        return spec.completed(there, np.stack([former] * len(masks)), self.spacing_mm, prior.limits)
+            masks = spec.completed(masks, none, prior.spacing_mm, prior.limits)
+        there = np.stack([to(mask) for to, mask in zip(to_file, masks, strict=True)])
+        return spec.completed(there, former, self.spacing_mm, prior.limits) if self.is_fit else there
 
 
 def _tidy(file: _File, new: np.ndarray, basal: np.ndarray, found: ProjectedSlices) -> None:
@@ -175,7 +185,7 @@ def _tidy(file: _File, new: np.ndarray, basal: np.ndarray, found: ProjectedSlice
         todo = np.flatnonzero(~found.after & file.prior.spec.shape_of(new).any((1, 2)))
         if not todo.size:
             return
-        tidy = np.stack([file.tidied(new[k], close_mm) for k in todo])
+        tidy = file.tidied(new[todo], close_mm)
         passed = file.passes(tidy, basal[todo]) & _has_pool(tidy, file.had_pool(new[todo]))
         for k, one, ok in zip(todo, tidy, passed, strict=True):
             if ok and agreement(one, new[k]) >= AGREEMENT:
@@ -189,13 +199,15 @@ def _project(file: _File, new: np.ndarray, drawn: np.ndarray, which: np.ndarray,
     todo = np.flatnonzero(which & np.array([file.is_heart_like(one) for one in drawn], bool))
     if not todo.size:
         return
-    clean = [drawn[k] if found.before[k] else file.tidied(drawn[k], CLOSE_MM) for k in todo]
-    clean = [one if spec.shape_of(one).any() else drawn[k] for k, one in zip(todo, clean, strict=True)]
+    clean = drawn[todo]
+    failed = np.flatnonzero(~found.before[todo])
+    for i, one in zip(failed, file.tidied(clean[failed], CLOSE_MM), strict=True):
+        clean[i] = one if spec.shape_of(one).any() else clean[i]
     ways = [_Way(prior, one, file.pixel_mm) for one in clean]
     small = np.stack([way.to_grid(spec.shape_of(one)) for way, one in zip(ways, clean, strict=True)])
     parts = [prior.project(jnp.asarray(part)) for part in _groups(small)]
     masks, alpha = (np.concatenate([np.asarray(part[i]) for part in parts])[: len(small)] for i in (0, 1))
-    back = np.concatenate([file.placed(way.to_file, masks[i : i + 1], clean[i]) for i, way in enumerate(ways)])
+    back = file.placed([way.to_file for way in ways], masks, clean)
     had_pool = file.had_pool(drawn[todo])
     passed = file.passes(back) & _has_pool(back, had_pool)
     for i, k in enumerate(todo):
@@ -218,8 +230,8 @@ def _from_bank(file: _File, way: "_Way", mask: np.ndarray, former: np.ndarray, h
     packed = np.asarray(prior.bank.masks)
     for start in range(0, len(order), TRIES):
         some = np.asarray(unpack(jnp.asarray(packed[order[start : start + TRIES]]), prior.size[1]))
-        for place in (way.to_file, way.to_file_whole):
-            there = file.placed(place, some, former)
+        for place, part in itertools.product((way.to_file, way.to_file_whole), (some[:BATCH], some[BATCH:])):
+            there = file.placed([place] * len(part), part, np.stack([former] * len(part)))
             passed = np.flatnonzero(file.passes(there) & _has_pool(there, had_pool))
             if passed.size:
                 return there[passed[0]]
@@ -247,7 +259,11 @@ class _Way:
         return _resampled(mask, *weights)
 
     def to_file(self, mask: np.ndarray) -> np.ndarray:
-        return self._to_file(mask, self._centre)
+        return _resampled(mask, *self._weights)
+
+    @cached_property
+    def _weights(self) -> list[sparse.csr_array]:
+        return self._weights_at(self._centre)
 
     def to_file_whole(self, mask: np.ndarray) -> np.ndarray:
         """As `to_file`, shifted so that `mask` is inside the file's image, if the image is large enough."""
@@ -256,14 +272,15 @@ class _Way:
             held = np.flatnonzero(mask.any(1 - axis)) - middle
             low, high = (np.array([0.5, -0.5]) - held[[0, -1]]) * ratio + [-0.5, self._shape[axis] - 0.5]
             centre.append(np.clip(at, low, high) if low <= high else (low + high) / 2)
-        return self._to_file(mask, centre)
+        return _resampled(mask, *self._weights_at(centre))
 
-    def _to_file(self, mask: np.ndarray, at: Sequence[float]) -> np.ndarray:
+    def _weights_at(self, at: Sequence[float]) -> list[sparse.csr_array]:
+        """Weights of rows and columns that resample a mask to the file's grid, its middle at this place."""
         weights = []
         for centre, middle, ratio, pixels in zip(at, self._middle, self._ratio, self._shape, strict=True):
             onto = (np.arange(pixels) - centre) / ratio + middle
             weights.append(resample.matrix(onto, round(2 * middle + 1), 1 / ratio, cubic=False))
-        return _resampled(mask, *weights)
+        return weights
 
 
 def _resampled(mask: np.ndarray, rows: sparse.csr_array, columns: sparse.csr_array) -> np.ndarray:

@@ -25,19 +25,28 @@ def wall_of(maps: np.ndarray) -> np.ndarray:
 
 
 def tidied(
-    slice_map: np.ndarray, spacing_mm: float, pocket_mm: float, outside_mm: float, close_mm: float = 0.0
+    maps: np.ndarray, spacing_mm: float, pocket_mm: float, outside_mm: float, close_mm: float = 0.0
 ) -> np.ndarray:
-    """Returns a slice map in which every structure is one piece without holes, and the pool is the whole cavity.
+    """Returns slice maps in which every structure is one piece without holes, and the pool is the whole cavity.
 
     Of the wall and of the RV the largest 8-connected piece is kept. Enclosed pixels belong to the RV, to the wall, or,
     in the largest region that the wall encloses, to the pool (see `with_pool`).
 
     Args:
-      slice_map: `[H, W]`.
+      maps: `[N, H, W]`.
       spacing_mm: side of a pixel.
       pocket_mm, outside_mm: as in `wall_check.Limits`.
       close_mm: the wall is first closed by a disc of this radius, over background only; 0: it is not.
     """
+    walls = [_tidy_wall(one, spacing_mm, close_mm) for one in maps]
+    out = with_pool(np.array(walls, bool).reshape(maps.shape), maps, spacing_mm, pocket_mm, outside_mm)
+    if maps.dtype != bool:
+        for one, drawn in zip(out, maps, strict=True):
+            one[_right_beside(one, drawn)] = RV
+    return out
+
+
+def _tidy_wall(slice_map: np.ndarray, spacing_mm: float, close_mm: float) -> np.ndarray:
     wall = wall_of(slice_map)
     if close_mm and wall.any():
         pad = int(close_mm / spacing_mm) + 2
@@ -46,16 +55,16 @@ def tidied(
         wall = wall | (closed[pad:-pad, pad:-pad] & (slice_map == 0))
     wall = kept(wall, 1, corners=True)
     enclosed = filled(wall) & ~wall
-    wall |= enclosed & ~kept(enclosed, 1)
-    if slice_map.dtype == bool:
-        return wall
-    (out,) = with_pool(wall[None], slice_map[None], spacing_mm, pocket_mm, outside_mm)
+    return wall | (enclosed & ~kept(enclosed, 1))
+
+
+def _right_beside(out: np.ndarray, slice_map: np.ndarray) -> np.ndarray:
+    """The RV of `slice_map`, tidied beside the wall and the pool `out`."""
     right = kept((slice_map == RV) & (out == 0), 1, corners=True)
     right |= filled(right) & (out == 0)
     if right.any():  # the groove between RV and wall
         right |= filled(right | (out > 0)) & (out == 0)
-    out[right] = RV
-    return out
+    return right
 
 
 def with_pool(
@@ -108,7 +117,8 @@ def _dice(one: np.ndarray, other: np.ndarray) -> float:
 
 def filled(mask: np.ndarray) -> np.ndarray:
     """Returns a mask `[H, W]` with all that it encloses."""
-    return np.asarray(ndimage.binary_fill_holes(mask))
+    background, _ = _labelled(~np.pad(mask, 1))  # binary_fill_holes takes ten times as long
+    return (background != background[0, 0])[1:-1, 1:-1]
 
 
 def _distance_px(mask: np.ndarray) -> np.ndarray:

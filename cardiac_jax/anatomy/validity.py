@@ -1,10 +1,11 @@
 """Number of anatomically invalid slices of a label map from any source, by `wall_check.check` of wall and pool."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from cardiac_jax.anatomy import wall_check
+from cardiac_jax.anatomy.spec import Limits
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.labels import roles, wall_labels
 from cardiac_jax.metrics.rows import Row
@@ -63,14 +64,15 @@ def failures(
 ) -> np.ndarray:
     """Returns which of `CHECKS` each mask `[N, H, W]` fails, bool `[N, checks]`; pixels are squares of `spacing_mm`.
 
-    `pools [N, H, W]` are judged with the walls if they are given.
+    `pools [N, H, W]` are judged with the walls if they are given. `limits.c_shaped` may be given for each mask, `[N]`.
     """
     found = np.zeros((len(masks), len(CHECKS)), bool)
     images = np.where(masks != 0, _WALL, 0).astype(np.uint8)
     if pools is not None:
         images = np.where(pools & (images == 0), np.uint8(_POOL), images)
+    of = batched_limits(limits, len(masks))
     for start, batch in batches(images):
-        verdict = wall_check.check(batch == _WALL, spacing_mm, limits, None if pools is None else batch == _POOL)
+        verdict = wall_check.check(batch == _WALL, spacing_mm, of(start), None if pools is None else batch == _POOL)
         passed = np.stack([np.asarray(getattr(verdict, name)) for name in CHECKS], axis=-1)
         found[start : start + BATCH] = ~passed[: len(masks) - start]
     return found
@@ -90,6 +92,16 @@ def batches(masks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             inside = masks[i][boxes[i]]
             batch[i - start, : inside.shape[0], : inside.shape[1]] = inside
         yield start, batch
+
+
+def batched_limits(limits: Limits, number: int) -> Callable[[int], Limits]:
+    """Returns a function from the index of the first of `number` slices to the limits of its batch, `c_shaped [BATCH]`.
+
+    `limits.c_shaped` is one flag, or one for each slice. Always an array, so that both compile the same program.
+    """
+    may_open = np.zeros(-(-number // BATCH) * BATCH, bool)
+    may_open[:number] = limits.c_shaped
+    return lambda start: limits._replace(c_shaped=may_open[start : start + BATCH])
 
 
 def unfit(height_mm: float, width_mm: float, within_mm: tuple[float, float] = PIXEL_MM) -> str:

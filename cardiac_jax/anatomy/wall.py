@@ -92,8 +92,8 @@ def _completed(walls: np.ndarray, former: np.ndarray, spacing_mm: float, limits:
     return with_pool(walls.astype(bool), former, spacing_mm, float(limits.pocket_mm), float(limits.outside_mm))
 
 
-def _tidied(slice_map: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
-    return tidied(slice_map, spacing_mm, float(limits.pocket_mm), float(limits.outside_mm), close_mm)
+def _tidied(maps: np.ndarray, spacing_mm: float, limits: Limits, close_mm: float) -> np.ndarray:
+    return tidied(maps, spacing_mm, float(limits.pocket_mm), float(limits.outside_mm), close_mm)
 
 
 def _take(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:

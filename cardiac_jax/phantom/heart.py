@@ -5,6 +5,8 @@ to atria) and angle, so that one table look-up classifies a point. Contraction i
 fraction.
 """
 
+from copy import deepcopy
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +49,17 @@ def smooth_noise(rng: np.random.Generator, sigma: tuple[float, float]) -> np.nda
     return noise / noise.std()
 
 
+@lru_cache(maxsize=2)
+def _noises(seed: int, case: int) -> tuple[list[np.ndarray], np.random.Generator]:
+    """Noise maps of the surfaces and of the scar, the same in every phase, and the generator that goes on from there.
+
+    Neither may be changed: phases and sequences of a patient follow one another and share them.
+    """
+    rng = generator(seed, ANATOMY, case, 1)
+    maps = [smooth_noise(rng, sigma) for sigma in (*((s, 1.2 * s) for s in (22, 26, 24, 20)), (10, 12))]
+    return maps, rng
+
+
 def _profile(t: np.ndarray, widest: float, exponent: float) -> np.ndarray:
     """Radius of an egg over height: tip at t = 0, radius 1 at the widest height, slightly narrower at the base."""
     below = np.clip((widest - t) / widest, 0, 1)
@@ -86,9 +99,8 @@ def build(patient: Patient, contraction: float) -> Heart:
       patient: from `patient.draw`.
       contraction: 0 at end-diastole, 1 at end-systole; the volumes change linearly with it.
     """
-    rng = generator(patient.seed, ANATOMY, patient.case, 1)
-    roughness, thickness_noise, rv_noise, fat_noise = (smooth_noise(rng, (s, 1.2 * s)) for s in (22, 26, 24, 20))
-    scar = infarct.maps(patient, rng, T, ANGLE, smooth_noise(rng, (10, 12)))
+    (roughness, thickness_noise, rv_noise, fat_noise, scar_noise), rng = _noises(patient.seed, patient.case)
+    scar = infarct.maps(patient, deepcopy(rng), T, ANGLE, scar_noise)
 
     profile = _profile(T, patient.widest, patient.exponent)
     flat = 1 - patient.septal_flattening * infarct.bell(ANGLE, 0, 43)

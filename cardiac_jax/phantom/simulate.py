@@ -127,7 +127,8 @@ def simulate(
     person = patient.draw(seed, case, group)
     person = person if acute is None else person._replace(acute=acute)
     contraction = float(phase == "ES")
-    return _expose(person, sequence, protocol, contraction, frame=patient.PHASES.index(phase), twin=twin)
+    ends = (heart.build(person, 0.0), heart.build(person, 1.0))
+    return _expose(ends, sequence, protocol, contraction, frame=patient.PHASES.index(phase), twin=twin)
 
 
 def end_systole(frames: int) -> int:
@@ -150,10 +151,11 @@ def cine(seed: int, case: int, frames: int, group: str | None = None, **protocol
         raise InputError(f"{frames} frames", "a beat needs at least 4")
     chosen = Protocol(**protocol).checked()
     person, systole = patient.draw(seed, case, group), end_systole(frames)
+    ends = (heart.build(person, 0.0), heart.build(person, 1.0))
     exams = []
     for n in range(frames):
         key = {0: 0, systole: 1}.get(n, FRAMES + n)
-        exams.append(_expose(person, "cine", chosen, _contraction(n, systole, frames), frame=key, twin=False))
+        exams.append(_expose(ends, "cine", chosen, _contraction(n, systole, frames), frame=key, twin=False))
     return exams
 
 
@@ -167,13 +169,23 @@ def _contraction(n: int, systole: int, frames: int) -> float:
 
 
 def _expose(
-    person: patient.Patient, sequence: str, protocol: Protocol, contraction: float, *, frame: int, twin: bool
+    ends: tuple[heart.Heart, heart.Heart],
+    sequence: str,
+    protocol: Protocol,
+    contraction: float,
+    *,
+    frame: int,
+    twin: bool,
 ) -> Exam:
-    """Examination at one moment of the beat; `frame` is its noise stream: 0 ED, 1 ES, `FRAMES` and above others."""
+    """Examination at one moment of the beat, of a heart in diastole and systole, the `ends` of it.
+
+    `frame` is its noise stream: 0 ED, 1 ES, `FRAMES` and above others.
+    """
+    diastole, systole = ends
+    person = diastole.patient
     seed, case = person.seed, person.case
     number = tissue.SEQUENCES.index(sequence) if sequence in tissue.SEQUENCES else 0
     signals = tissue.signals(sequence, patient.generator(seed, patient.SIGNAL, case, number))
-    diastole, systole = (heart.build(person, moment) for moment in (0.0, 1.0))
     beat = {0.0: diastole, 1.0: systole}.get(contraction) or heart.build(person, contraction)
     body = torso.build(diastole)
     grid, centre = short_axis(diastole, protocol)

@@ -5,6 +5,7 @@ import os
 import signal
 from math import erf, sqrt
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -29,6 +30,7 @@ from tests import rings
 
 SETTINGS = ConfigDict({"components": 1, "restarts": 2})
 SIDE = 40
+centred = jax.jit(anatomical_prior.centred, static_argnames="size")
 
 
 def masks_at(shape: tuple[int, int], *centres: tuple[float, float]) -> np.ndarray:
@@ -37,7 +39,7 @@ def masks_at(shape: tuple[int, int], *centres: tuple[float, float]) -> np.ndarra
 
 def test_a_mask_is_centred_wherever_it_lay_and_whatever_the_border_cuts_is_lost():
     masks = masks_at((30, 44), (12, 12), (17, 31), (9, 20), (-3, 20), (29, 43))
-    found = np.asarray(anatomical_prior.centred(jnp.asarray(masks, jnp.float32), (SIDE, 24)))
+    found = np.asarray(centred(jnp.asarray(masks, jnp.float32), (SIDE, 24)))
     assert found.shape == (5, SIDE, 24)
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
@@ -45,14 +47,14 @@ def test_a_mask_is_centred_wherever_it_lay_and_whatever_the_border_cuts_is_lost(
     for mask in found:
         centre = np.argwhere(mask > 0).mean(0)
         assert (np.abs(centre - [(SIDE - 1) / 2, 11.5]) <= 0.5 + 1e-4).all()
-    cut = np.asarray(anatomical_prior.centred(jnp.asarray(masks[:1], jnp.float32), (8, 8)))
+    cut = np.asarray(centred(jnp.asarray(masks[:1], jnp.float32), (8, 8)))
     assert cut[0].sum() < masks[0].sum() and not cut[0][2:6, 2:6].any(), "the middle of the ring"
 
 
 def test_an_empty_mask_stays_empty():
     masks = np.zeros((2, 20, 20), np.float32)
     masks[1, 0, 19] = 1
-    found = np.asarray(anatomical_prior.centred(jnp.asarray(masks), (16, 16)))
+    found = np.asarray(centred(jnp.asarray(masks), (16, 16)))
     assert not found[0].any() and found[1].sum() == 1 == found[1, 7:9, 7:9].sum()
 
 
@@ -66,7 +68,7 @@ def test_slices_that_are_whole_and_have_a_wall_are_the_examples():
     found = anatomical_prior.shapes((2, 4), (SIDE, SIDE))({"label": label, "image": label})
     assert found["shape"].shape == (4, SIDE, SIDE)
     np.testing.assert_array_equal(found["volume"], [0, 0, 2, 2])
-    expected = np.asarray(anatomical_prior.centred(jnp.asarray(ring == 2, jnp.float32)[None], (SIDE, SIDE)))[0]
+    expected = np.asarray(centred(jnp.asarray(ring == 2, jnp.float32)[None], (SIDE, SIDE)))[0]
     for shape in found["shape"]:
         np.testing.assert_array_equal(shape, expected)
     only = anatomical_prior.shapes((2,), (SIDE, SIDE))({"label": label})

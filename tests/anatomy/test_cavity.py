@@ -7,12 +7,14 @@ import pytest
 from scipy import ndimage
 from skimage.measure import label
 
-from cardiac_jax.anatomy.cavity import cavity
+from cardiac_jax.anatomy import cavity as module
 from cardiac_jax.anatomy.tidy import with_pool
 from cardiac_jax.anatomy.wall import redrawn
-from cardiac_jax.ops.largest import largest
+from cardiac_jax.ops import largest as pieces_of
 from tests import rings
 from tests.anatomy_reference import blobs, hull_of
+
+cavity, largest = jax.jit(module.cavity), jax.jit(pieces_of.largest)
 
 
 def _largest_by_skimage(mask: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def test_the_largest_piece_is_that_of_skimage(shape: tuple[int, ...]):
     rng = np.random.default_rng(len(shape))
     masks = rng.random((12, *shape)) < rng.uniform(0.05, 0.8, (12, *(1,) * len(shape)))
     masks[0], masks[1] = False, True
-    found = np.asarray(jax.jit(largest)(jnp.asarray(masks, jnp.float32)))
+    found = np.asarray(largest(jnp.asarray(masks, jnp.float32)))
     assert found.dtype == bool and not found[0].any() and found[1].all()
     for mask, one in zip(masks, found, strict=True):
         np.testing.assert_array_equal(one, _largest_by_skimage(mask))
@@ -76,7 +78,7 @@ def test_the_cavity_is_what_scipy_fills_and_the_region_within_the_hull():
     walls = np.concatenate([walls, [whole, cut, whole & False, whole | True, np.roll(whole, 9, axis=1)]])
     regions = rng.random(walls.shape) < 0.9
     regions[-4] = True  # of the ring with a gap
-    found = np.asarray(jax.jit(cavity)(jnp.asarray(walls), jnp.asarray(regions)))
+    found = np.asarray(cavity(jnp.asarray(walls), jnp.asarray(regions)))
     assert found.dtype == bool and len(walls) > 32
     for wall, region, one in zip(walls, regions, found, strict=True):
         np.testing.assert_array_equal(one, _cavity_by_scipy(wall, region))

@@ -46,7 +46,10 @@ def test_fill_components_and_labels(corners: bool):
     masks[7], masks[8], masks[9] = spiral, False, np.indices((30, 26)).sum(0) % 2
     structure = np.ones((3, 3)) if corners else None
     planes = _planes(masks)
-    found, labels = jax.jit(components, static_argnums=1)(planes, corners), np.asarray(label(planes, corners))
+    found, labels = (
+        jax.jit(components, static_argnums=1)(planes, corners),
+        np.asarray(jax.jit(label, static_argnums=1)(planes, corners)),
+    )
     largest = np.moveaxis(np.asarray(pixels(found.largest)), -1, 0)[:, 1:-1, 1:-1]
     for i, mask in enumerate(masks):
         pieces, number = ndimage.label(mask, structure)
@@ -58,10 +61,12 @@ def test_fill_components_and_labels(corners: bool):
         pairs = set(zip(pieces.ravel(), mine.ravel(), strict=True))
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     few = _planes(masks[[7, 8] * 16])  # no labels needed
-    assert set(np.asarray(components(few, corners).number)) == {0, 1}
+    assert set(np.asarray(jax.jit(components, static_argnums=1)(few, corners).number)) == {0, 1}
     seed = np.zeros_like(masks[:32])
     seed[:, 0, 0] = True
-    filled = np.asarray(pixels(flood(_planes(seed), _planes(masks[:32]), corners)))[1:-1, 1:-1]
+    filled = np.asarray(pixels(jax.jit(flood, static_argnums=2)(_planes(seed), _planes(masks[:32]), corners)))[
+        1:-1, 1:-1
+    ]
     for i, mask in enumerate(masks[:32]):
         pieces = ndimage.label(mask, structure)[0]
         np.testing.assert_array_equal(filled[..., i], (pieces == pieces[0, 0]) & mask & mask[0, 0])

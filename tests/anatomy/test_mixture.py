@@ -89,13 +89,13 @@ def test_em_takes_the_same_steps_as_in_float64(shift: float):
 
 def test_likelihood_equals_that_of_scikit_learn_from_the_same_start():
     sklearn = pytest.importorskip("sklearn.mixture", reason="scikit-learn is the peer of this test")
-    _, x = _data(3, 2500, 6, 16)
+    _, x = _data(3, 1000, 6, 16)
     start = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(len(x)), 6, 1e-6)
     precisions = np.linalg.inv(np.asarray(gmm.covariances(start), np.float64))
     peer = sklearn.GaussianMixture(
         6,
         tol=0.0,
-        max_iter=40,
+        max_iter=15,
         reg_covar=1e-6 * x.var(0).mean(),
         weights_init=np.asarray(start.weights, np.float64) / np.asarray(start.weights, np.float64).sum(),
         means_init=np.asarray(start.means),
@@ -104,7 +104,7 @@ def test_likelihood_equals_that_of_scikit_learn_from_the_same_start():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it takes all of its steps: that it has not converged is meant
         peer.fit(x.astype(np.float64))
-    mixture, value, _ = gmm.em(start, jnp.asarray(x), jnp.ones(len(x)), 40, -jnp.inf, 1e-6)
+    mixture, value, _ = gmm.em(start, jnp.asarray(x), jnp.ones(len(x)), 15, -jnp.inf, 1e-6)
     assert value == pytest.approx(peer.score(x.astype(np.float64)), rel=1e-3)
     assert value == pytest.approx(_expected_log_prob(mixture, x).mean(), rel=1e-4)
 
@@ -129,9 +129,9 @@ def test_fit_recovers_a_mixture_that_lies_well_apart():
 
 
 def test_the_restart_of_highest_likelihood_is_kept():
-    _, x = _data(6, 400, 5, 2)
-    fit = gmm.fit(jax.random.key(3), jnp.asarray(x), 5, restarts=6)
-    assert fit.restarts.shape == (6,)
+    _, x = _data(6, 200, 5, 3)
+    fit = gmm.fit(jax.random.key(3), jnp.asarray(x), 5, restarts=3)
+    assert fit.restarts.shape == (3,)
     assert fit.log_likelihood == fit.restarts.max()
     assert np.ptp(fit.restarts) > 0
     assert fit.log_likelihood == pytest.approx(_expected_log_prob(fit.mixture, x).mean(), rel=1e-4)
@@ -153,12 +153,12 @@ def test_a_part_of_the_components_is_fitted_as_if_there_were_no_others(used):
 
 
 def test_likelihood_rises_with_every_step_and_ends_by_tolerance():
-    _, x = _data(7, 500, 4, 3)
-    begin = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(500), 4, 1e-6)
-    values = [float(gmm.em(begin, jnp.asarray(x), jnp.ones(500), n, -jnp.inf, 1e-6)[1]) for n in range(6)]
+    _, x = _data(7, 600, 3, 5)
+    begin = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(600), 3, 1e-6)
+    values = [float(gmm.em(begin, jnp.asarray(x), jnp.ones(600), n, -jnp.inf, 1e-6)[1]) for n in range(6)]
     assert (np.diff(values) > -1e-5).all()
     assert values[-1] > values[0]
-    _, value, taken = gmm.em(begin, jnp.asarray(x), jnp.ones(500), 500, 1e-4, 1e-6)
+    _, value, taken = gmm.em(begin, jnp.asarray(x), jnp.ones(600), 500, 1e-4, 1e-6)
     assert taken < 500
     assert value >= values[-1] - 1e-3
 
@@ -182,17 +182,17 @@ def test_degenerate_data_give_a_finite_mixture(kind: str):
 
 
 def test_an_empty_component_survives_and_changes_nothing_else():
-    _, x = _data(8, 300, 2, 2)
-    begin = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(300), 2, 1e-6)
-    two = gmm.em(begin, jnp.asarray(x), jnp.ones(300), 200, 1e-5, 1e-6)[0]
+    _, x = _data(8, 600, 2, 5)
+    begin = gmm.start(jax.random.key(0), jnp.asarray(x), jnp.ones(600), 2, 1e-6)
+    two = gmm.em(begin, jnp.asarray(x), jnp.ones(600), 200, 1e-5, 1e-6)[0]
     far = Mixture(
         jnp.append(two.weights * 0.99, 0.01),
-        jnp.concatenate([two.means, jnp.full((1, 2), 1e4)]),
-        jnp.concatenate([two.cholesky, jnp.eye(2)[None]]),
+        jnp.concatenate([two.means, jnp.full((1, 5), 1e4)]),
+        jnp.concatenate([two.cholesky, jnp.eye(5)[None]]),
     )
-    mixture, value, _ = gmm.em(far, jnp.asarray(x), jnp.ones(300), 5, -jnp.inf, 1e-6)
+    mixture, value, _ = gmm.em(far, jnp.asarray(x), jnp.ones(600), 5, -jnp.inf, 1e-6)
     assert mixture.weights[2] == 0
-    np.testing.assert_array_equal(mixture.means[2], [1e4, 1e4])
+    np.testing.assert_array_equal(mixture.means[2], np.full(5, 1e4))
     assert value == pytest.approx(_expected_log_prob(two, x).mean(), rel=1e-3)
     assert np.isfinite(gmm.sample(jax.random.key(0), mixture, 50)).all()
 

@@ -7,11 +7,12 @@ import pytest
 from scipy import ndimage
 
 from cardiac_jax.data import augment as module
-from cardiac_jax.data.augment import IDENTITY, MYOPS, PROBABILITIES, Augment, slice_motion, white_noise
+from cardiac_jax.data.augment import IDENTITY, MYOPS, PROBABILITIES, Augment, white_noise
 from cardiac_jax.errors import InputError
 
 augment = jax.jit(module.augment, static_argnames="config")
 augment_batch = jax.jit(module.augment_batch, static_argnames="config")
+slice_motion = jax.jit(module.slice_motion)
 
 ALWAYS = Augment()._replace(**dict.fromkeys(PROBABILITIES, 1.0))._replace(quarter_turn_p=0.0)
 GEOMETRY = ("rotation_p", "scale_p", "shear_p", "translation_p", "flip_p", "quarter_turn_p", "elastic_p")
@@ -69,7 +70,11 @@ def test_label_follows_the_image():
         assert away.mean() > 0.8 and not np.array_equal(seg, label)
 
 
-@pytest.mark.parametrize(("shape", "spread"), [((16, 14, 2), jax.pmap), ((3, 16, 14, 1), jax.vmap)])
+def _at_once(step, axis_name):
+    return jax.jit(jax.vmap(step, axis_name=axis_name))
+
+
+@pytest.mark.parametrize(("shape", "spread"), [((16, 14, 2), jax.pmap), ((3, 16, 14, 1), _at_once)])
 def test_one_by_one_equals_batch_and_two_devices(shape, spread):
     images = jax.random.normal(jax.random.key(5), (4, *shape))
     labels = jax.random.randint(jax.random.key(6), (4, *shape[:-1]), 0, 4)

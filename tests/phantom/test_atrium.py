@@ -13,11 +13,13 @@ from cardiac_jax.data.io import formats
 from cardiac_jax.data.sets import phantom as phantom_files
 from cardiac_jax.phantom import atrium, axial, heart, patient, tissue
 
+SIDE_MM = 2.5
+
 
 @lru_cache
 def scan(case: int) -> axial.Scan:
     """An axial scan of the atria on a coarse grid."""
-    return axial.scan(4, case, spacing_mm=(2.0, 2.0), size=(120, 100), slices=34, snr=40.0)
+    return axial.scan(4, case, spacing_mm=(SIDE_MM, SIDE_MM), size=(96, 80), slices=28, snr=40.0)
 
 
 def test_an_atrial_scan_is_reproducible_and_leaves_the_ventricles_alone():
@@ -50,7 +52,7 @@ def test_the_left_atrium_is_one_body_on_the_valve_with_four_veins(case):
     assert sorted(ends[:, 0] > 0) == [False, False, True, True]
     assert (np.linalg.norm(ends / shape.half_axes, axis=1) > 1.3).all()
     across = np.flatnonzero(cavity.any(axis=(1, 2)))
-    assert (across[-1] - across[0]) * 2.0 > 2 * shape.half_axes[0] + 4
+    assert (across[-1] - across[0]) * SIDE_MM > 2 * shape.half_axes[0] + 4
 
 
 def test_blood_of_the_atrium_is_bright_its_scar_brighter_and_fat_suppressed():
