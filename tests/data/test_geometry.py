@@ -23,7 +23,7 @@ from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.sets import dataset
 from cardiac_jax.errors import InputError
 from cardiac_jax.metrics.evaluate import evaluate_case
-from tests import images
+from tests import dicoms, images
 
 OBLIQUE = images.affine(("L", "S", "P"), (0.7, 0.8, 6.0), tilt=0.4)
 CLASSES = ("background", "RV", "Myo", "LV")
@@ -208,7 +208,7 @@ def test_a_case_is_the_same_however_its_label_is_stored(tmp_path, axes, flips):
 @settings(max_examples=8, deadline=None)
 @given(codes=st.sampled_from(images.AXIS_CODES), tilt=st.floats(0, 0.7), seed=st.integers(0, 99))
 def test_converting_files_changes_no_measure(tmp_path_factory, codes, tilt, seed):
-    """NIfTI, NRRD and MetaImage of the same maps, each predicted map on a storage of its own."""
+    """NIfTI, NRRD, MetaImage and DICOM of the same maps, each predicted map on a storage of its own."""
     folder, rng = tmp_path_factory.mktemp("formats"), np.random.default_rng(seed)
     grid = images.affine(codes, (1.37, 1.41, 7.9), tilt=tilt)
     y, x, _ = np.indices((20, 18, 4))
@@ -218,13 +218,16 @@ def test_converting_files_changes_no_measure(tmp_path_factory, codes, tilt, seed
         maps.append(np.select([far < radius - 2, far < radius, far < radius + 2], [3, 2, 1], 0).astype(np.uint8))
     maps[1][..., rng.integers(4)] = 0
     measured = []
-    for name in ("x.nii.gz", "x.nrrd", "x.mha"):
+    for name in ("x.nii.gz", "x.nrrd", "x.mha", "dicom"):
         files = []
         for folder_name, data in zip(("pred", "truth"), maps, strict=True):
             given = stored(Volume(data, grid, None), rng.permutation(3), rng.integers(0, 2, 3).astype(bool))
             path = folder / folder_name / name
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(formats.encode(path, given.data, given.affine))
+            if name == "dicom":
+                dicoms.stack(path, given.data.astype(np.uint16), given.affine, SliceThickness=None)
+            else:
+                path.write_bytes(formats.encode(path, given.data, given.affine))
             files.append(formats.read(path))
         pred, truth = on_grid(Path("x"), files[0], files[1], "y"), files[1]
         axis = orientation(truth.affine, "affine", truth.data.shape).axes[0]
