@@ -43,7 +43,7 @@ def initial(system: System) -> TrainState:
         if "params" in name and "variables" in name:
             deviation = np.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.3
             return jnp.asarray(rng.normal(0, deviation, leaf.shape), leaf.dtype)
-        return jnp.full(leaf.shape, "bank" in name or "'var'" in name, leaf.dtype)
+        return jnp.asarray(np.full(leaf.shape, "bank" in name or "'var'" in name), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))
 
@@ -51,7 +51,7 @@ def initial(system: System) -> TrainState:
 def moved(before: TrainState, after: TrainState) -> set[str]:
     """Networks whose parameters differ."""
     pairs = {name: (held["params"], after.variables[name]["params"]) for name, held in before.variables.items()}
-    same = {name: jax.tree.map(lambda a, b: bool((a == b).all()), *pair) for name, pair in pairs.items()}
+    same = {name: jax.tree.map(np.array_equal, *pair) for name, pair in pairs.items()}
     return {name for name, held in same.items() if not all(jax.tree.leaves(held))}
 
 

@@ -84,7 +84,11 @@ def alive(variables: Variables) -> Variables:
 
     def raised(path, leaf):
         name = jax.tree_util.keystr(path)
-        return leaf + 1.0 if "autoencoder" in name and "norm" in name and "bias" in name else leaf
+        return (
+            jnp.asarray(np.asarray(leaf) + np.float32(1))
+            if "autoencoder" in name and "norm" in name and "bias" in name
+            else leaf
+        )
 
     return jax.tree_util.tree_map_with_path(raised, variables)
 

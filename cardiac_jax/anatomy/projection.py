@@ -76,6 +76,32 @@ class _Search(NamedTuple):
     masks: Array  # at `high`
 
 
+class _State(NamedTuple):
+    """State of `project`. There is one loop with one check in it, because the check is most of what is compiled."""
+
+    stage: Array  # `_DECODED` masks are checked, then the `_SEARCH`, then what `_MOVED` is checked again; `_END`
+    begin: Array  # number of masks checked in this stage
+    passed: Array  # whether the decoded mask passed, then whether the moved one does `[N]`
+    search: _Search
+
+
+class _Trials(NamedTuple):
+    """Values of alpha tried in one round of the search, one per lane, divided evenly among the slices in search."""
+
+    rank: Array  # [N], place of a slice among those in search
+    rows: Array  # number of slices in this round
+    share: Array  # number of values per slice
+    which: Array  # slice of each lane
+    turn: Array  # number of each lane's value within its slice
+    levels: Array  # [N], number of bisections
+    parts: Array  # [N], number of parts into which they divide the bracket
+    alpha: Array
+    asked: Array  # whether the lane's value is needed
+
+
+_DECODED, _SEARCH, _MOVED, _END = range(4)
+
+
 def project(
     masks: Array, encode: Encode, decode: Decode, bank: Bank, check: Check, grid: int = 16, bisections: int = 6
 ) -> Projection:
@@ -83,121 +109,120 @@ def project(
 
     The first of the values 1 / grid, 2 / grid, ..., 1 that passes is chosen. `bisections` between it and the previous
     value determine alpha to within 1 / (grid 2^bisections). No smaller grid value passes, nor does the lower end of the
-    final bracket. All slices are decoded and checked at once; those that fail are searched together.
+    final bracket. All slices that fail are searched together.
     """
     number, _, width = masks.shape
     codes = encode(masks)
     neighbour, _ = nearest(codes, bank.codes)
     target = bank.codes[neighbour]
     stored = unpack(bank.masks[neighbour], width)
-    trials = _WORD if number < _GROUP else _GROUP
+    lane = jnp.arange(_WORD if number < _GROUP else _GROUP, dtype=jnp.int32)
 
-    def first(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
-        _, result = state
-        passed = check(result.masks)
-        start = jnp.where(passed[:, None, None], result.masks, stored)
-        found = _search(~passed, codes, target, start, decode, check, grid, bisections, trials)
-        alpha = jnp.where(passed, 0.0, found.high)
-        return jnp.asarray(False), result._replace(masks=found.masks, alpha=alpha, valid=passed)
+    def advance(state: _State) -> _State:
+        search, begin = state.search, state.begin
+        moved = state.stage == _MOVED
+        which = (search.high > 0) | ~moved
+        order = jnp.argsort(~which)
+        index = order[jnp.minimum(begin + lane, number - 1)]
+        trials = _trials(search, lane, grid, bisections)
 
-    def again(state: tuple[Array, Projection]) -> tuple[Array, Projection]:
-        """Checks the moved masks; those that fail are replaced by the stored mask and checked once more."""
-        _, result = state
-        moved = result.alpha > 0
-        passed = _checked(result.masks, moved, check, min(number, _GROUP)) | ~moved
-        refused = ~passed & (result.alpha < 1)
-        masks = jnp.where(refused[:, None, None], stored, result.masks)
-        alpha = jnp.where(refused, 1.0, result.alpha)
-        return refused.any(), result._replace(masks=masks, alpha=alpha, valid=passed)
+        def moving() -> Array:
+            way = (target - codes)[trials.which]
+            return decode(codes[trials.which] + trials.alpha[:, None] * way)
+
+        # The check is applied to the array that is kept, and a condition passes on the array itself.
+        tried = lax.cond(state.stage == _SEARCH, moving, lambda: search.masks[index])
+        passes = check(tried)
+        end = begin + len(lane)
+        done = end >= which.sum()
+        passed = state.passed.at[jnp.where(begin + lane < which.sum(), index, number)].set(passes, mode="drop")
+
+        def decoded() -> _State:
+            failing = done & ~passed
+            start = search._replace(
+                going=failing,
+                high=jnp.where(failing, 1.0, 0.0),
+                masks=jnp.where(failing[:, None, None], stored, search.masks),
+            )
+            stage = jnp.where(done, jnp.where(failing.any(), _SEARCH, _END), _DECODED).astype(jnp.int32)
+            return _State(stage, end, passed, start)
+
+        def searched() -> _State:
+            new = _searched(search, trials, tried, passes & trials.asked, lane, grid, bisections)
+            stage = jnp.where(new.going.any(), _SEARCH, _MOVED).astype(jnp.int32)
+            return _State(stage, jnp.int32(0), state.passed, new)
+
+        def again() -> _State:
+            """Moved masks that fail are replaced by the stored mask, and all are checked once more."""
+            refused = done & (search.high > 0) & ~passed & (search.high < 1)
+            end_here = search._replace(
+                high=jnp.where(refused, 1.0, search.high),
+                masks=jnp.where(refused[:, None, None], stored, search.masks),
+            )
+            stage = jnp.where(done & ~refused.any(), _END, _MOVED).astype(jnp.int32)
+            return _State(stage, jnp.where(done, 0, end), passed, end_here)
+
+        return lax.switch(state.stage, [decoded, searched, again])
 
     none = jnp.zeros(number)
-    start = Projection(decode(codes), none, neighbour, none > 0, none > 0)
-    # Loops, even with one iteration, pass on the array itself, so the array checked is the one returned.
-    state = lax.while_loop(lambda state: state[0], first, (jnp.asarray(True), start))
-    result = lax.while_loop(lambda state: state[0], again, (jnp.asarray(True), state[1]))[1]
-    return result._replace(changed=result.alpha > 0)
+    search = _Search(none > 0, none.astype(jnp.int32), none > 0, none, none, decode(codes))
+    start = _State(jnp.int32(_DECODED), jnp.int32(0), none > 0, search)
+    end = lax.while_loop(lambda state: state.stage < _END, advance, start)
+    alpha = end.search.high
+    return Projection(end.search.masks, alpha, neighbour, alpha > 0, end.passed)
 
 
-def _checked(masks: Array, which: Array, check: Check, together: int) -> Array:
-    """Results `[N]` of `check` for the masks `[N, H, W]` in `which`, `together` at a time; false for the others."""
-    number, order = len(masks), jnp.argsort(~which)
+def _trials(search: _Search, lane: Array, grid: int, bisections: int) -> _Trials:
+    """The next values: of the grid, or all values that the next bisections may need."""
+    number = len(search.going)
+    order = jnp.argsort(~search.going)
+    rank = jnp.zeros(number, jnp.int32).at[order].set(jnp.arange(number, dtype=jnp.int32))
+    rows = jnp.clip(search.going.sum(), 1, len(lane))
+    share = len(lane) // rows
+    which, turn = order[lane % rows], lane // rows
+    levels = jnp.minimum(31 - lax.clz(share + 1), bisections - search.step)
+    parts = 1 << jnp.maximum(levels, 0)
+    on_grid, width = ~search.found, search.high - search.low
+    value = search.step[which] + turn + 1
+    halved = search.low[which] + width[which] * (turn + 1) / parts[which]
+    alpha = jnp.where(on_grid[which], jnp.minimum(value, grid - 1) / grid, halved)
+    asked = (turn < share) & jnp.where(on_grid[which], value < grid, turn + 1 < parts[which])
+    return _Trials(rank, rows, share, which, turn, levels, parts, alpha, asked)
 
-    def some(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        begin, passed = state
-        index = lax.dynamic_slice_in_dim(order, jnp.minimum(begin, number - together), together)
-        return begin + together, passed.at[index].set(check(masks[index]))
 
-    start = jnp.int32(0), jnp.zeros(number, bool)
-    return lax.while_loop(lambda state: state[0] < which.sum(), some, start)[1] & which
-
-
-def _search(
-    failing: Array,
-    codes: Array,
-    target: Array,
-    masks: Array,
-    decode: Decode,
-    check: Check,
-    grid: int,
-    bisections: int,
-    trials: int,
+def _searched(
+    search: _Search, trials: _Trials, decoded: Array, passes: Array, lane: Array, grid: int, bisections: int
 ) -> _Search:
-    """The smallest passing alpha from `codes` to `target`, both `[N, d]`, of the `failing` slices.
-
-    `masks [N, H, W]` has the targets' masks for the `failing` slices, and the final masks for the others. Each round
-    tries `trials` values, divided evenly among the slices still in search: the next values of the grid, or all values
-    that the next bisections may need.
-    """
-    number, lane = len(codes), jnp.arange(trials)
-    deepest = (trials + 1).bit_length() - 1
-
-    def advance(state: _Search) -> _Search:
-        order = jnp.argsort(~state.going)
-        rank = jnp.zeros(number, jnp.int32).at[order].set(jnp.arange(number, dtype=jnp.int32))
-        rows = jnp.minimum(state.going.sum(), trials)  # number of slices in this round
-        share = trials // rows  # number of values per slice
-        which, turn = order[lane % rows], lane // rows
-        levels = jnp.minimum(31 - lax.clz(share + 1), bisections - state.step)  # number of bisections
-        parts = 1 << jnp.maximum(levels, 0)
-        on_grid, width = ~state.found, state.high - state.low
-
-        value = state.step[which] + turn + 1
-        halved = state.low[which] + width[which] * (turn + 1) / parts[which]
-        alpha = jnp.where(on_grid[which], jnp.minimum(value, grid - 1) / grid, halved)
-        asked = (turn < share) & jnp.where(on_grid[which], value < grid, turn + 1 < parts[which])
-        decoded = decode(codes[which] + alpha[:, None] * (target - codes)[which])
-        passes = check(decoded) & asked
-
-        here = rank < rows
-        column = jnp.minimum(lane[None] * rows + rank[:, None], trials - 1)  # [N, trials]: trial of each value
-        passed = passes[column] & here[:, None] & (lane < share)[None]
-        low, high = jnp.zeros(number, jnp.int32), parts
-        for level in range(deepest):
-            middle = (low + high) // 2
-            below = jnp.take_along_axis(passed, jnp.maximum(middle - 1, 0)[:, None], 1)[:, 0]
-            low = jnp.where((level < levels) & ~below, middle, low)
-            high = jnp.where((level < levels) & below, middle, high)
-        best = jnp.where(on_grid, passed.argmax(1), high - 1)
-        better = here & jnp.where(on_grid, passed.any(1), high < parts)
-        wins = better[which] & (turn == best[which]) & (turn < share)
-        tried = jnp.minimum(best * rows + rank, trials - 1)
-        top = jnp.where(better, alpha[tried], state.high)
-        ended = here & on_grid & (better | (state.step + share >= grid - 1))
-        step = state.step + jnp.where(here, jnp.where(on_grid, share, levels), 0)
-        step, found = jnp.where(ended, 0, step), state.found | ended
-        bottom = jnp.where(on_grid, top - 1 / grid, state.low + width * low / parts)
-        return _Search(
-            going=state.going & (~found | (step < bisections)),
-            step=step,
-            found=found,
-            low=jnp.where(here, bottom, state.low),
-            high=top,
-            masks=state.masks.at[jnp.where(wins, which, number)].set(decoded, mode="drop"),
-        )
-
-    none = jnp.zeros(number)
-    start = _Search(failing, none.astype(jnp.int32), none.astype(bool), none, none + 1, masks)
-    return lax.while_loop(lambda state: state.going.any(), advance, start)
+    """The search after a round: which of its values `passes`, and the masks `decoded` from them."""
+    number, lanes = len(search.going), len(lane)
+    rank, rows, share, which, turn, levels, parts, alpha, _ = trials
+    on_grid, width = ~search.found, search.high - search.low
+    here = rank < rows
+    column = jnp.minimum(lane[None] * rows + rank[:, None], lanes - 1)  # [N, lanes]: trial of each value
+    passed = passes[column] & here[:, None] & (lane < share)[None]
+    low, high = jnp.zeros(number, jnp.int32), parts
+    for level in range((lanes + 1).bit_length() - 1):
+        middle = (low + high) // 2
+        below = jnp.take_along_axis(passed, jnp.maximum(middle - 1, 0)[:, None], 1)[:, 0]
+        low = jnp.where((level < levels) & ~below, middle, low)
+        high = jnp.where((level < levels) & below, middle, high)
+    best = jnp.where(on_grid, passed.argmax(1), high - 1)
+    better = here & jnp.where(on_grid, passed.any(1), high < parts)
+    wins = better[which] & (turn == best[which]) & (turn < share)
+    tried = jnp.minimum(best * rows + rank, lanes - 1)
+    top = jnp.where(better, alpha[tried], search.high)
+    ended = here & on_grid & (better | (search.step + share >= grid - 1))
+    step = search.step + jnp.where(here, jnp.where(on_grid, share, levels), 0)
+    step, found = jnp.where(ended, 0, step), search.found | ended
+    bottom = jnp.where(on_grid, top - 1 / grid, search.low + width * low / parts)
+    return _Search(
+        going=search.going & (~found | (step < bisections)),
+        step=step,
+        found=found,
+        low=jnp.where(here, bottom, search.low),
+        high=top,
+        masks=search.masks.at[jnp.where(wins, which, number)].set(decoded, mode="drop"),
+    )
 
 
 def pack(masks: Array) -> Array:

@@ -17,7 +17,7 @@ a label map if there are several structures.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ from cardiac_jax.data.stack import Stack
 from cardiac_jax.ops.pieces import kept
 
 SLICES = 32  # projected per call: stacks are padded to a multiple, so that the program compiles once
-TRIES = 64  # masks of the bank tested per call if a projected mask fails on the file's grid
+TRIES = 64  # masks of the bank tried at the drawn place and within the image before the next ones are
 BASAL = 3  # number of most basal slices with a heart whose wall may be open
 CLOSE_MM = 3.0  # radius of the closing that joins what is left of a wall
 POOL_MM2 = 38.0  # a drawn pool of this area must not be lost; of a hundred slices of ACDC one has a smaller one
@@ -210,9 +210,12 @@ def _project(file: _File, new: np.ndarray, drawn: np.ndarray, which: np.ndarray,
     back = file.placed([way.to_file for way in ways], masks, clean)
     had_pool = file.had_pool(drawn[todo])
     passed = file.passes(back) & _has_pool(back, had_pool)
+    lost = np.flatnonzero(~passed)
+    others = _from_bank(file, [ways[i] for i in lost], small[lost], clean[lost], had_pool[lost])
+    replaced = dict(zip(lost.tolist(), others, strict=True))
     for i, k in enumerate(todo):
         found.alpha[k], found.from_bank[k] = alpha[i], not passed[i]
-        result = back[i] if passed[i] else _from_bank(file, ways[i], small[i], clean[i], had_pool[i])
+        result = replaced.get(i, back[i])
         if result is not None and agreement(result, drawn[k]) >= AGREEMENT:
             new[k], found.after[k] = result, True
 
@@ -222,20 +225,38 @@ def _has_pool(maps: np.ndarray, asked: np.ndarray | bool) -> np.ndarray:
     return (maps == LV).any((1, 2)) | ~np.asarray(asked, bool)
 
 
-def _from_bank(file: _File, way: "_Way", mask: np.ndarray, former: np.ndarray, had_pool: bool) -> np.ndarray | None:
-    """The mask of the bank with the nearest code that passes on the file's grid; None if none passes."""
+def _from_bank(
+    file: _File, ways: Sequence["_Way"], masks: np.ndarray, former: np.ndarray, had_pool: np.ndarray
+) -> list[np.ndarray | None]:
+    """For each slice the mask of the bank with the nearest code that passes on the file's grid; None if none passes.
+
+    The slices share the batches of the check: a batch takes as long as one mask, and one of the nearest mostly passes.
+    """
     prior = file.prior
-    code = np.asarray(prior.encode(jnp.asarray(mask)[None]))
-    order = np.argsort(np.square(np.asarray(prior.bank.codes) - code).sum(1), kind="stable")
-    packed = np.asarray(prior.bank.masks)
-    for start in range(0, len(order), TRIES):
-        some = np.asarray(unpack(jnp.asarray(packed[order[start : start + TRIES]]), prior.size[1]))
-        for place, part in itertools.product((way.to_file, way.to_file_whole), (some[:BATCH], some[BATCH:])):
-            there = file.placed([place] * len(part), part, np.stack([former] * len(part)))
-            passed = np.flatnonzero(file.passes(there) & _has_pool(there, had_pool))
-            if passed.size:
-                return there[passed[0]]
-    return None
+    packed, codes = np.asarray(prior.bank.masks), np.asarray(prior.bank.codes)
+
+    def candidates(way: "_Way", mask: np.ndarray) -> Iterator[tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]]:
+        code = np.asarray(prior.encode(jnp.asarray(mask)[None]))
+        order = np.argsort(np.square(codes - code).sum(1), kind="stable")
+        for start in range(0, len(order), TRIES):
+            some = np.asarray(unpack(jnp.asarray(packed[order[start : start + TRIES]]), prior.size[1]))
+            yield from itertools.product((way.to_file, way.to_file_whole), some)
+
+    found: list[np.ndarray | None] = [None] * len(ways)
+    waiting = {i: candidates(way, mask) for i, (way, mask) in enumerate(zip(ways, masks, strict=True))}
+    while waiting:
+        share = max(BATCH // len(waiting), 1)
+        tried = [(i, *one) for i, left in waiting.items() for one in itertools.islice(left, share)]
+        if not tried:
+            break
+        which = np.array([i for i, _, _ in tried])
+        there = file.placed([place for _, place, _ in tried], np.stack([mask for *_, mask in tried]), former[which])
+        passed = file.passes(there) & _has_pool(there, had_pool[which])
+        for i in list(waiting):
+            if (passed & (which == i)).any():
+                found[i] = there[int((passed & (which == i)).argmax())]
+                del waiting[i]
+    return found
 
 
 class _Way:

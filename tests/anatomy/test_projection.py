@@ -5,7 +5,7 @@ learned, a code decodes to the same mask every time, and about half of the codes
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -81,6 +81,7 @@ def plain_setting() -> Setting:
     return Setting(drawn.bank, _jitted(encode, decode, plain))
 
 
+@cache
 def _jitted(encode, decode, check, grid: int = GRID, bisections: int = HALVINGS) -> Callable[..., Projection]:
     fixed = partial(project, encode=encode, decode=decode, check=check, grid=grid, bisections=bisections)
     return jax.jit(lambda masks, bank: fixed(masks, bank=bank))
@@ -105,7 +106,7 @@ def _hostile(seed: int, number: int) -> np.ndarray:
     return np.concatenate([masks[:4], np.where(rng.random((number - 4, 1, 1)) < 0.5, masks[4:], rings)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)  # of 32 masks each
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_mask_projects_to_one_that_passes(setting: Setting, seed: int):
     result = setting.project(_hostile(seed, LANES), setting.bank)
@@ -149,7 +150,7 @@ def test_alpha_is_the_smallest_that_passes(setting: Setting):
 def test_the_code_moves_towards_its_neighbour(setting: Setting):
     masks = _hostile(3, LANES)
     result = setting.project(masks, setting.bank)
-    codes = np.asarray(encode(jnp.asarray(masks, jnp.float32)), np.float64)
+    codes = np.asarray(encode(masks.astype(np.float32)), np.float64)
     bank = np.asarray(setting.bank.codes, np.float64)
     distance = np.linalg.norm(codes[:, None] - bank, axis=2)
     np.testing.assert_array_equal(result.neighbour, distance.argmin(1))
@@ -174,12 +175,13 @@ def test_more_slices_than_search_together_and_one_alone(plain_setting: Setting):
         assert alone.alpha[0] == many.alpha[i]
 
 
-@pytest.mark.parametrize("grid, bisections", [(1, 0), (1, 4), (5, 1), (12, 4)])
+@pytest.mark.parametrize("grid, bisections", [(1, 0), (5, 1), (12, 4)])
 def test_any_grid_and_number_of_bisections(plain_setting: Setting, grid: int, bisections: int):
     """Against the search written out, one slice and one value at a time."""
-    masks, bank = jnp.asarray(_hostile(7, LANES)), plain_setting.bank
+    masks, bank = _hostile(7, LANES), plain_setting.bank
     result = _jitted(encode, decode, plain, grid, bisections)(masks, bank)
-    codes, target = encode(masks.astype(jnp.float32)), bank.codes[result.neighbour]
+    codes = np.asarray(encode(masks.astype(np.float32)))
+    target = np.asarray(bank.codes)[np.asarray(result.neighbour)]
     values = np.arange(grid * 2**bisections + 1) / (grid * 2**bisections)
     passes = np.stack([plain(decode(codes + v * (target - codes))) for v in values.astype(np.float32)])
     passes[-1] = True
@@ -192,13 +194,14 @@ def test_any_grid_and_number_of_bisections(plain_setting: Setting, grid: int, bi
         assert alpha == pytest.approx(values[high], abs=1e-6)
 
 
+def blank(codes: jax.Array) -> jax.Array:
+    return jnp.zeros((codes.shape[0], SIZE, SIZE), bool)
+
+
 @pytest.mark.parametrize("broken", ["encoder", "decoder"])
 def test_stored_masks_keep_the_guarantee_where_the_networks_fail(plain_setting: Setting, broken: str):
     def lost(masks: jax.Array) -> jax.Array:
         return jnp.full((masks.shape[0], CODES), jnp.nan)
-
-    def blank(codes: jax.Array) -> jax.Array:
-        return jnp.zeros((codes.shape[0], SIZE, SIZE), bool)
 
     one, other = (lost, decode) if broken == "encoder" else (encode, blank)
     result = _jitted(one, other, plain)(_hostile(5, LANES), plain_setting.bank)
@@ -231,12 +234,9 @@ def test_a_mask_that_changes_after_its_check_is_replaced(plain_setting: Setting)
 
 def test_a_bank_of_another_check_is_told_apart(plain_setting: Setting):
     """Two codes, of which one was stored with a mask that this check refuses; the decoder gives nothing valid."""
-
-    def blank(codes: jax.Array) -> jax.Array:
-        return jnp.zeros((codes.shape[0], SIZE, SIZE), bool)
-
-    codes, masks = plain_setting.bank
-    mixed = Bank(codes[:2], masks[:2].at[1].set(0))
+    codes, masks = (np.tile(part[:2], (75, *[1] * (part.ndim - 1))) for part in map(np.asarray, plain_setting.bank))
+    masks[1::2] = 0
+    mixed = Bank(jnp.asarray(codes), jnp.asarray(masks))
     result = _jitted(encode, blank, plain)(_hostile(6, LANES), mixed)
     assert set(np.asarray(result.neighbour)) == {0, 1}
     np.testing.assert_array_equal(result.valid, result.neighbour == 0)

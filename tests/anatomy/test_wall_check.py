@@ -60,8 +60,8 @@ def _agree(
         np.testing.assert_array_equal(np.asarray(getattr(verdict, name))[: len(masks)], want, err_msg=name)
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_agrees_with_the_reference_onblobs(block: int):
+@pytest.mark.parametrize("block", range(2))
+def test_agrees_with_the_reference_on_blobs(block: int):
     masks = blobs(block, BATCH, (SIZE, SIZE))
     _agree(masks, check(masks, SPACING_MM, LIMITS))
 
@@ -104,10 +104,10 @@ def test_large_frames_are_checked_whole_or_cropped():
         mask[y : y + SIZE, x : x + SIZE] = blobs(int(rng.integers(1000)), 1, (SIZE, SIZE))[0]
     masks[0] = False
     masks[1, -1, -1] = masks[2, 0, 0] = True
-    small = check(masks, SPACING_MM, LIMITS)
+    small = check(masks.astype(np.uint8) * 7, SPACING_MM, LIMITS)
     _agree(masks, small)
     masks[3] = blobs(0, 1, (84, 80))[0] | (np.indices((84, 80)).sum(0) == 0)
-    whole = check(masks, SPACING_MM, LIMITS)
+    whole = check(masks.astype(np.uint8) * 7, SPACING_MM, LIMITS)
     _agree(masks, whole)
     others = np.arange(len(masks)) != 3
     # lengths are differences of distances in mm: the tolerance of `_agree`
@@ -116,13 +116,6 @@ def test_large_frames_are_checked_whole_or_cropped():
         small,
         whole,
     )
-
-
-def test_several_blocks_and_none():
-    masks = blobs(5, wall_check.BLOCK + 3, (20, 24))
-    _agree(masks, check(masks.astype(np.uint8) * 7, 3.0, LIMITS), 3.0)
-    none = jax.eval_shape(check, masks[:0], 3.0, LIMITS)
-    assert none.valid.shape == none.measured.thickness_mm.shape == (0,)
 
 
 def test_a_plain_ring():

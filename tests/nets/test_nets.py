@@ -74,13 +74,14 @@ NETS = {
     "PositionHead": (partial(PositionHead, 16), (3, 2, 8), [()], 8 * 16 + 16 + 16 + 1),
     "Discriminator": (partial(Discriminator, (4, 6)), (9, 12, 3), [()], discriminator_count((9, 12), 3, (4, 6))),
 }
-RANDOM = ("UNet 2D", "UNet 3D", "UNet 3D, Z kept")
+RANDOM = ("UNet 2D", "UNet 3D, Z kept")
+RUN = tuple(name for name in NETS if name != "UNet 3D")  # three axes and windows of two pixels are in the other two
 AXIS = "devices"
 # These programs run once: most of their time is compilation.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.fixture(params=NETS)
+@pytest.fixture(params=RUN)
 def name(request):
     return request.param
 
@@ -155,13 +156,14 @@ def test_every_network_is_in_the_battery():
     assert modules == {build.func.__name__ for build, *_ in NETS.values()}
 
 
+@pytest.mark.parametrize("name", NETS)
 def test_shapes_types_and_parameter_count(name):
     build, shape, outputs, count = NETS[name]
     x = example(shape, 2)
     for dtype in (jnp.float32, jnp.bfloat16):
         net = build(dtype=dtype)
-        v = jax.eval_shape(partial(net.init, train=False), jax.random.key(0), x)
-        out = jax.tree.leaves(jax.eval_shape(partial(net.apply, train=False), v, x))
+        out, v = jax.eval_shape(partial(net.init_with_output, train=False), jax.random.key(0), x)
+        out = jax.tree.leaves(out)
         assert [o.shape for o in out] == [(2, *o) for o in outputs]
         assert {o.dtype for o in out} == {jnp.dtype("float32")}
         assert {p.dtype for p in jax.tree.leaves(v)} == {jnp.dtype("float32")}
@@ -179,7 +181,7 @@ def test_bfloat16_is_near_float32(name):
 
 def test_every_parameter_and_every_example_get_a_gradient(name, float64):
     v, x, step = in_training(name)
-    _, (by_variable, by_input) = step(v, x, jnp.ones(6), jnp.arange(6))
+    _, (by_variable, by_input) = step(v, x, np.ones(6), np.arange(6))
     all_reached(by_variable, by_input)
 
 
@@ -201,9 +203,10 @@ def test_gradient_reaches_the_input_of_a_frozen_network(name):
 def test_padding_changes_nothing(name, float64):
     """Three examples and three of rubbish are half of the three twice: in loss, gradients and statistics."""
     v, x, step = in_training(name)
-    index = jnp.array([0, 1, 2, 0, 1, 2])
-    (half, (_, got_new)), (half_v, half_x) = step(v, x.at[3:].set(100.0), jnp.array([1.0, 1, 1, 0, 0, 0]), index)
-    (full, (_, new)), (full_v, full_x) = step(v, x.at[3:].set(x[:3]), jnp.ones(6), index)
+    index, real = np.array([0, 1, 2, 0, 1, 2]), np.asarray(x)[:3]
+    mask, rubbish = np.array([1.0, 1, 1, 0, 0, 0]), np.full_like(real, 100.0)
+    (half, (_, got_new)), (half_v, half_x) = step(v, np.concatenate([real, rubbish]), mask, index)
+    (full, (_, new)), (full_v, full_x) = step(v, np.concatenate([real, real]), np.ones(6), index)
     close((2 * half, got_new), (full, new))
     close(doubled(half_v["params"]), full_v["params"])
     half_x, full_x = np.asarray(half_x), np.asarray(full_x)
@@ -212,7 +215,10 @@ def test_padding_changes_nothing(name, float64):
 
 
 def test_devices_change_nothing(name, float64):
-    """Three devices with unequal numbers of real examples give what one gives: loss, gradients, statistics."""
+    """Three devices with unequal numbers of real examples give what one gives: loss, gradients, statistics.
+
+    The devices are real for one network, and else a mapped axis of that name, which compiles in a third of the time.
+    """
     build, *_ = NETS[name]
     v, x, step = in_training(name)
     has_statistics = "axis_name" in build.func.__dataclass_fields__
@@ -222,9 +228,10 @@ def test_devices_change_nothing(name, float64):
         (value, (_, new)), gradient = jax.value_and_grad(partial(total, net), has_aux=True)(v, x, mask, index)
         return jax.lax.psum((value, gradient["params"]), AXIS), new
 
-    args = x, jnp.array([1.0, 1, 1, 1, 1, 0]), jnp.arange(6)
+    args = np.asarray(x), np.array([1.0, 1, 1, 1, 1, 0]), np.arange(6)
     shards = [a.reshape(3, 2, *a.shape[1:]) for a in args]
-    got = jax.tree.map(np.asarray, jax.pmap(on_device, axis_name=AXIS, in_axes=(None, 0, 0, 0))(v, *shards))
+    mapped = jax.pmap if name == "UNet 2D" else lambda *a, **k: jit(jax.vmap(*a, **k))
+    got = jax.tree.map(np.asarray, mapped(on_device, axis_name=AXIS, in_axes=(None, 0, 0, 0))(v, *shards))
     (value, (_, new)), (gradient, _) = step(v, *args)
     for device in range(3):
         close(jax.tree.map(lambda a, d=device: a[d], got), ((value, gradient["params"]), new))
@@ -234,12 +241,12 @@ def test_devices_change_nothing(name, float64):
 def test_dropout_is_keyed_by_example(name, float64):
     """What an example drops goes with its index in the global batch, wherever it lies in this one."""
     v, x, step = in_training(name)
-    same = jnp.broadcast_to(x[:1], x.shape)
-    index, order = jnp.array([5, 7, 5, 900, 8, 9]), jnp.array([3, 1, 0, 5, 4, 2])
-    out = step(v, same, jnp.ones(6), index)[0][1][0][0]
-    close(step(v, same, jnp.ones(6), index[order])[0][1][0][0], out[order])
+    same = np.broadcast_to(x[:1], x.shape)
+    index, order = np.array([5, 7, 5, 900, 8, 9]), np.array([3, 1, 0, 5, 4, 2])
+    out = np.asarray(step(v, same, np.ones(6), index)[0][1][0][0])
+    close(step(v, same, np.ones(6), index[order])[0][1][0][0], out[order])
     for i in range(1, 6):
-        assert (jnp.abs(out[0] - out[i]).max() > 1e-3) == (i != 2)
+        assert (np.abs(out[0] - out[i]).max() > 1e-3) == (i != 2)
 
 
 # ------------------------------------------------------------------------------------------------------ particulars
@@ -247,53 +254,61 @@ def test_dropout_is_keyed_by_example(name, float64):
 
 def test_batch_norm_is_flax(float64):
     """In float64 values, gradients and statistics are those of `flax.linen.BatchNorm`, in training and after."""
-    rng = np.random.default_rng(0)
+    rng, momentum = np.random.default_rng(0), 0.9
+    ours = BatchNorm(momentum=momentum, dtype=jnp.float64)
+    flax = nn.BatchNorm(momentum=momentum, dtype=jnp.float64, param_dtype=jnp.float64)
+
+    def run(net, argument, v, x, weight):
+        y, new = net.apply(v, x, **argument, mutable=["batch_stats"])
+        return (jnp.tanh(y) * weight).sum(), (y, new)
+
+    @jit
+    def all_four(*args):
+        return [
+            [
+                jax.value_and_grad(partial(run, net, argument), (0, 1), has_aux=True)(*args)
+                for net, argument in ((ours, {"train": train}), (flax, {"use_running_average": not train}))
+            ]
+            for train in (True, False)
+        ]
+
     for shape in ((4, 5, 6, 3), (4, 2, 3, 2, 2), (3, 4, 5, 70), (8, 3)):
         x, weight = (jnp.asarray(rng.standard_normal(shape)) for _ in range(2))
         scale, bias, mean, var = (jnp.asarray(rng.random(shape[-1])) for _ in range(4))
         v = {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": mean, "var": var}}
-        ours = BatchNorm(momentum=0.9, dtype=jnp.float64)
-        flax = nn.BatchNorm(momentum=0.9, dtype=jnp.float64, param_dtype=jnp.float64)
-
-        def run(net, argument, v, x, weight):
-            y, new = net.apply(v, x, **argument, mutable=["batch_stats"])
-            return (jnp.tanh(y) * weight).sum(), (y, new)
-
-        for train in (True, False):
-            got, want = (
-                jit(jax.value_and_grad(partial(run, net, argument), (0, 1), has_aux=True))(v, x, weight)
-                for net, argument in ((ours, {"train": train}), (flax, {"use_running_average": not train}))
-            )
+        for got, want in all_four(v, x, weight):
             close(got, want, 1e-12)
 
 
 def test_batch_norm_initialises_like_flax():
     x = jnp.ones((2, 3, 3, 4))
-    got = BatchNorm(axis_name="anything").init(jax.random.key(0), x, train=True)
-    want = nn.BatchNorm(use_running_average=False).init(jax.random.key(0), x)
+    got = jit(partial(BatchNorm(axis_name="anything").init, train=True))(jax.random.key(0), x)
+    want = jit(nn.BatchNorm(use_running_average=False).init)(jax.random.key(0), x)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     close(got, want, 0)
 
 
 def test_batch_norm_of_nothing_but_padding_is_finite():
-    x = jnp.ones((2, 4, 4, 3))
+    x = np.ones((2, 4, 4, 3), np.float32)
     net = BatchNorm()
-    v = net.init(jax.random.key(0), x, train=False)
-    y, new = net.apply(v, x, train=True, mask=jnp.zeros(2), mutable=["batch_stats"])
-    assert all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves((y, new)))
+    v = variables(net, x)
+    y, new = jit(partial(net.apply, train=True, mutable=["batch_stats"]))(v, x, mask=np.zeros(2, np.float32))
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves((y, new)))
 
 
 def test_dropout_keeps_its_share_and_the_mean():
     """A rate of 0.2 drops 51 of the 256 values of a byte, and divides the rest by exactly 205 / 256."""
-    x = jnp.ones((4, 128, 128, 15))
-    y = Dropout(0.2).apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    x = np.ones((4, 128, 128, 15), np.float32)
+    y = np.asarray(
+        jit(lambda x, key: Dropout(0.2).apply({}, x, train=True, rngs={"dropout": key}))(x, jax.random.key(0))
+    )
     keep = (256 - round(0.2 * 256)) / 256
-    values = np.unique(np.asarray(y))
+    values = np.unique(y)
     np.testing.assert_allclose(values, [0, 1 / keep], rtol=1e-6)
     deviation = (keep * (1 - keep) / x[0].size) ** 0.5
-    kept = np.asarray((y > 0).mean((1, 2, 3)))
+    kept = (y > 0).mean((1, 2, 3))
     assert np.abs(kept - keep).max() < 5 * deviation
-    flat = np.asarray(y > 0).reshape(4, -1) - keep
+    flat = (y > 0).reshape(4, -1) - keep
     for lag in (1, 2, 4, 15, 128 * 15):  # neighbours in memory, channel and space are independent
         correlation = (flat[:, lag:] * flat[:, :-lag]).mean() / (keep * (1 - keep))
         assert abs(correlation) < 5 / flat[:, lag:].size ** 0.5, lag
@@ -350,27 +365,35 @@ def test_autoencoder_published_size_and_others():
 def test_autoencoder_composes_and_its_code_is_linear():
     net, x = Autoencoder((12, 12), 3, 5, (4,)), example((12, 12, 3), 2)
     v = variables(net, x)
-    logits, code = jit(partial(net.apply, train=False))(v, x)
-    assert (code < 0).any()
-    close(jit(partial(net.apply, train=False, method="encode"))(v, x), code, 1e-6)
-    close(jit(partial(net.apply, train=False, method="decode"))(v, code), logits, 1e-6)
+
+    @jit
+    def both(v, x):
+        whole = net.apply(v, x, train=False)
+        code = net.apply(v, x, train=False, method="encode")
+        return whole, (net.apply(v, code, train=False, method="decode"), code)
+
+    whole, parts = both(v, x)
+    assert (np.asarray(parts[1]) < 0).any()
+    close(parts, whole, 1e-6)
     with pytest.raises(ValueError, match="autoencoder for"):
         net.apply(v, x[:, :6], train=False, method="encode")
 
 
 def test_position_is_a_probability_and_flatten_sees_where():
     x = example((4, 4, 8), 3)
-    moved = jnp.roll(x, 1, 1)
+    moved = np.roll(x, 1, 1)
     for summary, same in ((global_average, True), (flatten, False)):
         head = PositionHead(summary=summary)
         v = variables(head, x)
-        a, b = head.apply(v, x, train=False), head.apply(v, moved, train=False)
+        apply = jit(partial(head.apply, train=False))
+        a, b = np.asarray(apply(v, x)), np.asarray(apply(v, moved))
         assert ((a > 0) & (a < 1)).all()
-        assert bool(jnp.allclose(a, b, atol=1e-6)) is same
+        assert np.allclose(a, b, atol=1e-6) is same
 
 
 def test_discriminator_judges_each_example_alone():
     net, x = Discriminator((4, 6)), example((8, 8, 3))
     v = variables(net, x)
-    together, alone = net.apply(v, x, train=True), net.apply(v, x[:1], train=True)
+    apply = jit(partial(net.apply, train=True))
+    together, alone = apply(v, x), apply(v, x[:1])
     close(together[:1], alone, 1e-6)
