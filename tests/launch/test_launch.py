@@ -94,7 +94,7 @@ class Study(NamedTuple):
     """A study whose U-Net was stopped, then killed; what went on with it said. SRSCN had been trained before."""
 
     root: Path
-    words: list[str | Path]
+    words: list[str]
     said: str
 
 
