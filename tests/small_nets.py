@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cardiac_jax.core.types import Config
-from cardiac_jax.nets.layers import BatchNorm, ConvBlock
+from cardiac_jax.nets.layers import BatchNorm, ConvBlock, Dropout
 from cardiac_jax.nets.registry import NetRequest
 
 
@@ -22,20 +22,27 @@ class Small(nn.Module):
     outputs: int
     dtype: Any
     axis_name: str | None
+    dropout: float = 0.0
 
     def setup(self) -> None:
         norm = partial(BatchNorm, axis_name=self.axis_name)
         self.block = ConvBlock(self.features, 1, norm=norm, activation=jnp.tanh, dtype=self.dtype)
         self.output = nn.Dense(self.outputs, dtype=self.dtype)
+        self.drop = Dropout(self.dropout)
 
     def head(self, features: jax.Array, *, train: bool, mask: Any = None, index: Any = None) -> jax.Array:
         return self.output(features).astype(jnp.promote_types(features.dtype, jnp.float32))
 
     def __call__(self, x: jax.Array, *, train: bool, mask: Any = None, index: Any = None) -> Any:
         features = self.block(x, train=train, mask=mask).astype(jnp.promote_types(x.dtype, jnp.float32))
-        return self.head(features, train=train), features
+        return self.head(self.drop(features, train=train, index=index), train=train), features
 
 
 def small(config: Config, request: NetRequest) -> Small:
     """A builder for the registry of networks."""
     return Small(config.filters, request.outputs, request.dtype, request.axis_name)
+
+
+def dropping(config: Config, request: NetRequest) -> Small:
+    """The same with dropout, for the configuration of SRSCN: --config.model.net=tests.small_nets:dropping."""
+    return Small(config.features[0], request.outputs, request.dtype, request.axis_name, config.dropout)

@@ -34,7 +34,7 @@ def shapes_of(tree: Any) -> Any:
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-def initial(system: System) -> TrainState:
+def initial(system: System, ema: bool = False) -> TrainState:
     """A state without compiling what initialises it: random parameters; variances and a whole bank are ones."""
     rng = np.random.default_rng(0)
 
@@ -45,7 +45,7 @@ def initial(system: System) -> TrainState:
             return jnp.asarray(rng.normal(0, deviation, leaf.shape), leaf.dtype)
         return jnp.asarray(np.full(leaf.shape, "bank" in name or "'var'" in name), leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0)))
+    return jax.tree_util.tree_map_with_path(filled, jax.eval_shape(lambda: init_state(system, 0, ema=ema)))
 
 
 def moved(before: TrainState, after: TrainState) -> set[str]:

@@ -64,6 +64,8 @@ def project_folder(
         raise InputError("--data.name", "names the data set of --truth, which is not given")
     if mode not in MODES:
         raise InputError("--project", f"{mode!r} is not one of {', '.join(MODES)}")
+    if output.resolve() == source.resolve():
+        raise InputError("--output", "is the folder of the label maps: they would be overwritten")
     trained = restore(workdir, checkpoint)
     prior = prior_of(trained.system, trained.variables, trained.fits, trained.spec.pixel_mm)
     if prior is None:
@@ -73,8 +75,6 @@ def project_folder(
         if structure not in classes:
             raise InputError("--labels", f"names no value of {structure}")
     files, failed, notes = label_maps.listed(source)
-    if output.resolve() == source.resolve():
-        raise InputError("--output", "is the folder of the label maps: they would be overwritten")
     golds = _golds(truth, name, classes, raw, notes)
     say_found(notes, failed, console)
     values = {k: value for value, k in reversed(list(raw.items()))}  # the first value of each class, as it is written

@@ -21,26 +21,30 @@ from cardiac_jax.train import checkpoint, log
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny
 
-STEPS = tiny.KEYS["prior.steps"] + tiny.KEYS["train.steps"]
+UNET_STEPS = tiny.KEYS["train.steps"]
+STEPS = tiny.KEYS["prior.steps"] + UNET_STEPS
 STUDY = "--config=experiments/srscn.py:preset=smoke"
 
 
 class Room(NamedTuple):
-    """Where the commands of this file work; `run` is the run that most of them use."""
+    """Where the commands of this file work; `run` is of SRSCN, `unet` of a U-Net, which most of them use."""
 
     root: Path
     data: Path
     run: Path
+    unet: Path
     env: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory) -> Room:
-    """The phantom, and SRSCN trained on it without interruption."""
+    """The phantom, and SRSCN and a U-Net trained on it without interruption."""
     root = tmp_path_factory.mktemp("launch")
-    made = Room(root, tiny.phantom_at(root), root / "run", tiny.environment(2, tiny.kept_cache(__name__)))
-    done = tiny.run(tiny.train(made.data, made.run), made.env)
-    assert done.returncode == 0, done.stderr
+    env = tiny.environment(2, tiny.kept_cache(__name__))
+    made = Room(root, tiny.phantom_at(root), root / "run", root / "unet", env)
+    commands = tiny.train(made.data, made.run), tiny.train(made.data, made.unet, method="unet")
+    for done in tiny.run_all(commands, env):
+        assert done.returncode == 0, done.stderr
     return made
 
 
@@ -87,48 +91,45 @@ def test_the_log_has_every_step_raw_and_weighted_terms_and_speed(room):
 
 
 class Study(NamedTuple):
-    """A study whose two runs were stopped, the second by kill -9 in the end, and what went on with both said."""
+    """A study whose U-Net was stopped, then killed; what went on with it said. SRSCN had been trained before."""
 
     root: Path
-    words: list[str | Path]
+    words: list[str]
     said: str
 
 
 @pytest.fixture(scope="module")
 def study(room) -> Study:
-    """SRSCN gets SIGTERM in the prior and kill -9 in the segmentation, the study SIGTERM in U-Net; then it goes on."""
-    root, prior = room.root / "study", tiny.KEYS["prior.steps"]
-    for step, number in ((2, signal.SIGTERM), (prior + 5, signal.SIGKILL)):
-        with tiny.start(tiny.train(room.data, root / "srscn"), room.env) as process:
-            tiny.signal_at(process, root / "srscn" / "log.jsonl", step, number)
-            _, said = process.communicate(timeout=300)
-        if number == signal.SIGTERM:
-            assert process.returncode == 128 + number, said
-            assert f"--workdir={root / 'srscn'}" in said.splitlines()[-1]
-            assert step <= (Checkpoints(root / "srscn").latest() or 0) < prior
-        else:
-            assert process.returncode == -number, said
+    """The study gets SIGTERM in the U-Net, its training kill -9 when it goes on; then the study goes on to the end."""
+    root = room.root / "study"
+    shutil.copytree(room.run, root / "srscn")
+    unet = root / "unet"
     # As `study` writes it: an experiment without a method of its own, and every override.
-    words = [STUDY, f"--config.data.root={room.data}", *tiny.overrides(), f"--workdir={root}", "--only=unet,srscn"]
-    command = tiny.command("study", *words)
+    words = [STUDY, f"--config.data.root={room.data}", *tiny.overrides(), f"--workdir={root}"]
+    command = tiny.command("study", *words, "--only=unet,srscn")
     with tiny.start(command, room.env) as process:
-        tiny.signal_at(process, root / "unet" / "log.jsonl", 3, signal.SIGTERM)
+        tiny.signal_at(process, unet / "log.jsonl", 3, signal.SIGTERM)
         _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert 3 <= (Checkpoints(root / "unet").latest() or 0) < tiny.KEYS["train.steps"]
+    assert f"--workdir={unet}" in said.splitlines()[-1]
+    assert 3 <= (Checkpoints(unet).latest() or 0) < UNET_STEPS
+    with tiny.start(tiny.train(room.data, unet, method="unet"), room.env) as process:
+        tiny.signal_at(process, unet / "log.jsonl", 5, signal.SIGKILL)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, said
     done = tiny.run(command, room.env)
     assert done.returncode == 0, done.stderr
-    return Study(root, command, done.stderr)
+    return Study(root, words, done.stderr)
 
 
 def test_stopped_and_killed_and_gone_on_with_it_ends_in_the_same_bits(room, study):
-    """SIGTERM in the prior, then kill -9 at any moment of the segmentation: two commands and a third."""
-    workdir = study.root / "srscn"
-    sums = [Checkpoints(path).about(STEPS)["sha256"] for path in (room.run, workdir)]
+    """SIGTERM, then kill -9 at any moment: two commands and a third."""
+    paths = room.unet, study.root / "unet"
+    sums = [Checkpoints(path).about(UNET_STEPS)["sha256"] for path in paths]
     assert sums[0] == sums[1]
     losses = [
         [(line["step"], line["loss"]) for line in log.read_log(path / "log.jsonl") if line["split"] == "train"]
-        for path in (room.run, workdir)
+        for path in paths
     ]
     assert losses[0] == losses[1]
 
@@ -162,13 +163,13 @@ def predicted(room, inputs) -> Path:
     """Of all of them, of one file with probabilities, of one averaged over copies; and the test split evaluated."""
     out, moved = room.root / "out", room.root / "moved"
     shutil.copytree(room.data, moved)
-    predict = lambda *words: tiny.command("predict", f"--workdir={room.run}", *words)  # noqa: E731
+    predict = lambda *words: tiny.command("predict", f"--workdir={room.unet}", *words)  # noqa: E731
     commands = [
         predict(f"--input={inputs}", f"--output={out / 'all'}"),
         predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'one'}", "--probabilities"),
         predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'tta'}", "--probabilities", "--tta=2"),
         tiny.command(
-            "evaluate", f"--workdir={room.run}", "--split=test", f"--data.root={moved}", f"--out={out / 'test'}"
+            "evaluate", f"--workdir={room.unet}", "--split=test", f"--data.root={moved}", f"--out={out / 'test'}"
         ),
     ]
     # With the operations in the forms of a CPU, as users run them.
@@ -240,27 +241,25 @@ def test_label_maps_of_another_program_are_measured_like_our_own(predicted, room
     plain = json.loads((tmp_path / "folder" / "cases.json").read_text(encoding="utf-8"))
     assert [row["structure"] for row in plain["rows"]] == ["label 200", "label 500", "label 600"]
     assert sorted(row["dice"] for row in plain["rows"]) == sorted(row["dice"] for row in ours["rows"])
-    compared = sections.overview(collect([tmp_path / "set", predicted / "test"], "test"), Options("srscn", {}, ()))
-    assert [row[0].text for row in compared.tables[0].rows] == ["other", "srscn"]
+    compared = sections.overview(collect([tmp_path / "set", predicted / "test"], "test"), Options("unet", {}, ()))
+    assert [row[0].text for row in compared.tables[0].rows] == ["other", "unet"]
 
 
 # --- study
 
 
 def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(room, study):
-    assert study.said.count("going on from step") == 2
-    page = study.root / "report" / "report.html"
-    text = page.read_text(encoding="utf-8")
+    assert study.said.count("going on from step") == 1 and study.said.count("trained already") == 1
+    text = (study.root / "report" / "report.html").read_text(encoding="utf-8")
     assert "unet" in text and "srscn" in text
     assert "published" not in text, "simulated patients stand beside no paper"
     for name in ("report/numbers.json", "report/cases.csv", "srscn/evaluation_val/cases.csv"):
         assert (study.root / name).stat().st_size > 100, name
     held = written(study.root)
-    again = tiny.run(study.words, room.env)
+    again = tiny.run(tiny.command("study", *study.words, "--only=unet"), room.env)
     assert again.returncode == 0, again.stderr
     assert written(study.root) == held
-    assert page.read_text(encoding="utf-8") == text
-    assert "evaluating" not in again.stderr and again.stderr.count("trained already") == 2
+    assert "evaluating" not in again.stderr and again.stderr.count("trained already") == 1
 
 
 # --- what a user can do wrong
@@ -268,10 +267,10 @@ def test_a_study_goes_on_where_it_was_stopped_compares_and_does_nothing_twice(ro
 
 def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
     """Command and what its one line must name."""
-    new, run, config = room.root / "new", room.run, "--config=experiments/srscn.py:method=unet,preset=smoke"
+    new, run, config = room.root / "new", room.unet, "--config=experiments/srscn.py:method=unet,preset=smoke"
     data = f"--config.data.root={room.data}"
     train = lambda *words: tiny.command("train", *words)  # noqa: E731
-    own = [*tiny.train(room.data, run)]
+    own = [*tiny.train(room.data, run, method="unet")]
     damaged, coded = room.root / "damaged", room.root / "coded"
     if not damaged.exists():
         shutil.copytree(run, damaged)
@@ -318,8 +317,8 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
         "configuration changed": ([*own, "--config.optim.lr=0.5"], "optim.lr"),
         "seed changed": ([*own, "--config.seed=1"], "seed"),
         "nothing to evaluate": (evaluate(f"--workdir={new}"), str(new)),
-        "no such checkpoint": (evaluate(f"--workdir={run}", "--checkpoint=3"), f"latest and steps {STEPS}"),
-        "damaged checkpoint": (evaluate(f"--workdir={damaged}"), str(damaged / "checkpoints" / str(STEPS))),
+        "no such checkpoint": (evaluate(f"--workdir={run}", "--checkpoint=3"), f"latest and steps {UNET_STEPS}"),
+        "damaged checkpoint": (evaluate(f"--workdir={damaged}"), str(damaged / "checkpoints" / str(UNET_STEPS))),
         "unknown split": (evaluate(f"--workdir={run}", "--split=valid"), "--split"),
         "no labels": (
             evaluate(f"--workdir={run}", "--data.name=folder", f"--data.root={room.data / 'test'}", "--split=all"),
@@ -366,7 +365,7 @@ def _plain(room: Room) -> Path:
 
 def test_every_mistake_is_one_line_with_status_2_and_leaves_nothing(room):
     cases = wrong(room)
-    before = {folder: tree(folder) for folder in (room.run, room.data, room.root / "plain")}
+    before = {folder: tree(folder) for folder in (room.unet, room.data, room.root / "plain")}
     with lock(room.root / "used"):
         found = tiny.run_all([command for command, _ in cases.values()], room.env)
     bad = {}

@@ -132,7 +132,9 @@ def done(room: Room, folders: dict[str, Path]):
         return tiny.command("project", f"--workdir={run}", f"--input={source}", f"--output={to}", *words)
 
     commands = {
-        "own": command(own, f"--truth={folders['cohort']}", "--data.name=mscmr", to=room.root / "out" / "own"),
+        "judged": command(
+            own, "--project=none", f"--truth={folders['cohort']}", "--data.name=mscmr", to=room.root / "out" / "judged"
+        ),
         "no folder": command(room.root / "nowhere"),
         "no run": command(own, run=room.root / "nowhere"),
         "no prior": command(own, run=room.plain),
@@ -163,7 +165,7 @@ def called(room: Room, folders: dict[str, Path], restored):
         return made[0]
 
     def call(source: Path, to: str, **options) -> list[str]:
-        console = Console(file=io.StringIO(), width=200)
+        console = Console(file=io.StringIO(), width=1000)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(project, "restore", lambda run, which: restored(run))
             patch.setattr(project, "prior_of", prior_of)
@@ -178,8 +180,16 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(nib.Nifti1Image.from_filename(path).dataobj)
 
 
-def test_every_slice_is_valid_and_only_invalid_ones_are_changed(room: Room, done):
-    assert done["own"].returncode == 0, done["own"].stderr
+def test_the_command_judges_and_measures(room: Room, done):
+    assert done["judged"].returncode == 0, done["judged"].stderr
+    for name in ("patient1.nii.gz", "patient2.nii.gz"):
+        np.testing.assert_array_equal(read(room.root / "out" / "judged" / name), np.array(RAW)[stack()])
+    line = done["judged"].stderr.strip().splitlines()[-1]
+    assert line.startswith("anatomically invalid slices: before 4, after 4, of 6; Dice Myo +0.0000 (0.982)"), line
+
+
+def test_every_slice_is_valid_and_only_invalid_ones_are_changed(room: Room, folders, called):
+    lines = called(folders["own"], "own", truth=folders["cohort"], name="mscmr")
     before = np.array(RAW)[stack()]
     for name in ("patient1.nii.gz", "patient2.nii.gz"):
         out = read(room.root / "out" / "own" / name)
@@ -190,7 +200,6 @@ def test_every_slice_is_valid_and_only_invalid_ones_are_changed(room: Room, done
         ends = (out[..., 2] == 200)[None], PIXEL_MM
         assert not failures(*ends, pools=(out[..., 2] == 500)[None]).any()
         np.testing.assert_allclose(nib.Nifti1Image.from_filename(room.root / "out" / "own" / name).affine, GRID)
-    lines = done["own"].stderr.strip().splitlines()
     assert "patient1.nii.gz: 3 slices, invalid before 2, after 0" in lines
     assert "patient1.nii.gz: refused and emptied: slices 0 along axis 2 of the file, counted from 0" in lines
     assert any(line.startswith("limits in use: objects 1, ") and "least wall 125 mm2" in line for line in lines)

@@ -98,12 +98,15 @@ def done(tmp_path_factory, patients, partly, unet, env):
     """Commands by name, one after the other, each as it ended; and the folder they worked in."""
     root = tmp_path_factory.mktemp("train")
     shutil.copytree(unet, root / "longer")
-    plain = unet_command(patients, root / "tiled")  # its spacing is left out: a tuple given twice is joined
-    words = ("--config.data.tile_overlap=0.5", "--config.data.spacing_mm=(0.0,0.0,0.0)", "--config.train.steps=1")
+    net = "tests.examples.two_layers:two_layers"
+    short = f"--config.model.net={net}", "--config.augmentation=False", "--config.train.steps=1"
+    plain = unet_command(patients, root / "tiled", *short)
+    # Its spacing is left out: a tuple given twice is joined.
+    words = ("--config.data.tile_overlap=0.5", "--config.data.spacing_mm=(0.0,0.0,0.0)")
     tiled = [*(word for word in plain if "data.spacing_mm" not in str(word)), *words]
     commands = {
         "refused": [*tiled, "--config.optim.name=newton"],
-        "partly": unet_command(partly, root / "partly", "--config.train.steps=1"),
+        "partly": unet_command(partly, root / "partly", *short),
         "longer": unet_command(patients, root / "longer", "--config.train.steps=3"),
         "shorter": unet_command(patients, root / "longer", "--config.train.steps=2"),
         "longer, and another": unet_command(
@@ -116,6 +119,7 @@ def done(tmp_path_factory, patients, partly, unet, env):
             "--checkpoint=latest",
             f"--data.root={patients}",
             f"--out={root / 'out'}",
+            f"--use={net}",
         ),
     }
     return root, dict(zip(commands, tiny.run_all(list(commands.values()), env), strict=True))

@@ -13,27 +13,31 @@ import jax.monitoring
 import numpy as np
 import pytest
 
+from cardiac_jax.core.registry import allow
 from cardiac_jax.core.step import init_state
 from cardiac_jax.data.pipeline import batch_of
 from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.checkpoint import Checkpoints
-from tests import tiny
+from tests import steps, tiny
 
 STEPS = {"prior": 2, "segmentation": 3}
 BATCH = 11  # on eight devices two rows each, five of them padding; two devices see none but padding
 SIZE = (32, 32)
 # The scale of the prior's narrowest layer has no gradient at first: what follows normalises it away. Adam would make
 # whole steps of the rounding errors in its stead, so the prior learns by plain gradient descent here.
-KEYS = {"model__dropout": 0.2, "data__size": SIZE, "prior__name": "sgd", "prior__lr": 0.01}
+NET = "tests.small_nets:dropping"  # BatchNorm and dropout; tests/nets has the shipped networks on several devices
+KEYS = {"model__net": NET, "model__dropout": 0.2, "data__size": SIZE, "prior__name": "sgd", "prior__lr": 0.01}
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def train(path: str) -> None:
     """Three steps of SRSCN after two of its prior, on all devices; writes state, metrics and what they cost."""
+    allow([NET])
     system, config = tiny.build("srscn", **KEYS)
     assert config.augmentation and config.model.dropout
-    state = devices.replicate(init_state(system, 0, ema=True))
+    state = steps.initial(system, ema=True)
+    state = devices.replicate(state.replace(variables=usual(state.variables)))
     start, held, compilations, metrics = flat(devices.fetch(state.variables)), tiny.examples(size=SIZE), [], []
 
     def counted(event: str, duration: float, **_: Any) -> None:
@@ -55,6 +59,16 @@ def train(path: str) -> None:
     moved = [name for name, leaf in flat(devices.fetch(state.variables)).items() if (leaf != start[name]).any()]
     about = {"devices": jax.device_count(), "compilations": compilations, "differing": differing, "moved": moved}
     np.savez(path, about=json.dumps(about), **flat([devices.fetch(state), metrics]))
+
+
+def usual(variables: Any) -> Any:
+    """Variables whose layers scale by 1 and add 0 at first: a ReLU lets half of everything through."""
+
+    def started(path, leaf):
+        name = jax.tree_util.keystr(path[-1:])
+        return np.full(leaf.shape, "scale" in name, leaf.dtype) if "scale" in name or "bias" in name else leaf
+
+    return jax.tree_util.tree_map_with_path(started, variables)
 
 
 def flat(tree: Any, whole: bool = True) -> dict[str, Any]:
@@ -211,23 +225,25 @@ def final(workdir: Path) -> dict[str, np.ndarray]:
     held = Checkpoints(workdir)
     step = held.pick("latest")
     assert step == PAIR_STEPS
-    like = jax.eval_shape(lambda: init_state(tiny.build("unet")[0], 0))
+    allow([NET])
+    like = jax.eval_shape(lambda: init_state(tiny.build("unet", model__net=NET)[0], 0))
     return flat(devices.fetch(held.restore(step, like)))
 
 
 PAIR_STEPS = 6
 
 
-def unet(data: Path, workdir: Path, *words: str) -> list[str | Path]:
+def command(data: Path, workdir: Path, *words: str) -> list[str | Path]:
     """The command of a run; dropout draws for each example of the global batch."""
     short = (f"--config.train.steps={PAIR_STEPS}", f"--config.train.eval_every={PAIR_STEPS}")
-    return tiny.train(data, workdir, *short, "--config.augmentation=False", *words, method="unet")
+    net = (f"--config.model.net={NET}", "--config.augmentation=False")
+    return tiny.train(data, workdir, *short, *net, *words, method="unet")
 
 
 def pair(data: Path, workdir: Path, cache: Path) -> list[subprocess.Popen[str]]:
     """The two processes of a run, of two devices each."""
     words = ["--processes=2", f"--coordinator=localhost:{free_port()}"]
-    return [tiny.start(unet(data, workdir, *words, f"--process={i}"), tiny.environment(2, cache)) for i in range(2)]
+    return [tiny.start(command(data, workdir, *words, f"--process={i}"), tiny.environment(2, cache)) for i in range(2)]
 
 
 def ends(processes: list[subprocess.Popen[str]]) -> list[int]:
@@ -245,7 +261,7 @@ def test_two_processes_of_two_devices_train_as_one_of_four(tmp_path_factory):
     """By the command, end to end; stopped in between by a signal that reaches one of the processes only."""
     root = tmp_path_factory.mktemp("processes")
     data, both, cache = tiny.phantom_at(root), root / "both", tiny.kept_cache(__name__)
-    alone = tiny.run(unet(data, root / "alone"), tiny.environment(4, cache))
+    alone = tiny.run(command(data, root / "alone"), tiny.environment(4, cache))
     assert alone.returncode == 0, alone.stderr
 
     started = pair(data, both, cache)

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cardiac_jax.data.pipeline import Examples
 from cardiac_jax.train import checkpoint, devices, log, loop
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import tiny, toys
-from tests.toy_systems import AXIS, differ, same, system
+from tests.toy_systems import AXIS, differ, plain, same, system
 
 PRIOR, SEGMENTATION = 3, 5
 SCORES = (0.6, 0.4, 0.3, 0.5, 0.4)
@@ -36,7 +36,14 @@ def small() -> System:
     return whole._replace(stages=tuple(s._replace(steps=n, validate="probabilities") for s, n in stages))
 
 
-def go(workdir: Path, seen: list[Any] | None = None) -> int:
+@functools.cache
+def alone() -> System:
+    """A segmenter alone, with dropout; one validated stage of as many steps."""
+    whole, stage = plain(axis_name=AXIS, dropout=0.25)
+    return whole._replace(stages=(stage._replace(steps=PRIOR + SEGMENTATION, validate="probabilities"),))
+
+
+def go(workdir: Path, seen: list[Any] | None = None, of: Callable[[], System] = small) -> int:
     """Trains in `workdir`, or goes on there, with batches that do not divide among the devices.
 
     `seen` receives the variables that every validation is given.
@@ -60,7 +67,7 @@ def go(workdir: Path, seen: list[Any] | None = None) -> int:
             seen.append(devices.fetch(variables))
         return {"dice": SCORES[sum(line["split"] == "val" for line in log.read_log(workdir / "log.jsonl"))]}
 
-    return loop.train(small(), config, examples, validate, workdir, {}, QUIET)
+    return loop.train(of(), config, examples, validate, workdir, {}, QUIET)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -186,7 +193,7 @@ def test_a_second_interrupt_leaves_at_once():
 KILL = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
-from tests.train.test_resume import checkpoint, go
+from tests.train.test_resume import alone, checkpoint, go
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -194,12 +201,12 @@ def die():
 def run(where, workdir):
     folder = checkpoint.folder(workdir)
     def poll():
-        while not list(folder.glob("5.*tmp*/state/**/*")):
+        while not list(folder.glob("4.*tmp*/state/**/*")):
             time.sleep(0)
         die()
     rename = os.rename
     def renamed(source, target, *args, **kwargs):
-        last = str(target) == str(folder / "5")
+        last = str(target) == str(folder / "4")
         if last and where == "before the commit":
             die()
         rename(source, target, *args, **kwargs)
@@ -208,7 +215,7 @@ def run(where, workdir):
     os.rename = os.replace = renamed
     if where == "amid the files":
         threading.Thread(target=poll, daemon=True).start()
-    go(workdir)
+    go(workdir, of=alone)
 
 ended = []
 for where, workdir in zip(sys.argv[1::2], map(Path, sys.argv[2::2])):
@@ -223,6 +230,14 @@ PLACES = ("amid the files", "before the commit", "after the commit")
 
 
 @pytest.fixture(scope="module")
+def never_killed(tmp_path_factory) -> Path:
+    """The same run to its end."""
+    workdir = tmp_path_factory.mktemp("never_killed")
+    assert go(workdir, of=alone) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> dict[str, Path]:
     """A run killed at each place of its second save."""
     found = {where: tmp_path_factory.mktemp("killed") for where in PLACES}
@@ -232,12 +247,12 @@ def killed(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_killed_in_mid_save_it_goes_on_to_the_same_bits(where, whole, killed):
+def test_killed_in_mid_save_it_goes_on_to_the_same_bits(where, never_killed, killed):
     workdir = killed[where]
     left = {path.name for path in checkpoint.folder(workdir).iterdir()}
-    assert ("5" in left) == (where == "after the commit"), left
+    assert ("4" in left) == (where == "after the commit"), left
     assert any("tmp" in name for name in left) == (where != "after the commit"), left
-    assert Checkpoints(workdir).latest() == (5 if where == "after the commit" else 3)
-    assert go(workdir) == 0
-    assert sums(workdir) == sums(whole)
+    assert Checkpoints(workdir).latest() == (4 if where == "after the commit" else 2)
+    assert go(workdir, of=alone) == 0
+    assert sums(workdir) == sums(never_killed)
     assert not [path for path in checkpoint.folder(workdir).iterdir() if "tmp" in path.name]
