@@ -53,7 +53,7 @@ def test_initial_state():
     assert set(state.loss) == set(state.opt)
     assert state.step == 0
     same(inference_variables(state), state.variables)
-    assert init_state(whole, seed=1).ema == {}
+    assert jax.eval_shape(lambda: init_state(whole, seed=1)).ema == {}
 
 
 def test_initial_networks_depend_on_the_seed_and_on_their_own_name_only():
