@@ -117,8 +117,10 @@ def trained() -> tuple[System, list[TrainState], list[dict[str, Any]]]:
     return SYSTEM, states, metrics
 
 
+@functools.partial(jax.jit, static_argnums=0, compiler_options=toys.QUICK)
+@functools.partial(jax.value_and_grad, argnums=1)
 def mean_cross_entropy(net, params, batch):
-    """Mean over the real examples, of a segmenter without statistics; every pixel annotated."""
+    """Mean over the real examples and its gradient, of a segmenter without statistics; every pixel annotated."""
     logits, _ = net.module.apply({"params": params}, batch["image"], train=False)
     picked = jnp.sum(jax.nn.log_softmax(logits) * jax.nn.one_hot(batch["label"], K), axis=-1)
     return -jnp.sum(batch["mask"] * jnp.mean(picked, axis=(1, 2))) / jnp.sum(batch["mask"])

@@ -1,5 +1,8 @@
 """Passes: names in and out, training mode and statistics of the right networks only, keys by name or example."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +10,33 @@ import pytest
 
 from cardiac_jax.core import passes
 from cardiac_jax.core.step import init_net
+from cardiac_jax.core.types import Net, Pass
 from tests import toys
 
 KEY = jax.random.key(3)
 NONE: frozenset[str] = frozenset()
+SEGMENTER = frozenset({"segmenter"})
+
+
+@functools.cache
+def initial(net: Net) -> dict[str, Any]:
+    return init_net(net, KEY)
+
+
+@functools.cache
+def call(net: Net) -> Pass:
+    return passes.call(net, ["image"], ["logits", "bottleneck"])
+
+
+@functools.cache
+def compiled(step: Pass, train: frozenset[str]) -> Any:
+    run = functools.partial(step, train=train)
+    return jax.jit(lambda variables, values, key: run(variables, values, key=key), compiler_options=toys.QUICK)
+
+
+def apply(step: Pass, variables: Any, values: Any, *, key: jax.Array = KEY, train: frozenset[str] = NONE) -> Any:
+    """The values that a pass writes and the variables after it, by one program, as arrays of NumPy."""
+    return jax.device_get(compiled(step, train)(variables, values, key))
 
 
 def test_read_names_what_there_is():
@@ -38,56 +64,72 @@ def test_example_keys_follow_the_index_not_the_place():
 
 def test_call_writes_every_output_and_keeps_what_was_there():
     net, values = toys.segmenter(), toys.batch(2)
-    variables = {"segmenter": init_net(net, KEY)}
-    run = passes.call(net, ["image"], ["logits", "bottleneck"])
-    written, after = run(variables, values, key=KEY, train=NONE)
-    expected = net.module.apply(variables["segmenter"], values["image"], train=False)
+    variables = {"segmenter": initial(net)}
+    run = call(net)
+
+    def spared(variables, values, *, key, train):
+        written, after = run(variables, values, key=key, train=train)
+        assert after is variables and "logits" not in values
+        return written, net.module.apply(variables["segmenter"], values["image"], train=False)
+
+    written, expected = apply(spared, variables, values)
     np.testing.assert_array_equal(written["logits"], expected[0])
     np.testing.assert_array_equal(written["bottleneck"], expected[1])
     assert set(written) == set(values) | {"logits", "bottleneck"}
-    assert after is variables
-    assert "logits" not in values
 
 
 def test_call_with_another_number_of_names_than_outputs_is_refused():
     net = toys.segmenter()
     with pytest.raises(ValueError, match="zip"):
-        passes.call(net, ["image"], ["logits"])({"segmenter": init_net(net, KEY)}, toys.batch(2), key=KEY, train=NONE)
+        apply(passes.call(net, ["image"], ["logits"]), {"segmenter": initial(net)}, toys.batch(2))
 
 
 def test_call_of_a_method():
-    net, values = toys.autoencoder(), {"truth": jax.nn.one_hot(toys.batch(2)["label"], toys.CLASSES)}
-    variables = {"autoencoder": init_net(net, KEY)}
-    whole, _ = passes.call(net, ["truth"], ["logits", "code"])(variables, values, key=KEY, train=NONE)
-    part, _ = passes.call(net, ["truth"], ["code"], method="encode")(variables, values, key=KEY, train=NONE)
+    net, values = (
+        toys.autoencoder(),
+        {"truth": np.eye(toys.CLASSES, dtype=np.float32)[np.asarray(toys.batch(2)["label"])]},
+    )
+    variables = {"autoencoder": initial(net)}
+    whole, _ = apply(passes.call(net, ["truth"], ["logits", "code"]), variables, values)
+    part, _ = apply(passes.call(net, ["truth"], ["code"], method="encode"), variables, values)
     np.testing.assert_array_equal(part["code"], whole["code"])
     assert "logits" not in part
 
 
 def test_only_a_network_in_train_updates_its_statistics():
     net, values = toys.segmenter(), toys.batch(4)
-    variables = {"segmenter": init_net(net, KEY), "other": {"params": {}}}
-    run = passes.call(net, ["image"], ["logits", "bottleneck"])
-    _, frozen = run(variables, values, key=KEY, train=frozenset({"other"}))
-    assert frozen is variables
-    _, trained = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    variables = {"segmenter": initial(net), "other": {"params": {}}}
+    run = call(net)
+
+    def frozen(variables, values, *, key, train):
+        written, after = run(variables, values, key=key, train=train)
+        assert after is variables
+        return written, after
+
+    apply(frozen, variables, values, train=frozenset({"other"}))
+
+    def spared(variables, values, *, key, train):
+        written, trained = run(variables, values, key=key, train=train)
+        assert trained["segmenter"]["params"] is variables["segmenter"]["params"]
+        assert trained["other"] is variables["other"]
+        return written, trained
+
+    _, trained = apply(spared, variables, values, train=SEGMENTER)
     stats = trained["segmenter"]["batch_stats"]["BatchNorm_0"]
     params = variables["segmenter"]["params"]["Dense_0"]
     features = np.asarray(values["image"]) * np.asarray(params["kernel"])[None, None]
     np.testing.assert_allclose(stats["mean"], 0.01 * features.mean((0, 1, 2)), rtol=1e-4, atol=1e-7)
-    assert trained["segmenter"]["params"] is variables["segmenter"]["params"]
-    assert trained["other"] is variables["other"]
     np.testing.assert_array_equal(variables["segmenter"]["batch_stats"]["BatchNorm_0"]["mean"], np.zeros(3))
 
 
 def test_the_mask_keeps_padding_out_of_the_statistics():
     net = toys.segmenter()
-    variables = {"segmenter": init_net(net, KEY)}
-    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    run = call(net)
     padded = toys.batch(4, mask=[1, 0, 1, 0])
-    real = jax.tree.map(lambda x: x[::2], dict(padded))
-    _, expected = run(variables, real, key=KEY, train=frozenset({"segmenter"}))
-    _, got = run(variables, padded, key=KEY, train=frozenset({"segmenter"}))
+    real = {name: np.asarray(x)[::2] for name, x in padded.items()}
+    _, expected = apply(run, variables, real, train=SEGMENTER)
+    _, got = apply(run, variables, padded, train=SEGMENTER)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
         got["segmenter"]["batch_stats"],
@@ -97,18 +139,18 @@ def test_the_mask_keeps_padding_out_of_the_statistics():
 
 def test_dropout_in_training_only_by_key_and_by_example():
     net, values = toys.segmenter(dropout=0.5, norm=False), toys.batch(4)
-    variables = {"segmenter": init_net(net, KEY)}
-    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    run = call(net)
 
     def dropped(key, values, train=frozenset({"segmenter"})):
-        return np.asarray(run(variables, values, key=key, train=train)[0]["bottleneck"]) == 0
+        return apply(run, variables, values, key=key, train=train)[0]["bottleneck"] == 0
 
     assert not dropped(KEY, values, NONE).any()
     once = dropped(KEY, values)
     assert 0 < once.mean() < 1
     np.testing.assert_array_equal(dropped(KEY, values), once)
     assert (dropped(jax.random.key(4), values) != once).any()
-    np.testing.assert_array_equal(dropped(KEY, jax.tree.map(lambda x: x[2:], dict(values))), once[2:])
+    np.testing.assert_array_equal(dropped(KEY, {name: np.asarray(x)[2:] for name, x in values.items()}), once[2:])
 
 
 def test_pure():
@@ -125,9 +167,9 @@ def test_random_draws_by_example_and_by_what_it_writes():
 
     values = {"x": jnp.zeros(4), "index": jnp.arange(4)}
     part = {"x": jnp.zeros(2), "index": jnp.array([2, 3])}
-    written, _ = passes.random(jitter, ["x"], ["y"])({}, values, key=KEY, train=NONE)
-    share, _ = passes.random(jitter, ["x"], ["y"])({}, part, key=KEY, train=NONE)
-    other, _ = passes.random(jitter, ["x"], ["z"])({}, values, key=KEY, train=NONE)
+    written, _ = apply(passes.random(jitter, ["x"], ["y"]), {}, values)
+    share, _ = apply(passes.random(jitter, ["x"], ["y"]), {}, part)
+    other, _ = apply(passes.random(jitter, ["x"], ["z"]), {}, values)
     np.testing.assert_array_equal(share["y"], written["y"][2:])
     assert len(set(np.asarray(written["y"]).tolist())) == 4
     assert (other["z"] != written["y"]).all()
@@ -135,8 +177,8 @@ def test_random_draws_by_example_and_by_what_it_writes():
 
 def test_chain_runs_in_order_and_threads_values_and_variables():
     net, values = toys.segmenter(), toys.batch(4)
-    variables = {"segmenter": init_net(net, KEY)}
-    once = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    once = call(net)
     train = frozenset({"segmenter"})
     run = passes.chain(
         once,
@@ -144,36 +186,35 @@ def test_chain_runs_in_order_and_threads_values_and_variables():
         once,
         passes.pure(lambda x: 2.0 * x, ["more"], "more"),
     )
-    written, after = run(variables, values, key=KEY, train=train)
+    written, after = apply(run, variables, values, train=train)
     np.testing.assert_array_equal(written["more"], 2.0 * (written["logits"] + 1.0))
-    _, first = once(variables, values, key=KEY, train=train)
-    _, second = once(first, values, key=KEY, train=train)
+    _, first = apply(once, variables, values, train=train)
+    _, second = apply(once, first, values, train=train)
     jax.tree.map(np.testing.assert_array_equal, after, second)
 
 
 def test_adding_a_pass_leaves_the_draws_of_the_others_alone():
     net, values = toys.segmenter(dropout=0.5), toys.batch(4)
-    variables = {"segmenter": init_net(net, KEY)}
-    run = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    run = call(net)
     noise = passes.random(lambda keys: (jax.vmap(jax.random.normal)(keys),), [], ["noise"])
-    alone, _ = run(variables, values, key=KEY, train=frozenset({"segmenter"}))
-    after, _ = passes.chain(noise, run)(variables, values, key=KEY, train=frozenset({"segmenter"}))
+    alone, _ = apply(run, variables, values, train=SEGMENTER)
+    after, _ = apply(passes.chain(noise, run), variables, values, train=SEGMENTER)
     np.testing.assert_array_equal(after["logits"], alone["logits"])
 
 
-def stack(size: int = 3, depth: int = 4) -> dict[str, jax.Array]:
+def stack(size: int = 3, depth: int = 4) -> dict[str, np.ndarray]:
     """Volumes `[B, Z, 4, 4, 1]`, the second of them padding; the last slice of every one is no real one."""
     image = np.random.default_rng(0).normal(size=(size, depth, *toys.SIZE, 1)).astype(np.float32)
     real = np.ones((size, depth), np.float32)
     real[:, -1] = 0
-    mask = jnp.array([1.0, 0.0, 1.0])
-    return {"image": jnp.asarray(image), "mask": mask, "index": jnp.array([5, 6, 7]), "real": jnp.asarray(real)}
+    return {"image": image, "mask": np.array([1, 0, 1], np.float32), "index": np.array([5, 6, 7]), "real": real}
 
 
-def along(axis: int) -> dict[str, jax.Array]:
+def along(axis: int) -> dict[str, np.ndarray]:
     """The same volumes with their slices along another axis."""
     values = stack()
-    return {**values, "image": jnp.moveaxis(values["image"], 1, axis)}
+    return {**values, "image": np.moveaxis(values["image"], 1, axis)}
 
 
 AXES = pytest.mark.parametrize("axis", [1, 2, 3])
@@ -182,33 +223,37 @@ AXES = pytest.mark.parametrize("axis", [1, 2, 3])
 @AXES
 def test_per_is_the_inner_pass_on_all_entries(axis):
     net, values = toys.segmenter(), along(axis)
-    variables = {"segmenter": init_net(net, KEY)}
-    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    inner = call(net)
     run = passes.per(axis, inner, ["image"], ["logits"], mask="real")
-    written, after = run(variables, values, key=KEY, train=NONE)
-    flat, _ = inner(variables, {"image": stack()["image"].reshape(12, *toys.SIZE, 1)}, key=KEY, train=NONE)
+
+    def spared(variables, values, *, key, train):
+        written, after = run(variables, values, key=key, train=train)
+        assert after is variables and all(written[name] is value for name, value in values.items())
+        return written, after
+
+    written, _ = apply(spared, variables, values)
+    flat, _ = apply(inner, variables, {"image": stack()["image"].reshape(12, *toys.SIZE, 1)})
     assert written["logits"].shape == (*values["image"].shape[:-1], toys.CLASSES)
-    slices = jnp.moveaxis(written["logits"], axis, 1).reshape(12, *toys.SIZE, -1)
+    slices = np.moveaxis(written["logits"], axis, 1).reshape(12, *toys.SIZE, -1)
     np.testing.assert_array_equal(slices, flat["logits"])
-    assert after is variables and set(written) == {*values, "logits"}
-    for name, value in values.items():
-        assert written[name] is value
+    assert set(written) == {*values, "logits"}
 
 
 @AXES
 def test_per_keeps_padding_and_entries_that_are_not_real_out_of_the_statistics(axis):
     net, values, train = toys.segmenter(), along(axis), frozenset({"segmenter"})
-    variables = {"segmenter": init_net(net, KEY)}
-    inner = passes.call(net, ["image"], ["logits", "bottleneck"])
+    variables = {"segmenter": initial(net)}
+    inner = call(net)
 
     def stats(depth: int) -> dict:
-        real = {"image": stack()["image"][jnp.array([0, 2]), :depth].reshape(2 * depth, *toys.SIZE, 1)}
-        flags = {"mask": jnp.ones(2 * depth), "index": jnp.arange(2 * depth)}
-        return inner(variables, {**real, **flags}, key=KEY, train=train)[1]["segmenter"]["batch_stats"]
+        real = {"image": stack()["image"][[0, 2], :depth].reshape(2 * depth, *toys.SIZE, 1)}
+        flags = {"mask": np.ones(2 * depth, np.float32), "index": np.arange(2 * depth)}
+        return apply(inner, variables, {**real, **flags}, train=train)[1]["segmenter"]["batch_stats"]
 
     def found(mask: str) -> dict:
         run = passes.per(axis, inner, ["image"], ["logits"], mask=mask)
-        return run(variables, values, key=KEY, train=train)[1]["segmenter"]["batch_stats"]
+        return apply(run, variables, values, train=train)[1]["segmenter"]["batch_stats"]
 
     def close(a, b) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -224,10 +269,10 @@ def test_per_draws_by_place_in_the_global_batch(axis):
         return (image + jax.vmap(lambda key: jax.random.normal(key))(keys)[:, None, None, None],)
 
     run = passes.per(axis, passes.random(jitter, ["image"], ["image"]), ["image"], ["image"])
-    values = {**along(axis), "image": jnp.zeros_like(along(axis)["image"])}
+    values = {**along(axis), "image": np.zeros_like(along(axis)["image"])}
 
     def drawn(values) -> np.ndarray:
-        image = np.asarray(run({}, values, key=KEY, train=NONE)[0]["image"])
+        image = apply(run, {}, values)[0]["image"]
         return np.moveaxis(image, axis, 1)[..., 0, 0, 0]
 
     assert len(np.unique(drawn(values))) == 12

@@ -1,5 +1,7 @@
 """One training step on toy networks: who moves, in what order, and by how much."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,8 @@ from tests.toy_systems import (
     trained,
 )
 
+compiled = partial(jax.jit, compiler_options=toys.QUICK)
+
 # ---------------------------------------------------------------- state
 
 
@@ -49,7 +53,7 @@ def test_initial_state():
     assert set(state.loss) == set(state.opt)
     assert state.step == 0
     same(inference_variables(state), state.variables)
-    assert init_state(whole, seed=1).ema == {}
+    assert jax.eval_shape(lambda: init_state(whole, seed=1)).ema == {}
 
 
 def test_initial_networks_depend_on_the_seed_and_on_their_own_name_only():
@@ -100,9 +104,10 @@ def test_a_frozen_network_runs_in_inference_mode():
     stage = Stage("s", 1, (phase,))
     state = init_state(System((net, segmenter), (stage,), terms.segment(segmenter), OUTPUTS), seed=3)
     _, metrics = step(stage)(state, toys.batch())
-    truth = jax.nn.one_hot(toys.batch()["label"], K)
-    code = net.module.apply(state.variables["autoencoder"], truth, train=False, method="encode")
-    np.testing.assert_allclose(metrics["code"], jnp.sum(code) / 8, rtol=1e-4, atol=1e-6)  # of either sign
+    truth = np.eye(K, dtype=np.float32)[np.asarray(toys.batch()["label"])]
+    encode = partial(net.module.apply, train=False, method="encode")
+    code = np.asarray(compiled(encode)(state.variables["autoencoder"], truth))
+    np.testing.assert_allclose(metrics["code"], np.sum(code) / 8, rtol=1e-4, atol=1e-6)  # of either sign
 
 
 def test_a_phase_moves_nothing_of_another_phase():
@@ -140,12 +145,14 @@ def test_a_later_phase_sees_the_values_of_the_earlier_and_the_networks_it_moved(
     state = init_state(System((net, toys.head()), (stage,), terms.segment(net), OUTPUTS), seed=3)
     after, metrics = step(stage)(state, toys.batch())
 
+    of_segmenter = compiled(partial(net.module.apply, train=False))
+
     def logits(state):
-        return net.module.apply(state.variables["segmenter"], toys.batch()["image"], train=False)[0]
+        return np.asarray(of_segmenter(state.variables["segmenter"], toys.batch()["image"])[0])
 
     # 48 logits of either sign to an example: rounding is 1.2e-7 of the sum of their sizes
-    np.testing.assert_allclose(metrics["second/seen"], jnp.sum(logits(state) + 1.0) / 8, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(metrics["second/again"], jnp.sum(logits(after)) / 8, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["second/seen"], np.sum(logits(state) + 1.0) / 8, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(metrics["second/again"], np.sum(logits(after)) / 8, rtol=1e-4, atol=1e-5)
     same(after.variables["head"], state.variables["head"])
     # no gradient goes back through a value of an earlier phase
     assert metrics["third/grad_norm"] == 0
@@ -161,10 +168,12 @@ def test_phases_of_one_step_go_in_order():
     state = init_state(whole, seed=4)
 
     def by_hand(rates):
-        params = state.variables["segmenter"]["params"]
+        params = jax.device_get(state.variables["segmenter"]["params"])
         for rate in rates:
-            gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
-            params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
+            gradient = mean_cross_entropy(net, params, toys.batch())[1]
+            params = jax.tree.map(
+                lambda p, g, rate=rate: np.asarray(p) - np.float32(rate) * np.asarray(g), params, gradient
+            )
         return params
 
     for stage, rates in zip(whole.stages, [(1.0, 0.1), (0.1, 1.0)], strict=True):
@@ -176,8 +185,8 @@ def test_one_step_of_gradient_descent_is_the_gradient_of_the_mean_over_real_exam
     whole, stage = plain(norm=False)
     state, batch = init_state(whole, seed=5), toys.batch(8, mask=UNEVEN)
     after, metrics = step(stage)(state, batch)
-    params = state.variables["segmenter"]["params"]
-    loss, gradient = jax.value_and_grad(mean_cross_entropy, argnums=1)(whole.nets[0], params, batch)
+    params = jax.device_get(state.variables["segmenter"]["params"])
+    loss, gradient = jax.device_get(mean_cross_entropy(whole.nets[0], params, batch))
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient)
     same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6, atol=1e-6)
@@ -198,7 +207,7 @@ def test_prepare_runs_once_and_its_draws_follow_seed_and_step():
     _, next_step = run(once, batch)
     _, other_seed = run(init_state(whole._replace(stages=(watch,)), seed=7), batch)
     assert first["a/pixel"] == first["b/pixel"] == again["a/pixel"]
-    raw = jnp.mean(batch["image"][:, 0, 0, 0])
+    raw = np.mean(np.asarray(batch["image"])[:, 0, 0, 0])
     assert len({float(x) for x in (first["a/pixel"], next_step["a/pixel"], other_seed["a/pixel"], raw)}) == 4
 
 
@@ -227,8 +236,8 @@ def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
     stage = stage._replace(phases=(stage.phases[0]._replace(objective=bare),))
     state = init_state(System((net,), (stage,), forward, OUTPUTS), seed=8)
     after, metrics = step(stage)(state, toys.batch())
-    params = state.variables["segmenter"]["params"]
-    gradient = jax.grad(mean_cross_entropy, argnums=1)(net, params, toys.batch())
+    params = jax.device_get(state.variables["segmenter"]["params"])
+    gradient = jax.device_get(mean_cross_entropy(net, params, toys.batch())[1])
     expected = jax.tree.map(lambda p, g: p - 0.5 * 0.5 * g, params, gradient)
     same(after.variables["segmenter"]["params"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(metrics["loss"], metrics["loss_weighted"])
@@ -240,11 +249,11 @@ def test_a_term_named_loss_does_not_take_the_place_of_the_loss():
 def test_the_average_of_parameters_warms_up_from_each_networks_own_first_step():
     _, states, _ = trained()
     for name, steps in (("autoencoder", (0, 1)), ("segmenter", (2, 3)), ("discriminator", (2, 3))):
-        average = states[0].variables[name]["params"]
+        average = jax.device_get(states[0].variables[name]["params"])
         for count, i in enumerate(steps, start=1):
             decay = min(0.99, (1 + count) / (10 + count))
             average = jax.tree.map(
-                lambda old, new, decay=decay: decay * old + (1 - decay) * new,
+                lambda old, new, decay=decay: np.float32(decay) * old + np.float32(1 - decay) * np.asarray(new),
                 average,
                 states[i + 1].variables[name]["params"],
             )
@@ -279,7 +288,7 @@ def shifted(state: TrainState, by: float) -> TrainState:
     """The state with every number of networks and averages moved."""
 
     def add(tree):
-        return jax.tree.map(lambda x: x + jnp.asarray(by, x.dtype), tree)
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + np.asarray(by, x.dtype)), tree)
 
     ema = {name: {**held, "params": add(held["params"])} for name, held in state.ema.items()}
     return state.replace(variables=add(state.variables), ema=ema)
@@ -332,10 +341,11 @@ def test_a_stage_without_a_finite_score_ends_as_it_is():
 def test_predict_step_is_the_network_in_inference_mode():
     whole, states, _ = trained()
     variables, image = states[-1].variables, toys.batch(3)["image"]
-    logits, _ = whole.nets[0].module.apply(variables["segmenter"], image, train=False)
-    found = predict_step(whole, variables, image)
+    logits, _ = compiled(partial(whole.nets[0].module.apply, train=False))(variables["segmenter"], image)
+    found = compiled(partial(predict_step, whole))(variables, image)
     assert set(found) == {"probabilities", "found"}
-    np.testing.assert_allclose(found["probabilities"], jax.nn.softmax(logits), rtol=1e-6, atol=1e-6)
+    softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found["probabilities"], softmax, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(found["found"], np.ones(3))
 
 
@@ -344,14 +354,15 @@ def test_predict_step_gives_every_output_by_name():
     second = Output("bottleneck", "image", unchanged)
     lost = pure(lambda image: jnp.arange(image.shape[0]) == 1, ["image"], "found")
     both = whole._replace(predict=chain(whole.predict, lost), outputs=(*whole.outputs, second))
-    found = predict_step(both, states[-1].variables, toys.batch(3)["image"])
+    found = compiled(partial(predict_step, both))(states[-1].variables, toys.batch(3)["image"])
     assert set(found) == {"probabilities", "bottleneck", "found"}
-    _, bottleneck = whole.nets[0].module.apply(states[-1].variables["segmenter"], toys.batch(3)["image"], train=False)
+    of_segmenter = compiled(partial(whole.nets[0].module.apply, train=False))
+    _, bottleneck = of_segmenter(states[-1].variables["segmenter"], toys.batch(3)["image"])
     np.testing.assert_allclose(found["bottleneck"], bottleneck, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(found["found"], [0, 1, 0])
     missing = whole._replace(outputs=(Output("edges", "image", unchanged),))
     with pytest.raises(KeyError, match="no value named 'edges'"):
-        predict_step(missing, states[-1].variables, toys.batch(3)["image"])
+        jax.eval_shape(partial(predict_step, missing), states[-1].variables, toys.batch(3)["image"])
 
 
 def test_training_lowers_the_loss():

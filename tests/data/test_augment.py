@@ -28,7 +28,13 @@ def _heart(size=48, channels=1, slices=None):
     image = np.stack([(c + 1) * np.exp(-((radius / (size / 4)) ** 2)) + 0.1 * x / size for c in range(channels)], -1)
     if slices:
         image, label = np.stack([image] * slices), np.stack([label] * slices)
-    return jnp.asarray(image, jnp.float32), jnp.asarray(label)
+    return image.astype(np.float32), label
+
+
+def _random(shape):
+    """An image and a label map of its own classes, one in two unknown."""
+    image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return image, np.where(image[..., 0] > 0, 255, 2).astype(np.int32)
 
 
 def _only(**on):
@@ -40,10 +46,9 @@ def _only(**on):
     [((24, 20, 1), 0.0), ((24, 20, 3), 6.0), ((3, 24, 20, 2), 0.0), ((3, 24, 20, 2), 6.0), ((1, 9, 9, 1), 6.0)],
 )
 def test_shapes_types_and_classes_survive(shape, depth_px):
-    image = jax.random.normal(jax.random.key(0), shape)
-    label = jnp.where(image[..., 0] > 0, 255, 2).astype(jnp.int32)
+    image, label = _random(shape)
     out, seg = augment(image, label, jax.random.key(1), ALWAYS._replace(depth_px=depth_px))
-    assert out.shape == image.shape and out.dtype == image.dtype and bool(jnp.isfinite(out).all())
+    assert out.shape == image.shape and out.dtype == image.dtype and np.isfinite(out).all()
     assert seg is not None and seg.shape == label.shape and seg.dtype == label.dtype
     assert set(np.unique(seg)) <= {0, 2, 255}
 
@@ -62,10 +67,10 @@ def test_identity_changes_nothing_and_a_drawn_no_is_exact():
 def test_label_follows_the_image():
     """With the mask as the image, the warped mask at 0.5 is the warped label, but for its very border."""
     _, label = _heart(64)
-    image = (label > 0).astype(jnp.float32)[..., None]
+    image = (label > 0).astype(np.float32)[..., None]
     for seed in range(5):
-        out, seg = augment(image, label, jax.random.key(seed), ALWAYS._replace(**dict.fromkeys(INTENSITY, 0.0)))
-        away = np.abs(np.asarray(out[..., 0]) - 0.5) > 0.49
+        out, seg = jax.device_get(augment(image, label, jax.random.key(seed), MOVING))
+        away = np.abs(out[..., 0] - 0.5) > 0.49
         np.testing.assert_array_equal((out[..., 0] > 0.5)[away], (seg > 0)[away])
         assert away.mean() > 0.8 and not np.array_equal(seg, label)
 
@@ -74,27 +79,28 @@ def _at_once(step, axis_name):
     return jax.jit(jax.vmap(step, axis_name=axis_name))
 
 
-@pytest.mark.parametrize(("shape", "spread"), [((16, 14, 2), jax.pmap), ((3, 16, 14, 1), _at_once)])
+@pytest.mark.parametrize(("shape", "spread"), [((24, 20, 1), jax.pmap), ((3, 24, 20, 2), _at_once)])
 def test_one_by_one_equals_batch_and_two_devices(shape, spread):
-    images = jax.random.normal(jax.random.key(5), (4, *shape))
-    labels = jax.random.randint(jax.random.key(6), (4, *shape[:-1]), 0, 4)
+    rng = np.random.default_rng(5)
+    images = rng.standard_normal((4, *shape)).astype(np.float32)
+    labels = rng.integers(0, 4, (4, *shape[:-1]), np.int32)
     keys = jax.random.split(jax.random.key(7), 4)
-    batch, segs = augment_batch(images, labels, keys, ALWAYS)
+    batch, segs = jax.device_get(augment_batch(images, labels, keys, ALWAYS))
     for b in range(4):
         out, seg = augment(images[b], labels[b], keys[b], ALWAYS)
         np.testing.assert_allclose(batch[b], out, atol=2e-5)
         np.testing.assert_array_equal(segs[b], seg)
     step = spread(lambda *values: module.augment_batch(*values, ALWAYS), axis_name="devices")
-    out, seg = step(*[x.reshape(2, 2, *x.shape[1:]) for x in (images, labels, keys)])
+    out, seg = jax.device_get(step(*[x.reshape(2, 2, *x.shape[1:]) for x in (images, labels, keys)]))
     np.testing.assert_allclose(out.reshape(images.shape), batch, atol=2e-5)
     np.testing.assert_array_equal(seg.reshape(labels.shape), segs)
 
 
 def test_keys_decide():
-    image, label = _heart()
-    first, again, other = (augment(image, label, jax.random.key(k), ALWAYS)[0] for k in (1, 1, 2))
+    image, label = _random((24, 20, 1))
+    first, again, other = (np.asarray(augment(image, label, jax.random.key(k), ALWAYS)[0]) for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    assert float(jnp.abs(first - other).max()) > 0.05
+    assert np.abs(first - other).max() > 0.05
 
 
 @pytest.mark.parametrize("name", [*GEOMETRY, *INTENSITY])
@@ -105,18 +111,19 @@ def test_every_switch_acts_alone(name):
     for seed in range(4):
         out, seg = augment(image, label, jax.random.key(seed), _only(**{name: 1.0}))
         moved += not np.array_equal(seg, label)
-        changed += float(jnp.abs(out - image).max()) > 1e-3
+        changed += np.abs(np.asarray(out) - image).max() > 1e-3
     assert changed >= (1 if name in ("flip_p", "blur_p") else 4)  # no axis mirrored, or a narrow kernel
     assert moved == 0 if name in INTENSITY else moved > 0
 
 
 @pytest.mark.parametrize("other", ["noise_p", "contrast_p", "elastic_p"])
 def test_switching_one_on_leaves_the_draw_of_brightness(other):
-    flat, key = jnp.ones((32, 32, 1)), jax.random.key(3)
+    flat, key = np.ones((32, 32, 1), np.float32), jax.random.key(3)
     alone, _ = augment(flat, None, key, _only(brightness_p=1.0))
     both, _ = augment(flat, None, key, _only(**{"brightness_p": 1.0, other: 1.0}))
-    assert abs(float(alone.mean()) - 1) > 0.01
-    assert float(both.mean()) == pytest.approx(float(alone.mean()), abs=0.01)
+    alone, both = float(alone.mean()), float(both.mean())
+    assert abs(alone - 1) > 0.01
+    assert both == pytest.approx(alone, abs=0.01)
 
 
 def test_switching_others_on_leaves_the_elastic_field():
@@ -128,29 +135,28 @@ def test_switching_others_on_leaves_the_elastic_field():
 
 
 def test_probability_is_the_share_of_examples():
-    image = jnp.zeros((400, 4, 4, 1))
+    image = np.zeros((400, 4, 4, 1), np.float32)
     keys = jax.random.split(jax.random.key(0), 400)
     out, _ = augment_batch(image, None, keys, _only(brightness_p=0.3))
-    changed = float((jnp.abs(out).max((1, 2, 3)) > 0).mean())
+    changed = (np.abs(out).max((1, 2, 3)) > 0).mean()
     assert abs(changed - 0.3) < 4 * (0.3 * 0.7 / 400) ** 0.5  # four standard errors
 
 
 def test_pure_rotation_is_that_of_scipy():
     image, label = _heart(41)
     key = jax.random.key(2)
-    out, _ = augment(image, label, key, _only(rotation_p=1.0, rotation_deg=30.0))
+    out = np.asarray(augment(image, label, key, _only(rotation_p=1.0, rotation_deg=30.0))[0])
     errors = []
     for degrees in np.arange(-30, 30.5, 0.5):
-        turned = ndimage.rotate(np.asarray(image[..., 0]), degrees, reshape=False, order=1, mode="nearest")
+        turned = ndimage.rotate(image[..., 0], degrees, reshape=False, order=1, mode="nearest")
         errors.append(np.abs(turned - out[..., 0]).max())
     assert min(errors) < 0.01 < max(errors)
 
 
 def test_in_plane_transforms_are_shared_by_the_slices_of_a_stack():
-    image, label = _heart(32, slices=4)
-    geometry = MOVING
-    out, seg = augment(image, label, jax.random.key(4), geometry)
-    single, single_seg = augment(image[0], label[0], jax.random.key(4), geometry)
+    image, label = _heart(64, slices=4)
+    out, seg = jax.device_get(augment(image, label, jax.random.key(4), MOVING))
+    single, single_seg = augment(image[0], label[0], jax.random.key(4), MOVING)
     for z in range(4):
         np.testing.assert_allclose(out[z], single, atol=1e-5)
         np.testing.assert_array_equal(seg[z], single_seg)
@@ -158,15 +164,17 @@ def test_in_plane_transforms_are_shared_by_the_slices_of_a_stack():
 
 def test_a_stack_can_be_turned_out_of_its_plane():
     """A bright slice of the middle is tilted into its neighbours only in the three-dimensional form."""
-    image = jnp.zeros((5, 24, 24, 1)).at[2].set(1.0)
-    flat, _ = augment(image, None, jax.random.key(0), _only(rotation_p=1.0))
-    tilted, _ = augment(image, None, jax.random.key(0), _only(rotation_p=1.0, depth_px=8.0))
-    assert float(jnp.abs(flat[1]).max()) == 0.0
-    assert float(tilted[1].max()) > 0.05 and float(tilted[2].min()) < 0.95
+    image = np.zeros((5, 24, 24, 1), np.float32)
+    image[2] = 1.0
+    flat = np.asarray(augment(image, None, jax.random.key(0), _only(rotation_p=1.0))[0])
+    tilted = np.asarray(augment(image, None, jax.random.key(0), _only(rotation_p=1.0, depth_px=8.0))[0])
+    assert np.abs(flat[1]).max() == 0.0
+    assert tilted[1].max() > 0.05 and tilted[2].min() < 0.95
 
 
 def test_outside_of_the_image():
-    image, label = jnp.ones((20, 20, 1)).at[0, 0].set(-2.0), jnp.ones((20, 20), jnp.uint8)
+    image, label = np.ones((20, 20, 1), np.float32), np.ones((20, 20), np.uint8)
+    image[0, 0] = -2.0
     far = _only(translation_p=1.0, translation_px=8.0, outside_image="min", outside_label=255)
     out, seg = augment(image, label, jax.random.key(1), far)
     gone = np.asarray(seg) == 255
@@ -178,48 +186,50 @@ def test_outside_of_the_image():
 
 def test_gamma_keeps_mean_and_spread_and_order():
     image, _ = _heart()
-    out, _ = augment(image, None, jax.random.key(0), _only(gamma_p=1.0))
-    assert float(out.mean()) == pytest.approx(float(image.mean()), abs=1e-4)
-    assert float(out.std()) == pytest.approx(float(image.std()), abs=1e-4)
-    order = np.argsort(np.asarray(image).ravel())
-    assert np.diff(np.asarray(out).ravel()[order]).min() > -1e-5
+    out = np.asarray(augment(image, None, jax.random.key(0), _only(gamma_p=1.0))[0])
+    assert out.mean() == pytest.approx(image.mean(), abs=1e-4)
+    assert out.std() == pytest.approx(image.std(), abs=1e-4)
+    order = np.argsort(image.ravel())
+    assert np.diff(out.ravel()[order]).min() > -1e-5
 
 
 def test_blur_is_gaussian():
-    image = jnp.zeros((21, 21, 1)).at[10, 10].set(1.0)
+    image = np.zeros((21, 21, 1), np.float32)
+    image[10, 10] = 1.0
     keys = jax.random.split(jax.random.key(0), 6)
-    blurred, _ = augment_batch(jnp.stack([image] * 6), None, keys, _only(blur_p=1.0, blur_px=2.0))
+    blurred, _ = augment_batch(np.stack([image] * 6), None, keys, _only(blur_p=1.0, blur_px=2.0))
     widths = []
     for out in np.asarray(blurred)[..., 0]:
         sigma = (-0.5 / np.log(max(out[10, 11] / out[10, 10], 1e-30))) ** 0.5  # from two neighbours
-        expected = ndimage.gaussian_filter(np.asarray(image[..., 0]), sigma, truncate=10)
+        expected = ndimage.gaussian_filter(image[..., 0], sigma, truncate=10)
         np.testing.assert_allclose(out, expected, atol=2e-4)
         widths.append(sigma)
     assert min(widths) < 1 < max(widths) <= 2
 
 
 def test_constant_image_stays_finite():
-    out, _ = augment(jnp.full((16, 16, 1), 2.0), None, jax.random.key(0), ALWAYS)
-    assert bool(jnp.isfinite(out).all())
+    out, _ = augment(np.full((24, 20, 1), 2.0, np.float32), np.zeros((24, 20), np.int32), jax.random.key(0), ALWAYS)
+    assert np.isfinite(out).all()
 
 
 def test_myops_grid_moves_at_most_five_pixels_and_turns_half_of_the_copies():
-    ramp = jnp.stack(jnp.meshgrid(jnp.arange(64.0), jnp.arange(64.0), indexing="ij"), -1)
+    ramp = np.stack(np.meshgrid(*[np.arange(64, dtype=np.float32)] * 2, indexing="ij"), -1)
     keys = jax.random.split(jax.random.key(0), 40)
-    out = jax.vmap(lambda k: augment(ramp, None, k, MYOPS)[0])(keys)
-    moved = jnp.abs(out - ramp[None]).max((1, 2, 3))
-    turned = np.asarray(moved) > 5.01
+    out = np.asarray(jax.jit(jax.vmap(lambda k: augment(ramp, None, k, MYOPS)[0]))(keys))
+    moved = np.abs(out - ramp).max((1, 2, 3))
+    turned = moved > 5.01
     assert 8 <= turned.sum() <= 32  # 40 draws at one half, four standard errors
-    assert 3.0 < float(moved[~turned].max()) <= 5.01
+    assert 3.0 < moved[~turned].max() <= 5.01
     for image in out[turned]:
-        errors = [np.abs(np.asarray(image) - np.rot90(np.asarray(ramp), k)).max() for k in (1, 2, 3)]
+        errors = [np.abs(image - np.rot90(ramp, k)).max() for k in (1, 2, 3)]
         assert min(errors) <= 5.01
 
 
 def test_slice_motion_moves_each_slice_by_itself():
-    edge = jnp.zeros((6, 24, 24, 1)).at[:, :12].set(1.0)
-    moved = slice_motion(edge, jax.random.key(1), rotation_deg=0.0, spacing_mm=0.5)
-    at_mm = np.asarray(moved.sum((1, 2, 3)) / 24 - 12) * 0.5
+    edge = np.zeros((6, 24, 24, 1), np.float32)
+    edge[:, :12] = 1.0
+    moved = np.asarray(slice_motion(edge, jax.random.key(1), rotation_deg=0.0, spacing_mm=0.5))
+    at_mm = (moved.sum((1, 2, 3)) / 24 - 12) * 0.5
     assert np.abs(at_mm).max() <= 4.001 and np.std(at_mm) > 0.5
     still = slice_motion(edge, jax.random.key(1), shift_mm=0.0, rotation_deg=0.0, spacing_mm=0.5)
     np.testing.assert_array_equal(still, edge)

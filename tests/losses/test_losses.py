@@ -4,6 +4,7 @@ A new loss needs a row in `ROWS` (the battery), and anything else that is public
 of its own name.
 """
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -19,8 +20,11 @@ from cardiac_jax import losses
 from cardiac_jax.core.loss import term
 from cardiac_jax.core.types import Loss
 from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position, regions
+from tests import toys
 
 K, B = 3, 4
+SIZE = (4, 6)  # of nearly every example: each shape is compiled anew
+ONES = np.ones(B, np.float32)
 IGNORE = overlap.IGNORE
 ATOL = 1e-6  # 1 - Dice and the logarithm of a softmax are differences of float32 numbers of about 1
 
@@ -33,70 +37,64 @@ def scores(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
     logits = 2 * rng.normal(size=(B, *shape, K)).astype(np.float32)
     label = rng.integers(0, K, (B, *shape)).astype(np.uint8)
     label[rng.uniform(size=label.shape) < 0.1] = IGNORE
-    return {
-        "logits": jnp.asarray(logits),
-        "probabilities": jax.nn.softmax(jnp.asarray(logits)),
-        "label": jnp.asarray(label),
-        "where": jnp.ones(B),
-    }
+    exponentials = np.exp(logits)
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    return {"logits": logits, "probabilities": probabilities, "label": label, "where": ONES}
 
 
 def extreme_scores() -> dict[str, dict[str, Any]]:
     """Certain and right, certain and wrong, nothing annotated, one class missing, all alike."""
-    label = jnp.asarray(np.random.default_rng(0).integers(0, K, (B, 4, 5)).astype(np.uint8))
-    right, wrong = jax.nn.one_hot(label, K), jax.nn.one_hot((label + 1) % K, K)
-    base = {"where": jnp.ones(B), "label": label}
+    label = np.random.default_rng(0).integers(0, K, (B, *SIZE)).astype(np.uint8)
+    one_hot = np.eye(K, dtype=np.float32)
+    right, wrong = one_hot[label], one_hot[(label + 1) % K]
+    base = {"where": ONES, "label": label}
     return {
-        "right": {**base, "logits": 1e4 * right, "probabilities": right},
-        "wrong": {**base, "logits": 1e4 * wrong, "probabilities": wrong},
+        "right": {**base, "logits": np.float32(1e4) * right, "probabilities": right},
+        "wrong": {**base, "logits": np.float32(1e4) * wrong, "probabilities": wrong},
         "ignored": {
             **base,
-            "logits": 1e4 * wrong,
+            "logits": np.float32(1e4) * wrong,
             "probabilities": wrong,
-            "label": jnp.full_like(label, IGNORE),
+            "label": np.full_like(label, IGNORE),
         },
-        "one class": {**base, "logits": 1e4 * right, "probabilities": right, "label": jnp.zeros_like(label)},
-        "undecided": {**base, "logits": 0 * right, "probabilities": jnp.full_like(right, 1 / K)},
+        "one class": {**base, "logits": np.float32(1e4) * right, "probabilities": right, "label": np.zeros_like(label)},
+        "undecided": {**base, "logits": np.zeros_like(right), "probabilities": np.full_like(right, 1 / K)},
     }
 
 
 def pairs(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
     """Two arrays to compare, `[B, *shape, K]`."""
-    draw = lambda: jnp.asarray(rng.normal(size=(B, *shape, K)).astype(np.float32))  # noqa: E731
-    return {"prediction": draw(), "target": draw(), "where": jnp.ones(B)}
+    prediction, target = rng.normal(size=(2, B, *shape, K)).astype(np.float32)
+    return {"prediction": prediction, "target": target, "where": ONES}
 
 
 def extreme_pairs() -> dict[str, dict[str, Any]]:
-    zeros = jnp.zeros((B, 4, 5, K))
+    zeros = np.zeros((B, *SIZE, K), np.float32)
+    far = np.full_like(zeros, 1e6)
     return {
-        "equal": {"prediction": zeros, "target": zeros, "where": jnp.ones(B)},
-        "far": {"prediction": zeros + 1e6, "target": zeros - 1e6, "where": jnp.ones(B)},
-        "dropped": {"prediction": zeros + 1e6, "target": zeros, "where": jnp.zeros(B)},
+        "equal": {"prediction": zeros, "target": zeros, "where": ONES},
+        "far": {"prediction": far, "target": -far, "where": ONES},
+        "dropped": {"prediction": far, "target": zeros, "where": 0 * ONES},
     }
 
 
 def verdicts(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
     """One number per example for each name."""
-    return {name: jnp.asarray(rng.normal(size=B).astype(np.float32)) for name in ("real", "fake")} | {
-        "where": jnp.ones(B)
-    }
+    return {name: rng.normal(size=B).astype(np.float32) for name in ("real", "fake")} | {"where": ONES}
 
 
 def extreme_verdicts() -> dict[str, dict[str, Any]]:
     cases = {"fooled": (-1e4, 1e4), "certain": (1e4, -1e4), "undecided": (0.0, 0.0)}
-    return {
-        name: {"real": jnp.full(B, real), "fake": jnp.full(B, fake), "where": jnp.ones(B)}
-        for name, (real, fake) in cases.items()
-    }
+    return {name: {"real": real * ONES, "fake": fake * ONES, "where": ONES} for name, (real, fake) in cases.items()}
 
 
 def positions(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
-    return {name: jnp.asarray(rng.uniform(size=B).astype(np.float32)) for name in ("prediction", "target")}
+    return {name: rng.uniform(size=B).astype(np.float32) for name in ("prediction", "target")}
 
 
 def extreme_positions() -> dict[str, dict[str, Any]]:
     return {
-        name: {"prediction": jnp.full(B, a), "target": jnp.full(B, b)}
+        name: {"prediction": a * ONES, "target": b * ONES}
         for name, (a, b) in {"equal": (1.0, 1.0), "far": (0.0, 1.0)}.items()
     }
 
@@ -188,19 +186,38 @@ SEGMENTING = [param for param in BATTERY if param.values[0].draw is scores]
 DROPPING = [param for param in BATTERY if param.values[0].drops]
 
 
+@functools.cache
+def compiled(loss: Loss) -> tuple[Any, Any]:
+    """The loss `[B]` of values, and it with the gradient of its sum to those of floats, given apart; compiled."""
+
+    def one(values):
+        return loss.apply(loss.init(), values)[0]
+
+    def whole(floats, others):
+        value = one({**others, **floats})
+        return jnp.sum(value), value
+
+    return tuple(jax.jit(f, compiler_options=toys.QUICK) for f in (one, jax.value_and_grad(whole, has_aux=True)))
+
+
 def run(row: Row, values: dict[str, Any]) -> np.ndarray:
     """The loss `[B]` of `values`; examples are all real unless `values` says otherwise."""
-    return np.asarray(row.loss.apply(row.loss.init(), {"mask": jnp.ones(B), **values})[0])
+    if any(np.shape(x)[1:3] == SIZE for x in values.values()) or row.draw not in (scores, pairs):
+        return differentiated(row, values)[0]
+    return np.asarray(compiled(row.loss)[0]({"mask": ONES, **values}))
 
 
 def gradient(row: Row, values: dict[str, Any]) -> dict[str, Any]:
     """Gradient of the sum over examples with respect to every value of floats but `where`."""
-    floats = {name: x for name, x in values.items() if name != "where" and jnp.issubdtype(x.dtype, jnp.floating)}
+    return differentiated(row, values)[1]
 
-    def whole(floats):
-        return jnp.sum(row.loss.apply(row.loss.init(), {"mask": jnp.ones(B), **values, **floats})[0])
 
-    return jax.grad(whole)(floats)
+def differentiated(row: Row, values: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """What `run` and `gradient` give, by one program."""
+    floats = {name: x for name, x in values.items() if name not in ("where", "mask") and x.dtype == np.float32}
+    others = {name: x for name, x in {"mask": ONES, **values}.items() if name not in floats}
+    (_, value), slopes = jax.device_get(compiled(row.loss)[1](floats, others))
+    return value, slopes
 
 
 def test_every_public_function_has_a_row():
@@ -220,7 +237,7 @@ def test_every_public_function_has_a_row():
 
 @pytest.mark.parametrize("row", BATTERY)
 def test_is_one_finite_number_per_example_and_moves(row):
-    values = row.draw(np.random.default_rng(1), (4, 5))
+    values = row.draw(np.random.default_rng(1), SIZE)
     value = run(row, values)
     assert value.shape == (B,)
     assert value.dtype == np.float32
@@ -239,14 +256,14 @@ def test_is_finite_at_the_extremes_and_so_is_its_gradient(row):
 
 @pytest.mark.parametrize("row", BATTERY)
 def test_gradient_is_the_slope(row):
-    values = row.draw(np.random.default_rng(2), (4, 5))
+    values = row.draw(np.random.default_rng(2), SIZE)
     rng = np.random.default_rng(3)
     slopes = gradient(row, values)
     direction = {name: rng.normal(size=x.shape).astype(np.float32) for name, x in slopes.items()}
     step = 1e-3
 
     def along(t: float) -> float:
-        moved = {name: values[name] + t * d for name, d in direction.items()}
+        moved = {name: values[name] + np.float32(t) * d for name, d in direction.items()}
         return float(run(row, {**values, **moved}).astype(np.float64).sum())
 
     expected = (along(step) - along(-step)) / (2 * step)
@@ -256,7 +273,7 @@ def test_gradient_is_the_slope(row):
 
 @pytest.mark.parametrize("row", BATTERY)
 def test_examples_in_another_order_are_the_same_examples(row):
-    values = row.draw(np.random.default_rng(4), (4, 5))
+    values = row.draw(np.random.default_rng(4), SIZE)
     order = np.array([2, 0, 3, 1])
     permuted = {name: x[order] for name, x in values.items()}
     np.testing.assert_allclose(run(row, permuted), run(row, values)[order], rtol=1e-5, atol=ATOL)
@@ -264,23 +281,23 @@ def test_examples_in_another_order_are_the_same_examples(row):
 
 @pytest.mark.parametrize("row", BATTERY)
 def test_only_a_pooled_loss_depends_on_the_other_examples(row):
-    values, others = (row.draw(np.random.default_rng(seed), (4, 5)) for seed in (5, 6))
-    mixed = {name: jnp.concatenate([x[:1], others[name][1:]]) for name, x in values.items()}
+    values, others = (row.draw(np.random.default_rng(seed), SIZE) for seed in (5, 6))
+    mixed = {name: np.concatenate([x[:1], others[name][1:]]) for name, x in values.items()}
     assert (run(row, mixed)[0] != run(row, values)[0]) == row.pools
 
 
 @pytest.mark.parametrize("row", BATTERY)
 def test_a_padded_example_changes_nothing(row):
-    values, others = (row.draw(np.random.default_rng(seed), (4, 5)) for seed in (7, 8))
-    mask = jnp.array([1.0, 1.0, 1.0, 0.0])
-    mixed = {name: jnp.concatenate([x[:3], others[name][3:]]) for name, x in values.items()}
+    values, others = (row.draw(np.random.default_rng(seed), SIZE) for seed in (7, 8))
+    mask = np.array([1.0, 1.0, 1.0, 0.0], np.float32)
+    mixed = {name: np.concatenate([x[:3], others[name][3:]]) for name, x in values.items()}
     got, want = (run(row, {**given, "mask": mask})[:3] for given in (mixed, values))
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=ATOL)
 
 
 @pytest.mark.parametrize("row", SPATIAL)
 def test_rank_and_order_of_pixels_do_not_matter(row):
-    values = row.draw(np.random.default_rng(9), (4, 6))
+    values = row.draw(np.random.default_rng(9), SIZE)
     flat = {name: x.reshape(B, 24, *x.shape[3:]) if x.ndim > 1 else x for name, x in values.items()}
     volume = {name: x.reshape(B, 2, 3, 4, *x.shape[2:]) if x.ndim > 1 else x for name, x in flat.items()}
     order = np.random.default_rng(10).permutation(24)
@@ -291,25 +308,24 @@ def test_rank_and_order_of_pixels_do_not_matter(row):
 
 @pytest.mark.parametrize("row", SEGMENTING)
 def test_an_ignored_pixel_takes_no_part(row):
-    values = row.draw(np.random.default_rng(11), (24,))
-    values["label"] = values["label"].at[:, :6].set(IGNORE)
-    others = row.draw(np.random.default_rng(12), (24,))
+    values = row.draw(np.random.default_rng(11), SIZE)
+    values["label"][:, :1] = IGNORE
+    others = row.draw(np.random.default_rng(12), SIZE)
     changed = {
-        name: jnp.concatenate([others[name][:, :6], values[name][:, 6:]], axis=1)
-        for name in ("logits", "probabilities")
+        name: np.concatenate([others[name][:, :1], values[name][:, 1:]], axis=1) for name in ("logits", "probabilities")
     }
-    cropped = {name: x[:, 6:] if x.ndim > 1 else x for name, x in values.items()}
+    cropped = {name: x[:, 1:] if x.ndim > 1 else x for name, x in values.items()}
     np.testing.assert_array_equal(run(row, {**values, **changed}), run(row, values))
     np.testing.assert_allclose(run(row, cropped), run(row, values), rtol=1e-6, atol=ATOL)
-    ignored = np.asarray(values["label"] == IGNORE)
+    ignored = values["label"] == IGNORE
     for slope in gradient(row, values).values():
         assert not np.asarray(slope)[ignored].any()
 
 
 @pytest.mark.parametrize("row", DROPPING)
 def test_where_drops_an_example(row):
-    values = row.draw(np.random.default_rng(13), (4, 5))
-    where = jnp.array([1.0, 0.0, 1.0, 0.0])
+    values = row.draw(np.random.default_rng(13), SIZE)
+    where = np.array([1.0, 0.0, 1.0, 0.0], np.float32)
     np.testing.assert_allclose(run(row, {**values, "where": where}), where * run(row, values), rtol=1e-6)
     for slope in gradient(row, {**values, "where": where}).values():
         assert not np.asarray(slope)[1::2].any()

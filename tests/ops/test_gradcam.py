@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from cardiac_jax.nets.drunet import DRUNet
-from cardiac_jax.ops.gradcam import gradcam, log_odds_score, logit_score
+from cardiac_jax.ops import gradcam as module
+from cardiac_jax.ops.gradcam import log_odds_score, logit_score
+
+# One program for all operations of a map; the head, the classes and the score are part of it.
+gradcam = jax.jit(module.gradcam, static_argnums=(0, 2, 3))
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 4, 5, 6)).astype(np.float32)  # [B, Z, H, W, F]
@@ -16,7 +20,7 @@ W = RNG.standard_normal((6, 3)).astype(np.float32)  # [F, K]
 
 
 def linear(x):
-    return x @ jnp.asarray(W) + jnp.arange(3.0, dtype=x.dtype).reshape(1, 1, 1, 1, 3)
+    return x @ W + np.arange(3.0, dtype=np.float32).reshape(1, 1, 1, 1, 3)
 
 
 def relu(x):
@@ -38,8 +42,8 @@ def test_gradients_are_not_averaged_over_the_map():
 
 def test_where_structures_exclude_each_other_neither_is_lost():
     """One is certain where the other's logit is low: maps are rectified before they are added."""
-    x = jnp.asarray([[[[1.0, 0.0], [0.0, 1.0]]]])  # [1, 1, 2, 2]
-    heat = gradcam(lambda x: x @ jnp.array([[1.0, -1.0], [-1.0, 1.0]]), x, (0, 1))
+    x = np.array([[[[1.0, 0.0], [0.0, 1.0]]]], np.float32)  # [1, 1, 2, 2]
+    heat = gradcam(lambda x: x @ np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32), x, (0, 1))
     np.testing.assert_array_equal(heat, np.ones((1, 1, 2)))
 
 
@@ -47,24 +51,26 @@ def test_each_example_by_itself():
     changed = X.copy()
     changed[1] = 7.0
     for score in (logit_score, log_odds_score):
-        a, b = (gradcam(linear, jnp.asarray(x), (1,), score) for x in (X, changed))
+        a, b = (np.asarray(gradcam(linear, jnp.asarray(x), (1,), score)) for x in (X, changed))
         np.testing.assert_array_equal(a[0], b[0])
         assert (a[1] != b[1]).any()
 
 
 def test_log_odds_of_a_softmax():
     """log(p_c / (1 - p_c)), summed; a constant added to every class changes it no more than it changes the softmax."""
-    logits = linear(jnp.asarray(X))
-    p = np.asarray(jax.nn.softmax(logits, axis=-1), np.float64)
+    logits = linear(X)
+    odds, own = (jax.jit(score, static_argnums=1) for score in (log_odds_score, logit_score))
+    p = np.exp(logits.astype(np.float64))
+    p /= p.sum(-1, keepdims=True)
     for c in range(3):  # terms of either sign, 90 to 200 in all: float32 rounds their sum to 2e-5
         want = np.log(p[..., c] / (1 - p[..., c])).sum((1, 2, 3))
-        np.testing.assert_allclose(log_odds_score(logits, c), want, rtol=1e-4, atol=2e-5)
-        want = np.asarray(logits)[..., c].sum((1, 2, 3))
-        np.testing.assert_allclose(logit_score(logits, c), want, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(odds(logits, c), want, rtol=1e-4, atol=2e-5)
+        want = logits[..., c].sum((1, 2, 3))
+        np.testing.assert_allclose(own(logits, c), want, rtol=1e-4, atol=2e-5)
     shifted = partial(gradcam, lambda x: linear(x) + 3 * x[..., :1], jnp.asarray(X), (1, 2))
     plain = partial(gradcam, linear, jnp.asarray(X), (1, 2))
     np.testing.assert_allclose(shifted(log_odds_score), plain(log_odds_score), atol=1e-5)
-    assert np.abs(np.asarray(shifted(logit_score) - plain(logit_score))).max() > 1
+    assert np.abs(np.asarray(shifted(logit_score)) - np.asarray(plain(logit_score))).max() > 1
 
 
 def test_log_odds_of_two_classes_and_of_one():

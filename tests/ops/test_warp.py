@@ -7,15 +7,18 @@ import pytest
 from scipy import ndimage
 
 from cardiac_jax.errors import InputError
-from cardiac_jax.ops.geometry import (
-    affine_matrix,
-    coordinates,
-    quarter_turn_matrix,
-    quarter_turns,
-    spline_basis,
-    upsample,
-)
-from cardiac_jax.ops.warp import resample, resample_labels
+from cardiac_jax.ops import geometry, warp
+from cardiac_jax.ops.geometry import quarter_turns, spline_basis
+
+# One program each, not one for every operation in them.
+affine_matrix = jax.jit(geometry.affine_matrix)
+coordinates = jax.jit(geometry.coordinates, static_argnums=2)
+quarter_turn_matrix = jax.jit(geometry.quarter_turn_matrix)
+upsample = jax.jit(geometry.upsample, static_argnums=1)
+resample = jax.jit(warp.resample)
+resample_labels = jax.jit(warp.resample_labels, static_argnames="outside")
+map_coordinates = jax.jit(jax.scipy.ndimage.map_coordinates, static_argnames=("order", "mode"))
+EYE = np.eye(2, dtype=np.float32)
 
 
 def _random(shape, seed=0):
@@ -34,7 +37,7 @@ def test_linear_and_nearest_agree_with_scipy_and_jax(size):
         np.testing.assert_allclose(
             out[..., c], ndimage.map_coordinates(image[..., c], coords, order=1, mode="nearest"), atol=1e-5
         )
-        ours = jax.scipy.ndimage.map_coordinates(image[..., c], list(coords), order=1, mode="nearest")
+        ours = map_coordinates(image[..., c], list(coords), order=1, mode="nearest")
         np.testing.assert_allclose(out[..., c], ours, atol=1e-5)
     nearest = resample_labels(jnp.asarray(label), jnp.asarray(coords), outside=7)
     expected = ndimage.map_coordinates(label, coords, order=0, mode="nearest")
@@ -45,9 +48,9 @@ def test_linear_and_nearest_agree_with_scipy_and_jax(size):
 
 def test_affine_agrees_with_scipy():
     image = _random((31, 24))
-    matrix = affine_matrix(jnp.array([0.3]), jnp.array([1.1, 0.9]), jnp.array([0.07]))
-    shift = jnp.array([2.5, -1.25])
-    out = resample(jnp.asarray(image)[..., None], coordinates(matrix, shift, image.shape))[..., 0]
+    matrix = affine_matrix(*(np.array(x, np.float32) for x in ([0.3], [1.1, 0.9], [0.07])))
+    shift = np.array([2.5, -1.25], np.float32)
+    out = np.asarray(resample(image[..., None], coordinates(matrix, shift, image.shape)))[..., 0]
     centre = (np.array(image.shape) - 1) / 2
     offset = centre + np.asarray(shift) - np.asarray(matrix) @ centre
     expected = ndimage.affine_transform(image, np.asarray(matrix), tuple(offset), order=1, mode="nearest")
@@ -55,8 +58,8 @@ def test_affine_agrees_with_scipy():
 
 
 def test_affine_matrix_in_3d_is_rotation_times_shear_times_scale():
-    angle, scale, shear = jnp.array([0.2, -0.4, 0.7]), jnp.array([1.2, 0.8, 1.1]), jnp.array([0.1, 0.2, -0.3])
-    rotation = np.asarray(affine_matrix(angle, jnp.ones(3), jnp.zeros(3)))
+    angle, scale, shear = np.array([[0.2, -0.4, 0.7], [1.2, 0.8, 1.1], [0.1, 0.2, -0.3]], np.float32)
+    rotation = np.asarray(affine_matrix(angle, np.ones(3, np.float32), np.zeros(3, np.float32)))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
     assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-6)
     upper = np.array([[1, 0.1, 0.2], [0, 1, -0.3], [0, 0, 1]])
@@ -65,18 +68,19 @@ def test_affine_matrix_in_3d_is_rotation_times_shear_times_scale():
 
 
 def test_slices_of_a_stack_share_the_coordinates():
-    stack, label = jnp.asarray(_random((3, 12, 10, 2))), jnp.arange(360, dtype=jnp.int32).reshape(3, 12, 10)
-    coords = coordinates(affine_matrix(jnp.array([0.5]), jnp.ones(2), jnp.zeros(1)), jnp.ones(2), (12, 10))
-    whole, labels = resample(stack, coords), resample_labels(label, coords)
+    stack, label = _random((3, 12, 10, 2)), np.arange(360, dtype=np.int32).reshape(3, 12, 10)
+    angle, ones, zeros = np.full(1, 0.5, np.float32), np.ones(2, np.float32), np.zeros(1, np.float32)
+    coords = coordinates(affine_matrix(angle, ones, zeros), ones, (12, 10))
+    whole, labels = np.asarray(resample(stack, coords)), np.asarray(resample_labels(label, coords))
     for z in range(3):
         np.testing.assert_allclose(whole[z], resample(stack[z], coords), atol=1e-6)
         np.testing.assert_array_equal(labels[z], resample_labels(label[z], coords))
 
 
 def test_outside_value_of_each_channel():
-    image = jnp.ones((6, 6, 2))
-    coords = coordinates(jnp.eye(2), jnp.array([3.0, 0.0]), (6, 6))  # the last three rows look beyond the edge
-    out = np.asarray(resample(image, coords, jnp.array([-1.0, -2.0])))
+    image = np.ones((6, 6, 2), np.float32)
+    coords = coordinates(EYE, np.array([3, 0], np.float32), (6, 6))  # the last three rows look beyond the edge
+    out = np.asarray(resample(image, coords, np.array([-1, -2], np.float32)))
     np.testing.assert_array_equal(out[:3], 1)
     np.testing.assert_array_equal(out[3:, :, 0], -1)
     np.testing.assert_array_equal(out[3:, :, 1], -2)
@@ -84,9 +88,9 @@ def test_outside_value_of_each_channel():
 
 
 def test_gradient_of_the_warp_reaches_the_image_and_the_coordinates():
-    image, coords = jnp.asarray(_random((8, 8, 1))), coordinates(jnp.eye(2), jnp.array([0.3, 0.4]), (8, 8))
-    by_image, by_coords = jax.grad(lambda i, c: (resample(i, c) ** 2).sum(), (0, 1))(image, coords)
-    assert jnp.abs(by_image).max() > 0.1 and jnp.abs(by_coords).max() > 0.1
+    image, coords = _random((8, 8, 1)), coordinates(EYE, np.array([0.3, 0.4], np.float32), (8, 8))
+    gradients = jax.jit(jax.grad(lambda i, c: (resample(i, c) ** 2).sum(), (0, 1)))(image, coords)
+    assert all(np.abs(gradient).max() > 0.1 for gradient in gradients)
 
 
 @pytest.mark.parametrize(("kind", "points"), [("linear", 2), ("linear", 8), ("cubic", 4), ("cubic", 13)])
@@ -115,10 +119,9 @@ def test_coordinates_are_affine_plus_field(size):
     grid = np.indices(size).astype(float)
     affine = np.einsum("ij,j...->i...", matrix, grid - centre.reshape(-1, *[1] * n))
     affine += (centre + shift).reshape(-1, *[1] * n)
-    arrays = [jnp.asarray(x) for x in (matrix, shift, control)]
-    np.testing.assert_allclose(coordinates(arrays[0], arrays[1], size), affine, atol=1e-4)
-    both = coordinates(arrays[0], arrays[1], size, arrays[2])
-    np.testing.assert_allclose(both, affine + np.asarray(upsample(arrays[2], size)), atol=1e-4)
+    np.testing.assert_allclose(coordinates(matrix, shift, size), affine, atol=1e-4)
+    both = coordinates(matrix, shift, size, control)
+    np.testing.assert_allclose(both, affine + np.asarray(upsample(control, size)), atol=1e-4)
 
 
 def test_upsample_keeps_the_order_of_the_axes():
@@ -136,9 +139,15 @@ def test_impossible_grids_are_refused(points, kind):
 
 @pytest.mark.parametrize("turns", [-1, 0, 1, 2, 3])
 def test_turning_by_matrix_is_exactly_the_turn_of_the_array(turns):
-    image = jnp.asarray(_random((9, 9, 2)))
-    coords = coordinates(quarter_turn_matrix(jnp.array(turns)), jnp.zeros(2), (9, 9))
-    np.testing.assert_array_equal(resample(image, coords), quarter_turns(image, turns))
-    label = (image[..., 0] > 0).astype(jnp.int32)
-    np.testing.assert_array_equal(resample_labels(label, coords), quarter_turns(label, turns, (-2, -1)))
-    np.testing.assert_array_equal(quarter_turns(quarter_turns(image, turns), -turns), image)
+    image = _random((9, 9, 2))
+    coords = coordinates(quarter_turn_matrix(turns), np.zeros(2, np.float32), (9, 9))
+    label = (image[..., 0] > 0).astype(np.int32)
+
+    def turned(image, label):
+        once = quarter_turns(image, turns)
+        return once, quarter_turns(label, turns, (-2, -1)), quarter_turns(once, -turns)
+
+    once, turned_label, back = jax.jit(turned)(image, label)
+    np.testing.assert_array_equal(resample(image, coords), once)
+    np.testing.assert_array_equal(resample_labels(label, coords), turned_label)
+    np.testing.assert_array_equal(back, image)

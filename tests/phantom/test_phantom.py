@@ -17,7 +17,7 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.phantom import axial, heart, patient, tissue
 
 # thick slices on a coarse grid: the anatomy of the default stack at a fraction of its cost
-COARSE = {"spacing_mm": (2.0, 9.0), "size": (112, 112)}
+COARSE = {"spacing_mm": (2.0, 9.0), "size": (88, 88)}
 # coarser still, for what does not depend on the anatomy: files, random numbers, the frames of a beat
 ROUGH = {"spacing_mm": (4.0, 9.0), "size": (56, 56)}
 

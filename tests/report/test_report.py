@@ -138,7 +138,7 @@ def test_the_same_evaluations_give_the_same_page(made, evaluations):
 
 def test_folds_of_one_method_are_pooled(evaluations, tmp_path):
     """Different cases side by side; the same case, measured by two folds, once with its mean."""
-    for fold, numbers in ((0, (0, 1, 2)), (1, (2, 3, 4))):
+    for fold, numbers in ((0, (0, 1)), (1, (1, 2))):
         pred = tmp_path / f"pred{fold}"
         pred.mkdir()
         for i in numbers:
@@ -149,21 +149,20 @@ def test_folds_of_one_method_are_pooled(evaluations, tmp_path):
     (entry,) = collect.collect([tmp_path], "val")
     assert entry.results.name == "net" and entry.results.about["folds"] == 2
     dice = by_case(entry.results.rows, "dice", "LV")
-    assert sorted(dice) == [f"patient{i}" for i in range(5)]
+    assert sorted(dice) == [f"patient{i}" for i in range(3)]
     near, far = (
         by_case(collect.collect([evaluations / "out" / name], "val")[0].results.rows, "dice", "LV")
         for name in ("near", "far")
     )
-    assert dice["patient2"] == pytest.approx((near["patient2"] + far["patient2"]) / 2)
-    assert (dice["patient0"], dice["patient4"]) == (far["patient0"], near["patient4"])
+    assert dice["patient1"] == pytest.approx((near["patient1"] + far["patient1"]) / 2)
+    assert (dice["patient0"], dice["patient2"]) == (far["patient0"], near["patient2"])
     for kind in entry.results.measured:
         assert {row["case"] for row in kind} == set(dice)
-    assert Path(entry.results.about["files"]["patient4"]["prediction"]).parent.name == "pred1"
+    assert Path(entry.results.about["files"]["patient2"]["prediction"]).parent.name == "pred1"
 
 
 def test_two_runs_of_one_method_are_told_apart_by_their_folders(evaluations):
-    out = evaluations / "out" / "seed1" / "evaluation_val"
-    evaluate_maps(evaluations / "near", evaluations / "data", out, name="mscmr", console=QUIET)
+    shutil.copytree(evaluations / "out" / "near", evaluations / "out" / "seed1" / "evaluation_val")
     entries = collect.collect([evaluations / "out" / "near", evaluations / "out" / "seed1"], "val")
     assert [entry.results.name for entry in entries] == ["near (near)", "near (seed1)"]
 

@@ -1,5 +1,7 @@
 """Passes of a cascade: coarse grid, heat map, box, crop and paste."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cardiac_jax.core.passes import chain, pure
 from cardiac_jax.core.types import Net
 from cardiac_jax.nets.drunet import DRUNet
 from cardiac_jax.transforms import cascade
+from tests import toys
 
 KEY = jax.random.key(0)
+compiled = partial(jax.jit, compiler_options=toys.QUICK)
 
 
 def run(step, variables=None, **values):
-    found, _ = step(variables or {}, values, key=KEY, train=frozenset())
-    return found
+    whole = compiled(lambda variables, values: step(variables, values, key=KEY, train=frozenset())[0])
+    return whole(variables or {}, values)
 
 
 def test_shrinking_takes_the_mean_of_every_block():
@@ -40,27 +45,38 @@ def test_sizes_that_do_not_divide_are_refused():
         run(cascade.shrink((1, 2, 2)), image=jnp.zeros((1, 4, 5, 4, 1)))
 
 
+SHAPE, BOX = (6, 24, 24), (6, 10, 8)
+
+
+@compiled
+def there_and_back(heat, label):
+    """The box about the heat, how much of the label it covers, and the label as probabilities cut out and pasted."""
+    steps = (
+        cascade.locate(BOX, SHAPE, 0.2),
+        cascade.crop({"label": 255}, BOX),
+        pure(lambda label: jax.nn.one_hot(label, 2), ["label"], "probabilities"),
+        cascade.paste(SHAPE),
+    )
+    found, _ = chain(*steps)({}, {"heat": heat, "label": label}, key=KEY, train=frozenset())
+    return found["found"], cascade.covered(label, found["start"], BOX), found["probabilities"]
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.tuples(st.integers(0, 5), st.integers(0, 11), st.integers(0, 11)))
 def test_where_the_heat_is_the_box_is_and_paste_puts_it_back(at):
-    shape, size = (6, 24, 24), (6, 10, 8)
     heat = np.zeros((1, 6, 12, 12), np.float32)
     heat[(0, *at)] = 1
-    label = np.zeros((1, *shape), np.int32)
+    label = np.zeros((1, *SHAPE), np.int32)
     label[0, at[0], 2 * at[1] : 2 * at[1] + 2, 2 * at[2] : 2 * at[2] + 2] = 1
-    found = run(cascade.locate(size, shape, 0.2), heat=jnp.asarray(heat))
-    assert found["found"].tolist() == [1.0]
-    inside, marked = cascade.covered(jnp.asarray(label), found["start"], size)
+    found, (inside, marked), back = jax.device_get(there_and_back(heat, label))
+    assert found.tolist() == [1.0]
     assert inside.tolist() == marked.tolist() == [4]
-    cut = run(cascade.crop({"label": 255}, size), label=jnp.asarray(label), start=found["start"])["label"]
-    probabilities = jax.nn.one_hot(cut, 2)
-    back = run(cascade.paste(shape), probabilities=probabilities, start=found["start"])["probabilities"]
     np.testing.assert_array_equal(back.argmax(-1), label)
     np.testing.assert_allclose(back.sum(-1), 1)
 
 
 def test_without_heat_the_box_lies_in_the_middle_and_says_so():
-    found = run(cascade.locate((2, 4, 4), (4, 8, 8), 0.2), heat=jnp.zeros((2, 4, 4, 4)))
+    found = run(cascade.locate((2, 4, 4), (4, 8, 8), 0.2), heat=np.zeros((2, 4, 4, 4), np.float32))
     assert found["found"].tolist() == [0.0, 0.0]
     assert found["start"].tolist() == [[1, 2, 2]] * 2
 
@@ -77,13 +93,13 @@ def test_the_heat_map_is_that_of_the_head_alone():
 
 
 def test_attention_multiplies_every_channel_by_every_feature():
-    image, features = jnp.arange(1.0, 3).reshape(1, 1, 1, 1, 2), jnp.arange(3.0, 6).reshape(1, 1, 1, 1, 3)
+    image, features = np.arange(1.0, 3).reshape(1, 1, 1, 1, 2), np.arange(3.0, 6).reshape(1, 1, 1, 1, 3)
     out = run(cascade.attend("i", "f", "o"), i=image, f=features)["o"]
     assert out.reshape(-1).tolist() == [3, 4, 5, 6, 8, 10]
 
 
 def test_enlarged_probabilities_stay_probabilities():
-    probabilities = jax.nn.softmax(jax.random.normal(KEY, (1, 2, 4, 4, 3)))
+    probabilities = np.random.default_rng(0).dirichlet((0.5, 0.5, 0.5), (1, 2, 4, 4)).astype(np.float32)
     out = run(cascade.enlarge((2, 8, 12)), probabilities=probabilities)["probabilities"]
     assert out.shape == (1, 2, 8, 12, 3)
     np.testing.assert_allclose(out.sum(-1), 1, rtol=1e-5)
@@ -95,12 +111,17 @@ def test_some_slices_are_those_annotated_in_full_then_others_and_padding_last():
     label[:, [0, 3, 5]] = 0
     label[:, :, 0, 0] = np.arange(6)
     real = np.array([[1, 1, 1, 1, 1, 0]] * 2, np.float32)
-    whole = jnp.asarray([[1, 0, 0, 1, 0, 1]] * 2, jnp.float32)
-    values = {"label": jnp.asarray(label), "real": jnp.asarray(real), "whole": whole, "index": jnp.arange(2)}
-    step = cascade.some_slices(3, ("label", "real"))
+    whole = np.array([[1, 0, 0, 1, 0, 1]] * 2, np.float32)
+    values = {"label": label.astype(np.int32), "real": real, "whole": whole, "index": np.arange(2)}
+
+    def chosen_of(number: int):
+        step = cascade.some_slices(number, ("label", "real"))
+        return compiled(lambda key: step({}, values, key=key, train=frozenset())[0])
+
+    draw = chosen_of(3)
     seen = []
     for seed in range(20):
-        found, _ = step({}, values, key=jax.random.key(seed), train=frozenset())
+        found = jax.device_get(draw(jax.random.key(seed)))
         assert found["label"].shape == (2, 3, 4, 4) and found["real"].tolist() == [[1, 1, 1]] * 2
         seen.append(np.sort(found["label"][:, :, 0, 0], 1))
     chosen = np.stack(seen)
@@ -108,6 +129,6 @@ def test_some_slices_are_those_annotated_in_full_then_others_and_padding_last():
     third = [set(row) - {0, 3} for row in chosen.reshape(-1, 3)]
     assert {frozenset(t) for t in third} == {frozenset({k}) for k in (1, 2, 4)}, "each at times"
     assert (chosen[:, 0] != chosen[:, 1]).any(), "volumes are drawn apart"
-    every, _ = cascade.some_slices(6, ("label", "real"))({}, values, key=KEY, train=frozenset())
+    every = jax.device_get(chosen_of(6)(KEY))
     np.testing.assert_array_equal(np.sort(every["label"][:, :, 0, 0], 1), [np.arange(6)] * 2)
     assert (every["real"][:, -1] == 0).all(), "padding last"
