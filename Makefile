@@ -1,6 +1,7 @@
 # make setup   an environment in .venv, made once and again when pyproject.toml changes
 # make demo    trains and evaluates on the phantom (Python 3.11 and this folder are all it needs)
 # make test    lint, types and the whole test suite
+# make pytest  the tests only
 # make lint    ruff and pyright only
 # make clean   removes what make and the tests made
 
@@ -9,7 +10,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test pytest lint clean
 
 setup: $(STAMP)
 
@@ -22,8 +23,12 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python -m launch.demo
 
+# Lint and types beside the tests: they use one core for a minute.
+test: $(STAMP)
+	$(MAKE) --no-print-directory -j 2 lint pytest
+
 # In a locale that knows ASCII only, so that a file opened without its encoding fails here first.
-test: lint
+pytest: $(STAMP)
 	LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)

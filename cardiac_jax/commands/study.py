@@ -63,10 +63,7 @@ def main() -> int:
         own = [*overrides, f"--config.data.fold={fold}"] if fold else overrides
         status = cli.call("launch.train", f"--config={path}:{words}", f"--workdir={run}", *own)
         if not status and not study.is_evaluated(run, SPLIT.value, TTA.value):
-            out = study.results(run, SPLIT.value)
-            status = cli.call(
-                "launch.evaluate", f"--workdir={run}", f"--split={SPLIT.value}", f"--out={out}", f"--tta={TTA.value}"
-            )
+            status = cli.call(*study.evaluation(run, SPLIT.value, TTA.value))
         if status:
             return status
     # Matplotlib is imported when there is something to draw, not while runs are trained.

@@ -5,9 +5,11 @@
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -209,6 +211,7 @@ def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 @contextlib.contextmanager
 def _readable(where: Path):
     """Turns the errors from reading a damaged checkpoint into one InputError that names it."""
+    _silence_unfinished_reads()
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ocp.errors.InvalidLayoutError) as error:
@@ -216,3 +219,20 @@ def _readable(where: Path):
         while cause := root.__cause__ or root.__context__:
             root = cause
         raise InputError(where, f"cannot be read as a checkpoint: {str(root)[:200] or type(root).__name__}") from None
+
+
+@functools.cache
+def _silence_unfinished_reads() -> None:
+    """Hides what Orbax's other reads say when one has failed: they end on a closed event loop, each with a traceback."""
+    report = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        if not (isinstance(found.exc_value, RuntimeError) and str(found.exc_value) == "Event loop is closed"):
+            report(found)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return not ("never retrieved" in message and "tensorstore" in message)
+
+    sys.unraisablehook = hook
+    logging.getLogger("asyncio").addFilter(wanted)

@@ -1,9 +1,12 @@
 """Checkpoints: what is kept, what is refused, and that what comes back is what was put in."""
 
 import json
+import logging
 import math
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +148,18 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path):
 @pytest.mark.parametrize("which", ["7", "worst", "", "-20"])
 def test_a_checkpoint_that_is_not_there_is_refused(run, which):
     assert "20, 30" in refused(run, which).problem
+
+
+def test_what_unfinished_reads_say_is_hidden_and_nothing_else(monkeypatch, caplog):
+    heard: list[SimpleNamespace] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    checkpoint._silence_unfinished_reads.__wrapped__()
+    closed, other = (SimpleNamespace(exc_value=RuntimeError(text)) for text in ("Event loop is closed", "other"))
+    sys.unraisablehook(closed), sys.unraisablehook(other)
+    assert heard == [other]
+    for text in ("Task exception was never retrieved\nfuture: tensorstore_spec", "other"):
+        logging.getLogger("asyncio").error(text)
+    assert [record.getMessage() for record in caplog.records] == ["other"]
 
 
 def test_a_flipped_byte_is_found(copy):
