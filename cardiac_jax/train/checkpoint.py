@@ -223,7 +223,7 @@ def _readable(where: Path):
 
 @functools.cache
 def _silence_unfinished_reads() -> None:
-    """Hides what Orbax's other reads say when one has failed: they end on a closed event loop, each with a traceback."""
+    """Hides what Orbax's other reads say when one has failed: each ends on a closed event loop, with a traceback."""
     report = sys.unraisablehook
 
     def hook(found: Any) -> None:
