@@ -6,9 +6,11 @@ perimeter by `skimage.measure`. Everything happens within the bounding box of th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import example
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from skimage.measure import perimeter_crofton
@@ -234,3 +236,14 @@ def heart_faults(wall: np.ndarray, pool: np.ndarray, pixel_mm: tuple[float, floa
         "small heart": both.sum() * pixel_mm2 < 160,
     }
     return [name for name, broken in found.items() if broken]
+
+
+def on_each_grid(grids: Iterable[tuple[float, float]]) -> Callable[[Any], Any]:
+    """Decorator: runs a property of `seed, pixel_mm, mode` on every size of pixels at least once."""
+
+    def decorate(test: Any) -> Any:
+        for i, pixel_mm in enumerate(grids):
+            test = example(seed=i, pixel_mm=pixel_mm, mode=("invalid", "all")[i % 2])(test)
+        return test
+
+    return decorate

@@ -84,11 +84,8 @@ def alive(variables: Variables) -> Variables:
 
     def raised(path, leaf):
         name = jax.tree_util.keystr(path)
-        return (
-            jnp.asarray(np.asarray(leaf) + np.float32(1))
-            if "autoencoder" in name and "norm" in name and "bias" in name
-            else leaf
-        )
+        normed = "autoencoder" in name and "norm" in name and "bias" in name
+        return jnp.asarray(np.asarray(leaf) + np.float32(1)) if normed else leaf
 
     return jax.tree_util.tree_map_with_path(raised, variables)
 

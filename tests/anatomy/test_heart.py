@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
@@ -22,7 +22,7 @@ from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
 from tests import criteria_reference as reference
 from tests import hearts, rings
-from tests.anatomy_reference import heart_faults
+from tests.anatomy_reference import heart_faults, on_each_grid
 
 CLASSES = hearts.CLASSES
 SHAPE = (56, 60)
@@ -68,14 +68,7 @@ def passes(labels: np.ndarray, spacing_mm: float, limits: heart_check.Limits) ->
     return bool(reference.verdict(measured, limits)["valid"])
 
 
-def on_each_grid(test):
-    """Runs a property on every size of pixels at least once."""
-    for i, pixel_mm in enumerate(PIXELS_MM):
-        test = example(seed=i, pixel_mm=pixel_mm, mode=("invalid", "all")[i % 2])(test)
-    return test
-
-
-@on_each_grid
+@on_each_grid(PIXELS_MM)
 @settings(max_examples=1, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), pixel_mm=st.sampled_from(PIXELS_MM), mode=st.sampled_from(["invalid", "all"]))
 def test_any_label_map_at_all_is_a_valid_heart_afterwards(prior: Prior, seed: int, pixel_mm, mode: str):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -14,7 +14,7 @@ from cardiac_jax.anatomy.validity import failures, unfit
 from cardiac_jax.anatomy.wall import redrawn
 from cardiac_jax.data.stack import from_volume
 from tests import rings
-from tests.anatomy_reference import heart_faults
+from tests.anatomy_reference import heart_faults, on_each_grid
 
 CLASSES = rings.CLASSES
 SCARRED = (*CLASSES, "oedema", "scar")
@@ -89,14 +89,7 @@ def dent_mm(pixel_mm: tuple[float, float]) -> float:
     return 4.0 + (rings.SPACING_MM if unfit(*pixel_mm) else 0.0)
 
 
-def on_each_grid(test):
-    """Runs a property on every size of pixels at least once."""
-    for i, pixel_mm in enumerate(GRIDS):
-        test = example(seed=i, pixel_mm=pixel_mm, mode=("invalid", "all")[i % 2])(test)
-    return test
-
-
-@on_each_grid
+@on_each_grid(GRIDS)
 @settings(max_examples=1, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), pixel_mm=st.sampled_from(list(GRIDS)), mode=st.sampled_from(["invalid", "all"]))
 def test_any_label_map_at_all_is_valid_afterwards(prior: Prior, seed: int, pixel_mm: tuple[float, float], mode: str):

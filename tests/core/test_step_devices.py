@@ -95,14 +95,12 @@ def test_accumulation_is_the_full_batch_without_batch_statistics(devices):
     expected = parts = init_state(whole, seed=13)
     batch = toys.batch(8, mask=UNEVEN)
     whole_batch = step(stage)
-    if devices == 1:
-        in_parts = step(stage, accumulate=4)
-    else:
-        spread = on_devices(stage, devices, accumulate=2)
-        in_parts = lambda state, batch: jax.tree.map(lambda x: np.asarray(x)[0], spread(state, batch))  # noqa: E731
+    in_parts = step(stage, accumulate=4) if devices == 1 else on_devices(stage, devices, accumulate=2)
     for _ in range(3):
         expected, logs = whole_batch(expected, batch)
         parts, metrics = in_parts(parts, batch)
+        if devices > 1:  # with the axis of devices
+            parts, metrics = jax.tree.map(lambda x: np.asarray(x)[0], (parts, metrics))
         same(metrics, logs, rtol=1e-5, atol=1e-6)
         same(parts, expected, rtol=1e-5, atol=1e-6)
 

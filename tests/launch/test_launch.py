@@ -163,7 +163,10 @@ def predicted(room, inputs) -> Path:
     """Of all of them, of one file with probabilities, of one averaged over copies; and the test split evaluated."""
     out, moved = room.root / "out", room.root / "moved"
     shutil.copytree(room.data, moved)
-    predict = lambda *words: tiny.command("predict", f"--workdir={room.unet}", *words)  # noqa: E731
+
+    def predict(*words: str) -> list[str | Path]:
+        return tiny.command("predict", f"--workdir={room.unet}", *words)
+
     commands = [
         predict(f"--input={inputs}", f"--output={out / 'all'}"),
         predict(f"--input={inputs / 'oblique.nii'}", f"--output={out / 'one'}", "--probabilities"),
