@@ -2,7 +2,7 @@
 # make demo    trains and evaluates on the phantom (Python 3.11 and this folder are all it needs)
 # make test    lint, types and the whole test suite
 # make pytest  the tests only
-# make lint    ruff and pyright only
+# make lint    ruff and pyrefly only
 # make clean   removes what make and the tests made
 
 PYTHON ?= python3
@@ -34,7 +34,7 @@ pytest: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyrefly check --summary=none
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_run

@@ -40,7 +40,7 @@ _HOMES = {
     "InputError": "errors",
 }
 
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

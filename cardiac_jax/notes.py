@@ -6,7 +6,7 @@ it is true of.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from os import PathLike
 
 MOST = 3
@@ -30,7 +30,7 @@ def say(where: str | PathLike[str], note: str) -> None:
 
 
 @contextlib.contextmanager
-def collected() -> Iterator[list[tuple[str, str]]]:
+def collected() -> Generator[list[tuple[str, str]]]:
     """Context manager that gives the notes said within, `(where, note)` each once, and shows none of them."""
     gathered: list[tuple[str, str]] = []
     _collecting.append(gathered)

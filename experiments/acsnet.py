@@ -67,7 +67,7 @@ def get_config(arg: str | None = None) -> Config:
     config.prior.update({"size": (128, 128), "code": 16, "features": (16, 32, 64), "steps": 10000, "batch_size": 32})
     config.prior.update({"bank": 100_000, "components": 6, "restarts": 8})
     config.prior.augment = ConfigDict(Augment(translation_p=0.0, outside_image="min")._asdict())
-    common.add_terms(config, "shape_prior")
+    common.add_terms(config, settings="shape_prior")
     config.init = common.init("localiser", "autoencoder", "segmenter", "shape_autoencoder", "discriminator")
     config.post = common.post()
     config.post.update(

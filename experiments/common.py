@@ -1,5 +1,7 @@
 """Parts common to all experiments' configurations: the argument, and the keys of data, optimiser and training."""
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
 from cardiac_jax.core.types import Config
@@ -79,14 +81,14 @@ def train(**changes) -> Config:
 TERMS = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
 
 
-def add_terms(config: Config, settings: str = "prior", **weights: float) -> None:
+def add_terms(config: Config, weights: Mapping[str, float] | None = None, settings: str = "prior") -> None:
     """Adds the keys of the loss transforms, which any system can use (`cardiac_jax/transforms/registry.py`).
 
     Args:
+      weights: of the active terms, by name; 0 switches a term off.
       settings: key of the autoencoder's settings, common to the shape prior and the code prior.
-      weights: weights of the active terms; 0 switches a term off.
     """
-    config.transforms = ConfigDict({name: weights.get(name, 0.0) for name in TERMS})
+    config.transforms = ConfigDict({name: (weights or {}).get(name, 0.0) for name in TERMS})
     config.terms = ()  # further terms, each module:attribute=weight
     config.ramp = (0.0, 0.0)  # every transform's weight rises from zero between these fractions of the training
     config[settings] = optim()

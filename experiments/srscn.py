@@ -53,7 +53,7 @@ def get_config(arg: str | None = None) -> Config:
     config.data = common.data()
     config.model = ConfigDict({"net": "unet", "features": (16, 32, 64, 128, 256), "dropout": 0.2, "dtype": "float32"})
     config.loss = ConfigDict({"lambda_dice": 0.8, "lambda_cross": 0.2, "gamma_dice": 0.3, "gamma_cross": 0.3})
-    common.add_terms(config, **TRANSFORMS[chosen.method])
+    common.add_terms(config, TRANSFORMS[chosen.method])
     config.init = common.init("segmenter", "autoencoder", "position", "discriminator")
     config.post = common.post()
     config.optim = common.optim()

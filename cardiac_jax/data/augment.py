@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,8 @@ class Augment(NamedTuple):
 
 
 PROBABILITIES = tuple(name for name in Augment._fields if name.endswith("_p"))
-IDENTITY = Augment()._replace(**dict.fromkeys(PROBABILITIES, 0.0))
+_OFF: dict[str, Any] = dict.fromkeys(PROBABILITIES, 0.0)
+IDENTITY = Augment()._replace(**_OFF)
 
 # Coarse-grid warp of the MyoPS system: 8 x 8 displacements in [-5, 5] px, bilinear; quarter turns in one of two.
 MYOPS = IDENTITY._replace(
@@ -235,8 +236,7 @@ def _intensity(x: jax.Array, bits: jax.Array, c: Augment) -> jax.Array:
     if c.blur_p:
         on, u = _on(bits, _Id.BLUR, c.blur_p, channels)
         x = jnp.where(on, _blur(x, c.blur_px * u), x)
-    if c.gamma_p or c.bias_p:
-        low = _reduce(jnp.min, x)
+    low = _reduce(jnp.min, x)
     if c.gamma_p:
         on, _ = _on(bits, _Id.GAMMA, c.gamma_p, 0)
         exponent = spread(jnp.exp(_signed(bits, _Id.GAMMA, c.gamma_p, c.gamma, channels)))

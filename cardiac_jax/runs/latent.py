@@ -21,6 +21,7 @@ from cardiac_jax.core.types import Config
 from cardiac_jax.data import cohort
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
+from cardiac_jax.metrics.rows import Row
 from cardiac_jax.report import cohort_charts, figures
 from cardiac_jax.report.table import Cell, Table, to_markdown, to_rich
 from cardiac_jax.results import records
@@ -108,7 +109,7 @@ def chosen(found: Sequence[Size]) -> Size:
 def write(found: Sequence[Size], workdir: Path, console: Console) -> None:
     """Writes table, figure and rows of the results so far, and prints the table."""
     best = chosen(found)
-    rows = [
+    rows: list[Row] = [
         {
             "code": size.code,
             "parameters": size.parameters,

@@ -87,7 +87,7 @@ def build(config: Config, data: DataSpec) -> System:
     held = ("scaled", "label", "real", *(("region",) if named else ()))
     few = cascade.some_slices(number, held) if number < size[0] else chain()
     share = config.data.real_share
-    mixed = {"flag": "real_case", "share": share} if config.data.lge_like and share else {}
+    mixed: dict[str, Any] = {"flag": "real_case", "share": share} if config.data.lge_like and share else {}
 
     # --- stages
     coarse = Objective(find, region_loss([located], config.loss.beta_ventricle, logits="low_logits", label="low_label"))

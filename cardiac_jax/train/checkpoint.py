@@ -214,7 +214,7 @@ def _readable(where: Path):
     _silence_unfinished_reads()
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ocp.errors.InvalidLayoutError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         root: BaseException = error
         while cause := root.__cause__ or root.__context__:
             root = cause

@@ -6,7 +6,7 @@ the number of devices, and a step compiles once.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import jax
@@ -110,7 +110,7 @@ def shard(batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
 
 
 @contextlib.contextmanager
-def on_host() -> Iterator[None]:
+def on_host() -> Generator[None]:
     """Context manager or decorator: computations on arrays that are not on an accelerator run on the CPU.
 
     For long chains of small steps (flood fills, hulls, expectation-maximisation), where each step on an accelerator

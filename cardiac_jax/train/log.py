@@ -98,7 +98,7 @@ class Log:
 
 def _tensorboard(workdir: Path) -> Any:
     try:
-        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+        from tensorboardX import SummaryWriter  # pyrefly: ignore [missing-import]
     except ImportError:
         raise InputError("train.tensorboard", 'needs the extra: pip install "cardiac-jax[tensorboard]"') from None
     return SummaryWriter(str(workdir / "tensorboard"))

@@ -42,7 +42,7 @@ def threshold(members, case: Case, *_) -> list[predict.Prediction]:
     (data,) = case.images.values()
     drawn = case.stack(np.clip(np.rint(data / 100), 0, 3).astype(np.uint8))
     value = drawn.with_data(np.eye(4, dtype=np.float32)[drawn.data])
-    output = Output("probabilities", "labels", lambda variables, fits: None)  # pyright: ignore[reportArgumentType]
+    output = Output("probabilities", "labels", lambda variables, fits: None)
     return [predict.Prediction(output, value, Decoded(drawn, drawn))]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ def write_array(path: Path, data: np.ndarray, affine: np.ndarray, source: Path |
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: Path) -> Generator[None]:
     """Context manager that locks `workdir`, which is made if missing.
 
     Raises:
