@@ -22,7 +22,8 @@ from cardiac_jax.ops.conv import Size, conv, conv_transpose, per_axis
 from cardiac_jax.ops.cpu.remat import remat_ordered
 
 Module = Callable[..., Any]  # a module class, or a `partial` of one
-glorot = nn.initializers.glorot_uniform()
+# Compiled, so that layers of one shape share one trace: Flax evaluates the shape again at every call of a layer.
+glorot = jax.jit(nn.initializers.glorot_uniform(), static_argnums=(1, 2))
 
 
 def precision(name: str) -> jnp.dtype:
@@ -105,32 +106,47 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         mean_ = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         var_ = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        width = x.shape[-2] if x.ndim > 2 and channels < 64 else 1
-        rows = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, width * channels)
-        fold = jnp.tile(jnp.eye(channels, dtype=rows.dtype), (width, 1))  # [width * C, C]
-
+        axis_name = None if self.is_initializing() else self.axis_name
         mean, var = mean_.value, var_.value
         if train:
-            mean, var = self._statistics(rows, fold, mask)
+            mean, var = _statistics(x, mask, axis_name)
             if not self.is_initializing():
                 mean_.value = self.momentum * mean_.value + (1 - self.momentum) * mean
                 var_.value = self.momentum * var_.value + (1 - self.momentum) * var
-        gain = scale * lax.rsqrt(var + self.epsilon)
-        wide = jnp.matmul(jnp.stack([gain, bias - mean * gain]), fold.T, precision="highest")
-        return (rows * wide[:1] + wide[1:]).reshape(x.shape).astype(self.dtype)
+        return _normalised(x, mean, var, scale, bias, self.epsilon, jnp.dtype(self.dtype))
 
-    def _statistics(self, rows: Array, fold: Array, mask: Array | None) -> tuple[Array, Array]:
-        """Mean and variance over the real examples, both [C]."""
-        kept, count = rows, jnp.asarray(rows.size // fold.shape[1], rows.dtype)
-        if mask is not None:
-            weight = jnp.repeat(mask.astype(rows.dtype), rows.shape[0] // mask.shape[0])
-            kept = rows * weight[:, None]
-            count = weight.sum() * (fold.shape[0] // fold.shape[1])
-        sums = jnp.matmul(jnp.stack([kept.sum(0), (kept * rows).sum(0)]), fold, precision="highest")
-        if self.axis_name is not None and not self.is_initializing():
-            sums, count = lax.psum((sums, count), self.axis_name)
-        mean, square = sums / jnp.maximum(count, 1)
-        return mean, jnp.maximum(square - mean * mean, 0)
+
+def _rows(x: Array) -> tuple[Array, Array]:
+    """[B, *S, C] -> rows [N, W * C] in float32 or wider, and a 0/1 matrix [W * C, C] that takes them to channels."""
+    channels = x.shape[-1]
+    width = x.shape[-2] if x.ndim > 2 and channels < 64 else 1
+    rows = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(-1, width * channels)
+    return rows, jnp.tile(jnp.eye(channels, dtype=rows.dtype), (width, 1))
+
+
+# Compiled, as the next function is, so that layers of one shape share one trace, whatever network they belong to.
+@partial(jax.jit, static_argnums=(5, 6))
+def _normalised(x: Array, mean: Array, var: Array, scale: Array, bias: Array, epsilon: float, dtype: Any) -> Array:
+    rows, fold = _rows(x)
+    gain = scale * lax.rsqrt(var + epsilon)
+    wide = jnp.matmul(jnp.stack([gain, bias - mean * gain]), fold.T, precision="highest")
+    return (rows * wide[:1] + wide[1:]).reshape(x.shape).astype(dtype)
+
+
+@partial(jax.jit, static_argnums=2)
+def _statistics(x: Array, mask: Array | None, axis_name: str | None) -> tuple[Array, Array]:
+    """Mean and variance over the real examples of all devices, both [C]."""
+    rows, fold = _rows(x)
+    kept, count = rows, jnp.asarray(rows.size // fold.shape[1], rows.dtype)
+    if mask is not None:
+        weight = jnp.repeat(mask.astype(rows.dtype), rows.shape[0] // mask.shape[0])
+        kept = rows * weight[:, None]
+        count = weight.sum() * (fold.shape[0] // fold.shape[1])
+    sums = jnp.matmul(jnp.stack([kept.sum(0), (kept * rows).sum(0)]), fold, precision="highest")
+    if axis_name is not None:
+        sums, count = lax.psum((sums, count), axis_name)
+    mean, square = sums / jnp.maximum(count, 1)
+    return mean, jnp.maximum(square - mean * mean, 0)
 
 
 class Dropout(nn.Module):

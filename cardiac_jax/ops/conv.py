@@ -103,7 +103,8 @@ def _bilinear(stock: Callable, training: Callable, inference: Callable) -> Calla
         return by_platform(partial(gradients, training), partial(gradients, stock), *saved, gradient, plain=plain)
 
     call.defvjp(forward, backward)
-    return lambda x, kernel, static: call(x, kernel, static, is_plain())
+    compiled = jax.jit(call, static_argnums=(2, 3))  # one trace for all layers of a shape
+    return lambda x, kernel, static: compiled(x, kernel, static, is_plain())
 
 
 def _stock_conv(x: Array, kernel: Array, static: Geometry) -> Array:
@@ -221,7 +222,8 @@ def _plane(x: Array, kernel: Array, pads: Pads, dilation: tuple[int, ...]) -> Ar
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _one_channel(x: Array, kernel: Array, dilation: tuple[int, ...]) -> Array:
     """Convolution of `x` [B, *S, 1], already padded: the sum over taps of the shifted image times the kernel row."""
-    return sum(tap * row.reshape((1,) * (x.ndim - 1) + (-1,)) for tap, row in _taps(x, kernel, dilation))  # pyright: ignore
+    first, *others = (tap * row.reshape((1,) * (x.ndim - 1) + (-1,)) for tap, row in _taps(x, kernel, dilation))
+    return sum(others, first)
 
 
 def _taps(x: Array, kernel: Array, dilation: tuple[int, ...]) -> list[tuple[Array, Array]]:
