@@ -2,11 +2,9 @@
 
 import dataclasses
 import functools
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from cardiac_jax.data.pipeline import Examples
 from cardiac_jax.data.sets import phantom
 from cardiac_jax.data.spec import DataSpec
 from experiments.srscn import get_config
+from tests.forked import Command
 
 ROOT = Path(__file__).parents[1]
 SIZE = (16, 16)
@@ -98,22 +97,16 @@ def environment(devices: int, cache: Path) -> dict[str, str]:
     return {**os.environ, **given, "COLUMNS": "200", "PYTHONUTF8": "1"}
 
 
-def start(words: Sequence[str | Path], env: dict[str, str], stdin: int | None = None) -> subprocess.Popen[str]:
+def start(words: Sequence[str | Path], env: dict[str, str]) -> Command:
     """`python <words>` from the root of the repository."""
-    pipe = subprocess.PIPE
-    argv = [sys.executable, *map(str, words)]
-    return subprocess.Popen(argv, cwd=ROOT, env=env, stdin=stdin, stdout=pipe, stderr=pipe, encoding="utf-8")
+    return Command(words, env)
 
 
 def run(words: Sequence[str | Path], env: dict[str, str], timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """`python <words>` to its end."""
     with start(words, env) as process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+        out, err = process.communicate(timeout_s)
+    return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
 
 
 def command(name: str, *words: str | Path) -> list[str | Path]:
@@ -133,53 +126,18 @@ def overrides(**keys: Any) -> list[str]:
     return [f"--config.{key}={value}" for key, value in held.items()]
 
 
-def signal_at(process: subprocess.Popen[str], log: Path, step: int, number: signal.Signals) -> None:
+def signal_at(process: Command, log: Path, step: int, number: signal.Signals) -> None:
     """Sends `number` once the log has reached `step`; fails if the process ends before."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if log.exists() and log.read_text(encoding="utf-8").count('"split": "train"') >= step:
             process.send_signal(number)
             return
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(1)
         time.sleep(0.002)
     raise TimeoutError(f"step {step} was not reached")
 
 
-FORKS = """
-import json, os, runpy, sys, tempfile, traceback
-import cardiac_jax.commands.cli, experiments.srscn
-import cardiac_jax.report.build, cardiac_jax.runs.evaluate, cardiac_jax.runs.train, cardiac_jax.runs.study
-results = []
-for words in json.load(sys.stdin):
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
-            sys.argv = words
-            code = 1
-            try:
-                runpy.run_module(words[0], run_name="__main__", alter_sys=False)
-            except SystemExit as error:
-                code = error.code
-            except BaseException:
-                traceback.print_exc()
-            sys.stdout.flush(), sys.stderr.flush()
-            os._exit(code)  # without the half second of tidying up what was imported
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0), err.seek(0)
-        results.append([status, out.read().decode(), err.read().decode()])
-json.dump(results, sys.stdout)
-"""
-
-
 def run_all(commands: Sequence[Sequence[str | Path]], env: dict[str, str]) -> list[subprocess.CompletedProcess[str]]:
-    """Commands (as `command` gives them), each in a process of its own that need not import everything again."""
-    words = [[str(word) for word in command[1:]] for command in commands]
-    with start(["-c", FORKS], env, stdin=subprocess.PIPE) as process:
-        try:
-            out, err = process.communicate(json.dumps(words), timeout=300)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-    assert process.returncode == 0, err
-    return [subprocess.CompletedProcess(*held) for held in zip(words, *zip(*json.loads(out), strict=True), strict=True)]
+    """Commands, one after the other."""
+    return [run(words, env) for words in commands]

@@ -4,7 +4,6 @@ import functools
 import json
 import signal
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.train import devices
 from cardiac_jax.train.checkpoint import Checkpoints
 from tests import steps, tiny
+from tests.forked import Command
 
 STEPS = {"prior": 2, "segmentation": 3}
 BATCH = 11  # on eight devices two rows each, five of them padding; two devices see none but padding
@@ -240,13 +240,13 @@ def command(data: Path, workdir: Path, *words: str) -> list[str | Path]:
     return tiny.train(data, workdir, *short, *net, *words, method="unet")
 
 
-def pair(data: Path, workdir: Path, cache: Path) -> list[subprocess.Popen[str]]:
+def pair(data: Path, workdir: Path, cache: Path) -> list[Command]:
     """The two processes of a run, of two devices each."""
     words = ["--processes=2", f"--coordinator=localhost:{free_port()}"]
     return [tiny.start(command(data, workdir, *words, f"--process={i}"), tiny.environment(2, cache)) for i in range(2)]
 
 
-def ends(processes: list[subprocess.Popen[str]]) -> list[int]:
+def ends(processes: list[Command]) -> list[int]:
     """Exit statuses, within bounds of time."""
     try:
         said = [process.communicate(timeout=300) for process in processes]
