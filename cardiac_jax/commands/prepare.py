@@ -40,7 +40,7 @@ def main() -> int:
     name, place = (values[key].value for key in ("data.name", "data.root"))
     if name is None or place is None:
         raise InputError("--check", "needs --data.name and --data.root")
-    chosen, root = dataset(name), Path(place)
+    chosen, root = dataset(name, root=Path(place)), Path(place)
     found = check(chosen, root, values["data.sequences"].value, labelled=values.labels)
     _show(found, root, chosen.classes)
     if found.problems:

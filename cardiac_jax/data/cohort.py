@@ -12,6 +12,7 @@ from rich.console import Console
 from cardiac_jax.core.config import words
 from cardiac_jax.core.types import Config
 from cardiac_jax.data import splits
+from cardiac_jax.data.axes import placements
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.discover import records_of
 from cardiac_jax.data.fingerprint import files_of
@@ -50,7 +51,8 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
     Raises:
       InputError: a key of `config`, or the first problem found in a file (`launch.prepare --check` lists them all).
     """
-    chosen, root = dataset(config.name, words(config.classes)), Path(config.root)
+    root = Path(config.root)
+    chosen = dataset(config.name, words(config.classes), root if config.root else None)
     spec = spec_of(config, chosen)
     if not config.root or (config.name != "phantom" and config.root == PHANTOM and not root.exists()):
         raise InputError("data.root", f"is required: the folder of the data set {config.name}")
@@ -119,9 +121,9 @@ def prepared(records: Sequence[Record], chosen: Dataset, spec: DataSpec, console
     found, lost = [], {}
     for record in shown(records, f"reading {side}", console):
         case = load_case(record, chosen, spec.sequences, labelled=True)
-        assert case.label is not None
+        assert case.truth is not None
         ready = prepare(case, spec.grid(whole=spec.tile_overlap > 0 and not training), spec.sequences)
-        if share := lost_share(case.label, ready.geometry):
+        if share := lost_share(case.truth.data, ready.geometry, placements(case.grid, case.truth)):
             lost[case.id] = share
             ready = ready if training else prepare(case, spec.grid(whole=True), spec.sequences)
         found.append(ready)

@@ -66,10 +66,11 @@ def evaluate(
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post, tta)
     first = members[0]
-    chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
+    place = Path(root or first.config.data.root)
+    chosen = dataset(name or first.spec.dataset, first.spec.classes[1:], place)
     summary = first.decoders[first.outputs[0].name].summary()
     gathered = _Gathered(chosen, console)
-    named, problems = _records(first, chosen, Path(root or first.config.data.root), split, console)
+    named, problems = _records(first, chosen, place, split, console)
     needed = sequences_of(members)
     start = time.perf_counter()
 
@@ -148,7 +149,7 @@ def evaluate_maps(
       BatchError: some predictions have no gold standard, another grid, an unknown label value or an image on
         another grid; the files hold the results of the others and name these.
     """
-    chosen = dataset(name) if name else None
+    chosen = dataset(name, root=truth) if name else None
     found = label_maps.find(pred, truth, images, chosen, split, labels, truth_labels)
     say_found(found.notes, found.failed, console)
     gathered = _Gathered(found.dataset, console, found.coding.regions)

@@ -99,7 +99,7 @@ class Model:
             value.affine,
             spec.classes,
             spec.raw_values,
-            case.source if isinstance(image, str | Path) else None,
+            case.source if isinstance(image, str | Path) and np.array_equal(value.affine, case.affine) else None,
         )
 
     def _case(self, image: Any, affine: np.ndarray | None, spacing_mm: Sequence[float] | None) -> Case:

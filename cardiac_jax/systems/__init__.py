@@ -34,9 +34,10 @@ def build_system(config: Config, data: DataSpec) -> System:
     for stage in system.stages:
         if stage.validate and stage.validate not in outputs:
             raise InputError("system", f"stage {stage.name} is validated by {stage.validate!r}, which is no output")
-        if stage.validate and outputs[stage.validate].kind != "labels":
-            kind = outputs[stage.validate].kind
-            raise InputError("system", f"stage {stage.name} is validated by an output of kind {kind}, not labels")
+        if stage.validate and outputs[stage.validate].kind == "vector":
+            raise InputError(
+                "system", f"stage {stage.name} is validated by an output of kind vector, which has no score"
+            )
         for phase in stage.phases:
             for name in set(phase.trains) - nets:
                 raise InputError(

@@ -45,9 +45,9 @@ def test_a_phase_trains_networks_of_the_system(monkeypatch):
         built(monkeypatch, other)
 
 
-def test_a_stage_is_validated_by_labels(monkeypatch):
+def test_a_stage_is_not_validated_by_a_vector(monkeypatch):
     whole, _ = toy_systems.plain()
-    image = tuple(output._replace(kind="image") for output in whole.outputs)
-    stages = tuple(stage._replace(validate=image[0].name) for stage in whole.stages)
-    with pytest.raises(InputError, match=r"^system: stage \w+ is validated by an output of kind image, not labels$"):
-        built(monkeypatch, whole._replace(outputs=image, stages=stages))
+    vector = tuple(output._replace(kind="vector") for output in whole.outputs)
+    stages = tuple(stage._replace(validate=vector[0].name) for stage in whole.stages)
+    with pytest.raises(InputError, match=r"^system: stage \w+ is validated by an output of kind vector, which has no"):
+        built(monkeypatch, whole._replace(outputs=vector, stages=stages))
