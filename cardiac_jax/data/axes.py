@@ -36,7 +36,7 @@ class Geometry(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Another grid along one axis of a case: `pixels` voxels; its index is `first + step * index of the case's grid`."""
+    """Another grid of `pixels` voxels along one axis of a case; its index is first + step * index of the case."""
 
     pixels: int
     step: float
@@ -101,6 +101,13 @@ def between(size: int, factor: int, wanted: int) -> sparse.csr_array:
     """Linear interpolation weights `[size * wanted, size * factor]` between two grids finer than one of `size`."""
     positions = (np.arange(size * wanted) + 0.5) / wanted * factor - 0.5
     return resample.matrix(np.clip(positions, -0.5, size * factor - 0.5), size * factor, factor / wanted, cubic=False)
+
+
+def between_stacks(source: Stack, target: Stack) -> np.ndarray:
+    """Returns the data `[Z, H, W]` of `source` on the grid of `target`, interpolated linearly; 0 outside."""
+    wanted = zip(target.data.shape[:3], placements(target, source) or (None,) * 3, strict=True)
+    whole = [onto(Axis(n, n, 1.0, 0, n), cubic=False, placed=place) for n, place in wanted]
+    return along(source.data.astype(np.float32)[..., None], whole)[..., 0]
 
 
 def centres(axis: Axis, factor: int = 1) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cardiac_jax.data import axes
 from cardiac_jax.data.case import Case, Dataset, Fine, Record
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
@@ -118,6 +119,17 @@ def image_on(path: Path, like: Stack, name: str) -> np.ndarray:
     loaded = formats.read(path)
     on = on_grid(path, loaded._replace(data=_finite(loaded.data, path)), like.volume(), name)
     return np.ascontiguousarray(to_canonical(on.data, like.frame))
+
+
+def resampled(path: Path, like: Stack, name: str) -> Stack:
+    """Returns the image of a file on the grid of `like`, interpolated linearly, 0 outside; messages call that `name`.
+
+    Raises:
+      InputError: the file cannot be read, its axes do not run along those of `like`, or it has voxels that are NaN.
+    """
+    loaded = formats.read(path)
+    own = aligned(path, loaded._replace(data=_finite(loaded.data, path)), like, name)
+    return like.with_data(axes.between_stacks(own, like))
 
 
 def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:

@@ -53,8 +53,8 @@ class Prepared(NamedTuple):
       synthetic: the image is synthetic, not acquired.
       fine: `[Z * s, H * t, W * u, C]` float32, the high-resolution image of every sequence, normalised as `image` is by
         `gain_offset`; None if the case has none, or if the intensity operations are not affine.
-      gain_offset: `[C, 2]` float64, a row per channel: normalised = gain * raw + offset; NaN if the intensity operations
-        are not affine.
+      gain_offset: `[C, 2]` float64, a row per channel: normalised = gain * raw + offset; NaN if the operations are not
+        affine.
     """
 
     id: str

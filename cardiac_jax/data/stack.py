@@ -41,6 +41,15 @@ class Stack(NamedTuple):
         """Returns a stack of other data on the same grid."""
         return self._replace(data=data)
 
+    def part(self, start: Sequence[int], size: Sequence[int]) -> "Stack":
+        """Returns the box of `size` (Z, H, W) from voxel `start`, in its place."""
+        inside = tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
+        moved = np.eye(4)
+        moved[:3, 3] = start
+        return Stack(
+            self.data[inside], self.frame, self.to_ras @ moved @ np.linalg.inv(to_file_index(self.frame, size))
+        )
+
     def to_file(self) -> np.ndarray:
         """Returns the data `[X, Y, Z, ...]` in the file's axis order, contiguous."""
         return np.ascontiguousarray(from_canonical(self.data, self.frame))

@@ -42,7 +42,7 @@ def predict_volume(predict: Predict, image: np.ndarray) -> np.ndarray:
 
 
 def pooled(values: np.ndarray, scale: Sequence[int], first: int = 1) -> np.ndarray:
-    """Returns the means of a finer output over each voxel of the image: `[B, *S, K]`, `scale` for the axes from `first`.
+    """Returns the means of a finer output `[B, *S, K]` over each voxel of the image; `first`: the first axis of S.
 
     Args:
       scale: voxels of the output per voxel of the image along each axis; (): 1.
@@ -171,7 +171,7 @@ def _on(shape: Sequence[int], case: Prepared, region: Region) -> tuple[slice, ..
 
 
 def _resampled(found: np.ndarray, region: Region, scale: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
-    """An output `[z, h, w, K]`, `scale` times finer than its region, interpolated to `wanted` voxels along each axis."""
+    """An output `[z, h, w, K]`, `scale` times finer than its region, interpolated to `wanted` voxels."""
     if found.shape[:3] == tuple(wanted):
         return found
     factors = (*(1,) * (3 - len(scale)), *scale)
@@ -186,7 +186,7 @@ def _refuse_unscored(cases: Sequence[Prepared]) -> None:
             raise InputError("validation part", f"{problem}: the image that is predicted cannot be scored")
         if min(case.fine.shape[:3]) <= 2 * RADIUS:
             size = " x ".join(map(str, case.fine.shape[:3]))
-            raise InputError("data.size", f"finer images of {size} voxels; SSIM needs {2 * RADIUS + 1} along each axis")
+            raise InputError("data.size", f"SSIM needs {2 * RADIUS + 1} voxels along every axis, not {size}")
 
 
 def _pooled_output(run: Predict, scale: Sequence[int], image: np.ndarray) -> np.ndarray:

@@ -50,8 +50,8 @@ def misalign(
 def thick(fine: jax.Array, sigma_mm: float = 4.0, *, spacing_mm: Sequence[float], factor: int = 5) -> jax.Array:
     """Returns slices `factor` times thicker: `[D, H, W, C]` -> `[D / factor, H, W, C]`.
 
-    A Gaussian along the slices, whose boundary is continued by the nearest slice, is sampled at the middle of each group
-    of `factor` slices (between two slices, if `factor` is even).
+    A Gaussian along the slices, continued beyond the boundary by the nearest slice, is sampled at the middle of each
+    group of `factor` slices (between two slices, if `factor` is even).
 
     Raises:
       ValueError: D is not a multiple of `factor`, or `sigma_mm` is negative.

@@ -9,6 +9,7 @@ from rich.console import Console
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.data.label_maps import classes_of
+from cardiac_jax.data.load import resampled
 from cardiac_jax.data.orientation import APEX_UNKNOWN
 from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.stack import from_volume
@@ -62,17 +63,22 @@ def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
 def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     """View of a case with the predictions of all methods, read from its files.
 
+    A gold standard that is finer than the image gives the grid, to which the image is interpolated.
+
     Raises:
       InputError: a file is missing, unreadable, has unknown label values, or lies on another grid than the image.
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]
-    volume = read(Path(files["image"]))
+    place = Path(files["truth" if data.get("fine") else "image"])
+    volume = read(place)
     image = from_volume(volume.data, volume.affine, data["slice_order"])
+    if data.get("fine"):
+        image = resampled(Path(files["image"]), image, f"the gold standard {place.name}")
 
     def labels(path: Path, raw: Iterable[Sequence[int]]) -> np.ndarray:
         known = {int(value): k for value, k in raw}
-        held = on_grid(path, read(path), volume, f"the image {Path(files['image']).name}")
+        held = on_grid(path, read(path), volume, f"the {'gold standard' if data.get('fine') else 'image'} {place.name}")
         return from_volume(classes_of(held.data, known, path), volume.affine, data["slice_order"]).data
 
     preds = {}

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from cardiac_jax.data import label_maps
-from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import roles
@@ -76,15 +76,15 @@ def evaluate(
 
     def one(record: Record) -> None:
         case = load(record, chosen, needed, labelled=True)
-        assert case.label is not None and record.label is not None
-        truth = case.stack(case.label)
-        late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
-        decoded = predict_case(members, case, crop, saying(console))[0].decoded
+        truth = case.truth
+        assert truth is not None and record.label is not None
+        predictions = predict_case(members, case, crop, saying(console), truth)
+        decoded = predictions[0].decoded
         summary.add(decoded, truth)
         written = Path("predictions") / f"{case.id}.nii.gz"
-        write_label(out / written, decoded.value, first.spec.raw_values, case.source)
-        files = evaluation.files(case.source, record.label, written)
-        gathered.add(evaluation.subject(record), decoded.value, truth, files, late)
+        write_label(out / written, decoded.value, first.spec.raw_values, record.label if chosen.fine else case.source)
+        files = evaluation.files(_picture(record, case.source), record.label, written)
+        gathered.add(evaluation.subject(record), decoded.value, truth, files, _late_of(case, chosen, record, truth))
 
     failed = problems | run_each([(record.id, record) for record in named], "evaluating", console, one)
     gathered.some_or_raise(failed)
@@ -156,9 +156,12 @@ def evaluate_maps(
 
     def one(pair: label_maps.Pair) -> None:
         drawn, gold = label_maps.load(pair, found)
-        late = _late(found.dataset, pair.images.get(LATE), gold)
+        finer = found.dataset.fine
+        late = None if finer else _late(found.dataset, pair.images.get(LATE), gold)
         picture = None if found.coding.regions else pair.images.get(LATE) or next(iter(pair.images.values()), None)
-        if picture is not None:
+        if picture is not None and finer and pair.record is not None:
+            picture = _picture(pair.record, picture)
+        elif picture is not None:
             image_on(picture, gold, f"the gold standard {pair.truth.name}")  # it is shown with the labels on it
         files = evaluation.files(picture, pair.truth, pair.pred.resolve())
         patient, phase = label_maps.identity(pair.id)
@@ -247,6 +250,18 @@ def reasons(failed: Mapping[str, InputError]) -> dict[str, str]:
     return {printable(name): str(error) for name, error in failed.items()}
 
 
+def _picture(record: Record, source: Path) -> Path:
+    """The image behind the labels in pictures: a high-resolution one if there is one."""
+    return next(iter(record.fine_images.values()), source)
+
+
+def _late_of(case: Case, chosen: Dataset, record: Record, truth: Stack) -> np.ndarray | None:
+    """LGE as acquired on the grid of the gold standard; None as for `_late`, or if that is finer than the image."""
+    if chosen.fine:
+        return None
+    return case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
+
+
 def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
     """LGE as acquired `[Z, H, W]`; None if the data set has no class "scar" or there is no such image.
 
@@ -261,7 +276,8 @@ def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
 def _data(chosen: Dataset) -> dict[str, Any]:
     """JSON with which the label maps can be read again."""
     labels = sorted(chosen.labels.items())
-    return {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
+    held = {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
+    return held | ({"fine": True} if chosen.fine else {})
 
 
 def _records(

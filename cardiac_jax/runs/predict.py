@@ -62,8 +62,8 @@ def predict_case(
     Args:
       crop: how an image larger than the network's input is covered, see `inference/region.py`.
       say: is called with a sentence where foreground may be missing.
-      like: a stack on whose grid labels and images are returned instead, interpolated linearly; its axes run along those
-        of the case (`regrid.aligned`).
+      like: a stack on whose grid labels and images are returned instead, interpolated linearly; its axes run along
+        those of the case (`regrid.aligned`).
 
     Raises:
       InputError: a sequence is missing, `crop` is unknown, or the input's intensity scale of an image is not known.

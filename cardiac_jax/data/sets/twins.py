@@ -7,7 +7,7 @@ Provenance: simulated (the phantom's layout "hr"), or made from a data set of hi
                NAME_{ED,ES}_hr.nii.gz       the same anatomy in slices of 2 mm, without misalignment
                NAME_{ED,ES}_hr_label.nii.gz the gold standard, on the grid of the HR image; may be absent
                NAME_{ED,ES}_lr_label.nii.gz what the LR image shows of it, not used
-    root/dataset.json                       name of the sequence, names of the label values: 1 RV, 2 Myo, 3 LV without it
+    root/dataset.json                       name of the sequence, names of the label values (else 1 RV, 2 Myo, 3 LV)
     root/cases.csv                          group of every patient (column `id`: patient or case), also patient, split
 
 255 is not annotated. The root may also be the folder `twins` or one LR image.
