@@ -163,6 +163,12 @@ def to_native_grid(
     return _along_depth(out, depth, fill)
 
 
+def covered(geometry: Geometry, placed: Placements | None = None) -> tuple[slice, ...]:
+    """Returns the box of the case's own grid, or of the grid `placed`, that lies on the network's grid."""
+    inside = (axes.back(a, placed=p).sum(axis=1) > 0 for a, p in zip(geometry, placed or NO_PLACE, strict=True))
+    return tuple(slice(int(k.argmax()), len(k) - int(k[::-1].argmax())) if k.any() else slice(0) for k in inside)
+
+
 def network_stack(values: np.ndarray, case: Case, geometry: Geometry, scale: Sequence[int] = (1, 1, 1)) -> Stack:
     """Returns values on the network's grid, or on a grid `scale` times finer, as a stack with its geometry.
 

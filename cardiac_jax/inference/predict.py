@@ -155,13 +155,18 @@ def _dice(found: np.ndarray, case: Prepared, region: Region, scale: Sequence[int
 
 
 def _similarity(found: np.ndarray, case: Prepared, region: Region, scale: Sequence[int], spec: DataSpec) -> np.ndarray:
-    """SSIM and PSNR of a case's region, means over channels; the range is that of the high-resolution image there."""
+    """SSIM and PSNR of a case's region."""
     assert case.fine is not None
     truth = case.fine[_on(case.fine.shape[:3], case, region)]
     image = _resampled(found, region, scale, truth.shape[:3])
-    pairs = [np.moveaxis(part[..., : truth.shape[-1]], -1, 0).astype(np.float32) for part in (image, truth)]
-    span = np.ptp(pairs[1], axis=(1, 2, 3))
-    return np.array([np.mean(SCORE_OF[name](*pairs, span)) for name in IMAGE_SCORES], np.float64)
+    pair = [np.moveaxis(part[..., : truth.shape[-1]], -1, 0).astype(np.float32) for part in (image, truth)]
+    return similarity(*pair)
+
+
+def similarity(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns `IMAGE_SCORES` of float32 images `[C, Z, H, W]`, means over channels; the range is that of `truth`."""
+    span = np.ptp(truth, axis=(1, 2, 3))
+    return np.array([np.mean(SCORE_OF[name](image, truth, span)) for name in IMAGE_SCORES], np.float64)
 
 
 def _on(shape: Sequence[int], case: Prepared, region: Region) -> tuple[slice, ...]:

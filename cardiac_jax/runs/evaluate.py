@@ -25,6 +25,7 @@ from cardiac_jax.metrics.summary import counted
 from cardiac_jax.progress import run_each, say_found, saying
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
+from cardiac_jax.runs.evaluate_images import evaluate_images
 from cardiac_jax.runs.predict import predict_case, say_lost, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
@@ -50,6 +51,9 @@ def evaluate(
 ) -> evaluation.Results:
     """Evaluates a run, or an ensemble of runs, on a split; returns the results and writes them to `out`.
 
+    Labels are measured on the grid of the gold standard, which may be finer than that of the image. Where the main
+    output is an image, it is measured instead (`evaluate_images.py`), and the results have no rows.
+
     Args:
       workdirs: one run, or several whose probabilities are averaged; data set and split are those of the first.
       name: name of the data set; None: the data set of training.
@@ -72,6 +76,13 @@ def evaluate(
     gathered = _Gathered(chosen, console)
     named, problems = _records(first, chosen, place, split, console)
     needed = sequences_of(members)
+    about = _about(members, checkpoint, chosen) | {"split": split, "crop": crop, "tta": tta}
+    if first.outputs[0].kind == "image":
+        rows, failed = evaluate_images(members, named, chosen, needed, out, about, crop=crop, console=console)
+        raise_failed(problems | failed, len(rows))
+        return evaluation.Results(about["name"], evaluation.Measured(), about, out)
+    if first.outputs[0].kind != "labels":
+        raise InputError(first.workdir, f"predicts {first.outputs[0].name}, which is neither a label map nor an image")
     start = time.perf_counter()
 
     def one(record: Record) -> None:
@@ -89,22 +100,7 @@ def evaluate(
     failed = problems | run_each([(record.id, record) for record in named], "evaluating", console, one)
     gathered.some_or_raise(failed)
     seconds = (time.perf_counter() - start) / max(len(named), 1)
-    about = {
-        "name": first.name,
-        "workdir": str(first.workdir.resolve()),
-        "members": [str(member.workdir.resolve()) for member in members],
-        "checkpoint": {"which": checkpoint, "step": first.step, "code": first.about["code"]},
-        "config": first.about["config"],
-        "machine": first.about.get("machine", ""),
-        "fits": first.fits,
-        "data": _data(chosen),
-        "split": split,
-        "crop": crop,
-        "tta": tta,
-        "seconds_per_case": seconds,
-        "files": gathered.files,
-        "failed": reasons(failed),
-    }
+    about |= {"seconds_per_case": seconds, "files": gathered.files, "failed": reasons(failed)}
     if summary.about():
         about["projection"] = summary.about()
     evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
@@ -186,6 +182,21 @@ def evaluate_maps(
     saying(console)(f"{counted(evaluated.rows)}{absent}; written to {printable(str(out))}")
     raise_failed(failed, len(gathered.files))
     return evaluated
+
+
+def _about(members: Sequence[Trained], checkpoint: str, chosen: Dataset) -> dict[str, Any]:
+    """Provenance of an evaluation of checkpoints."""
+    first = members[0]
+    return {
+        "name": first.name,
+        "workdir": str(first.workdir.resolve()),
+        "members": [str(member.workdir.resolve()) for member in members],
+        "checkpoint": {"which": checkpoint, "step": first.step, "code": first.about["code"]},
+        "config": first.about["config"],
+        "machine": first.about.get("machine", ""),
+        "fits": first.fits,
+        "data": _data(chosen),
+    }
 
 
 class _Gathered:

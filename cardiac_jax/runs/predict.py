@@ -17,7 +17,7 @@ from cardiac_jax.data.case import Case, Record
 from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import atomic_write, write_array, write_label
 from cardiac_jax.data.load import load
-from cardiac_jax.data.preprocess import network_stack, part, prepare, to_native_grid
+from cardiac_jax.data.preprocess import covered, network_stack, part, prepare, to_native_grid
 from cardiac_jax.data.sets import dataset, description, folder
 from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError, printable, raise_failed
@@ -33,6 +33,10 @@ GRIDS = ("output", "image")
 """On which grid `predict` writes an output that is finer than the image: its own, or the image's."""
 
 
+Box = tuple[slice, ...]
+"""Of a grid, along Z, H, W; () of a vector."""
+
+
 class Prediction(NamedTuple):
     """One output of one case.
 
@@ -41,11 +45,13 @@ class Prediction(NamedTuple):
       value: the prediction of the networks: probabilities `[Z, H, W, K]` or an image in the intensity scale of the
         input, on the case's grid or, with `Output.scale`, on its own; a vector `[D]`.
       decoded: the output as it is written.
+      covered: the box of `value` that the networks saw; outside it is filled.
     """
 
     output: Output
     value: Stack
     decoded: Decoded
+    covered: Box = ()
 
 
 def predict_case(
@@ -71,14 +77,16 @@ def predict_case(
     values = [_values(member, case, crop, say, like) for member in members]
     found = []
     for output in members[0].outputs:
-        first, *others = (own[output.name] for own in values)
-        value = first.with_data(np.mean([first.data, *(v.data for v in others)], axis=0)) if others else first
-        found.append(Prediction(output, value, members[0].decoders[output.name].decode(value)))
+        (first, box), *others = (own[output.name] for own in values)
+        value = first.with_data(np.mean([first.data, *(v.data for v, _ in others)], axis=0)) if others else first
+        found.append(Prediction(output, value, members[0].decoders[output.name].decode(value), box))
     return found
 
 
-def _values(member: Trained, case: Case, crop: str, say: Callable[[str], None], like: Stack | None) -> dict[str, Stack]:
-    """Every output of one member, by name."""
+def _values(
+    member: Trained, case: Case, crop: str, say: Callable[[str], None], like: Stack | None
+) -> dict[str, tuple[Stack, Box]]:
+    """Every output of one member, by name, and the box of it that was predicted."""
     spec = member.spec
     ready = prepare(replace(case, label=None, fine=None), spec.grid(whole=True), spec.sequences)
     shape = ready.image.shape[:-1]
@@ -92,7 +100,7 @@ def _values(member: Trained, case: Case, crop: str, say: Callable[[str], None], 
         if output.kind == "vector":
             inside = ready.image[tuple(slice(s, s + k) for s, k in zip(region.start, region.size, strict=True))]
             vectors = run(inside[None] if spec.is_volumetric else inside)
-            values[output.name] = case.stack(vectors[0] if spec.is_volumetric else vectors)
+            values[output.name] = case.stack(vectors[0] if spec.is_volumetric else vectors), ()
             continue
         on_grid = predict_region(run, ready.image, region, spec.size, spec.tile_overlap, output.scale)
         if output in labels[:1]:
@@ -105,15 +113,19 @@ def _values(member: Trained, case: Case, crop: str, say: Callable[[str], None], 
     return values
 
 
-def _placed(on_grid: np.ndarray, output: Output, case: Case, geometry: Geometry, like: Stack | None) -> Stack:
-    """A prediction on the network's grid, or `output.scale` times finer, with its geometry; on the grid of `like`."""
-    finer = any(factor != 1 for factor in output.scale)
-    if like is None and finer:
-        return network_stack(on_grid, case, geometry, output.scale)
-    if like is None:
-        return case.stack(to_native_grid(on_grid, geometry, output.fill))
+def _placed(
+    on_grid: np.ndarray, output: Output, case: Case, geometry: Geometry, like: Stack | None
+) -> tuple[Stack, Box]:
+    """A prediction on the network's grid, or `output.scale` times finer, with its geometry, and the box predicted.
+
+    It is brought to the grid of `like`, else to the case's own unless it is finer.
+    """
+    if like is None and any(factor != 1 for factor in output.scale):
+        return network_stack(on_grid, case, geometry, output.scale), tuple(slice(n) for n in on_grid.shape[:3])
+    like = case.grid if like is None else like
     placed = placements(case.grid, like)
-    return like.with_data(to_native_grid(on_grid, geometry, output.fill, output.scale, placed))
+    values = like.with_data(to_native_grid(on_grid, geometry, output.fill, output.scale, placed))
+    return values, covered(geometry, placed)
 
 
 def _as_acquired(image: np.ndarray, gain_offset: np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from cardiac_jax.data import intensity, pipeline
 from cardiac_jax.data.axes import placements
 from cardiac_jax.data.case import Case, Fine
 from cardiac_jax.data.io.volume import Volume
-from cardiac_jax.data.preprocess import Grid, lost_share, network_stack, prepare, to_native_grid
+from cardiac_jax.data.preprocess import Grid, covered, lost_share, network_stack, prepare, to_native_grid
 from cardiac_jax.data.regrid import aligned
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
@@ -133,11 +133,11 @@ def test_probabilities_return_to_the_labels_own_grid():
     inner = (slice(6, -6),) * 3
     assert back.shape == (*case.truth.data.shape, 1)
     np.testing.assert_allclose(back[inner][..., 0], case.fine.images["x"].data[inner], atol=0.02)
-    outside = to_native_grid(
-        np.ones((5, 6, 6, 2)), prepare(case, Grid(AS_IT_IS, (1, 6, 3)), "x").geometry, 1.0, scale, placed
-    )
+    small = prepare(case, Grid(AS_IT_IS, (1, 6, 3)), "x").geometry
+    outside = to_native_grid(np.ones((5, 6, 6, 2)), small, 1.0, scale, placed)
     assert {tuple(row) for row in np.unique(outside.reshape(-1, 2), axis=0)} <= {(1.0, 1.0), (1.0, 0.0)}
     assert outside[..., 1].sum() == 5 * 6 * 6
+    assert (outside[covered(small, placed)][..., 1] == 1).all()
 
 
 def test_an_ordinary_label_is_brought_to_the_finer_grid():
