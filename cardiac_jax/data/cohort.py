@@ -27,6 +27,8 @@ from cardiac_jax.progress import progress, saying, shown
 
 PHANTOM = "runs/phantom"
 """Default folder of the phantom."""
+TWINS = "runs/twins"
+"""Folder of twins that is simulated if it does not exist."""
 BEATING = 10
 """Largest number of phantom patients with cine: a heart beat takes longer to simulate than a stack."""
 
@@ -74,7 +76,12 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
-    """Writes the phantom, and its cine for `lge_like`, if `config` names the phantom and the folder does not exist."""
+    """Writes the phantom, and its cine for `lge_like`, if `config` names the phantom and the folder does not exist.
+
+    Twins are simulated only in the folder `TWINS`.
+    """
+    if config.name == "twins" and config.root == TWINS:
+        _simulate(config.root, "hr", config.patients, seed, console)
     if config.name != "phantom":
         return
     _simulate(config.root, "mscmr", config.patients, seed, console)
@@ -87,7 +94,7 @@ def _simulate(folder: str, layout: str, patients: int, seed: int, console: Conso
     root = Path(folder)
     if not folder or root.exists():
         return
-    console.print(f"data.name=phantom and {root} is not there: simulating {patients} patients in it")
+    console.print(f"{root} is not there: simulating {patients} phantom patients in it")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with progress(console) as bar:
