@@ -30,6 +30,10 @@ def build_system(config: Config, data: DataSpec) -> System:
     if not isinstance(system, System) or not system.outputs or not system.stages:
         raise InputError("system", f"{config.system!r} does not build a System with stages and outputs")
     outputs = {output.name: output for output in system.outputs}
+    spatial = [output for output in system.outputs if output.kind != "vector"]
+    if any(n > 1 for n in data.target_scale) and spatial and all(max(one.scale, default=1) == 1 for one in spatial):
+        problem = f"{data.target_scale} asks for finer labels, but {config.system} predicts on the grid of its image"
+        raise InputError("data.target_scale", problem)
     nets = {net.name for net in system.nets}
     for stage in system.stages:
         if stage.validate and stage.validate not in outputs:

@@ -45,6 +45,19 @@ def test_a_phase_trains_networks_of_the_system(monkeypatch):
         built(monkeypatch, other)
 
 
+def test_finer_labels_need_a_finer_output(monkeypatch):
+    whole, _ = toy_systems.plain()
+    finer = whole._replace(outputs=tuple(output._replace(scale=(5, 1, 1)) for output in whole.outputs))
+    data = tiny.spec((4, 16, 16), target_scale=(5, 1, 1))
+    for system in (whole, finer):
+        monkeypatch.setitem(systems.SYSTEMS, "mine", lambda config, data, system=system: system)
+        if system is finer:
+            assert systems.build_system(tiny.config("unet", system="mine"), data) is finer
+            continue
+        with pytest.raises(InputError, match=r"^data.target_scale: \(5, 1, 1\) asks for finer labels, but mine"):
+            systems.build_system(tiny.config("unet", system="mine"), data)
+
+
 def test_a_stage_is_not_validated_by_a_vector(monkeypatch):
     whole, _ = toy_systems.plain()
     vector = tuple(output._replace(kind="vector") for output in whole.outputs)

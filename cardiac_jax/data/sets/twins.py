@@ -58,8 +58,10 @@ def described(root: Path) -> Dataset:
     """Return the data set with the classes and the sequence that the folder's `dataset.json` names.
 
     Raises:
-      InputError: it cannot be read, or gives a value to two structures.
+      InputError: there is no such folder, `dataset.json` cannot be read, or it gives a value to two structures.
     """
+    if not root.exists():
+        raise InputError(root, "no such file or folder")
     folder = root.parent if root.is_file() else root
     path = description.find(folder)
     if path is None:

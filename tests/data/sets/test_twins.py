@@ -46,9 +46,9 @@ def volumes(tmp_path_factory) -> Path:
     return root
 
 
-def make(root: Path, out: Path, **options) -> str:
+def make(root: Path, out: Path, cases: int = 2, **options) -> str:
     console = Console(file=io.StringIO(), width=300)
-    records = discover(mscmr.DATASET, root).records
+    records = discover(mscmr.DATASET, root).records[:cases]
     assert not degraded.write(out, records, mscmr.DATASET, degraded.Options(**options), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_files_and_a_second_start_goes_on(volumes, 
     first, second, other = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     make(volumes, first, **options)
     make(volumes, second, **options)
-    make(volumes, other, **options, seed=1)
+    make(volumes, other, cases=1, **options, seed=1)
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert len(names) == 2 * 4 + 3
     for name in names:
