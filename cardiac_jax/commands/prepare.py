@@ -11,6 +11,7 @@ Exit status: 0 done, 2 if there is any problem.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -83,7 +84,8 @@ def _twins(out: Path, name: str, root: Path) -> int:
     failed = {problem.where: problem for problem in found.problems}
     say_found(found.notes, failed, cli.console)
     keys = ("misalign_mm", "rotation_deg", "sigma_mm", "noise", "size_mm", "seed")
-    options = degraded.Options(sequences[0], **{key: values[key].value for key in keys})
+    given: dict[str, Any] = {key: values[key].value for key in keys}
+    options = degraded.Options(sequences[0], **given)
     labelled = [record for record in found.records if record.label is not None]
     if not labelled:
         raise InputError(root, "has no labelled case")

@@ -69,8 +69,8 @@ def evaluate_images(
     if rows:
         write_csv(out / "images.csv", rows)
         write_json(out / "images.json", rows, about)
-        means = [float(np.mean([row[key] for row in rows])) for key in ("ssim", "psnr_db")]
-        median = float(np.median([row["seconds"] for row in rows]))
+        means = [float(np.mean([float(row[key]) for row in rows])) for key in ("ssim", "psnr_db")]
+        median = float(np.median([float(row["seconds"]) for row in rows]))
         figures = f"SSIM {means[0]:.3f}, PSNR {means[1]:.1f} dB, {median:.2f} s a stack"
         saying(console)(f"{len(rows)} cases: {figures} (means; median time)")
     return tuple(rows), failed

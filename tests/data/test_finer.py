@@ -46,7 +46,7 @@ def stored(stack: Stack, codes: tuple[str, ...], path: str = "hr.nii.gz") -> Vol
     back[3, 3] = 1
     for k, (axis, flip) in enumerate(zip(order, flips, strict=True)):
         back[axis, k], back[axis, 3] = (-1, data.shape[axis] - 1) if flip else (1, 0)
-    data = np.flip(data.transpose(order), [k for k in range(3) if flips[k]])
+    data = np.flip(data.transpose(order), tuple(k for k in range(3) if flips[k]))
     return Volume(data, affine @ back, None)
 
 
@@ -109,7 +109,7 @@ def test_a_label_on_the_finer_grid_itself_is_copied(codes):
     case = case_in_patient()
     label = aligned(Path("l"), stored(drawn, codes), case.grid, "the image")
     assert label.frame.apex_known == case.frame.apex_known
-    order = [SHAPE[i] for i in case.frame.axes]
+    order = tuple(SHAPE[i] for i in case.frame.axes)
     scale = tuple(FINER[i] // SHAPE[i] for i in case.frame.axes)
     ready = prepare(replace(case, fine=Fine({}, label)), Grid(AS_IT_IS, order, (), target_scale=scale), ("x",))
     np.testing.assert_array_equal(ready.label, label.data)

@@ -3,26 +3,27 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from cardiac_jax.ops import degrade
 
-FINE = np.random.default_rng(0).normal(size=(15, 8, 6, 2)).astype(np.float32)
+FINE = jnp.asarray(np.random.default_rng(0).normal(size=(15, 8, 6, 2)), jnp.float32)
 MM = (2.0, 1.25, 1.25)
 
 
 @pytest.mark.parametrize("sigma_mm", [0.0, 1.5, 4.0, 9.0])
 def test_thick_slices_are_scipys_gaussian_at_the_middle_of_each_group(sigma_mm):
     sigma = max(sigma_mm / 2, 1e-3)
-    blurred = ndimage.gaussian_filter1d(FINE.astype(np.float64), sigma, axis=0, mode="nearest", truncate=4.0)
+    blurred = ndimage.gaussian_filter1d(np.asarray(FINE, np.float64), sigma, axis=0, mode="nearest", truncate=4.0)
     found = degrade.thick(FINE, sigma_mm, spacing_mm=MM, factor=5)
     np.testing.assert_allclose(found, blurred[2::5], atol=1e-5)
 
 
 def test_even_groups_are_sampled_between_their_slices():
-    ramp = np.broadcast_to(np.arange(24, dtype=np.float32)[:, None, None, None], (24, 2, 2, 1))
+    ramp = jnp.broadcast_to(jnp.arange(24, dtype=jnp.float32)[:, None, None, None], (24, 2, 2, 1))
     found = np.asarray(degrade.thick(ramp, 2.0, spacing_mm=MM, factor=4))[:, 0, 0, 0]
     np.testing.assert_allclose(found[2:4], [9.5, 13.5], atol=1e-4)
     np.testing.assert_allclose(degrade.thick(ramp, 0.0, spacing_mm=MM, factor=2)[:, 0, 0, 0], np.arange(12) * 2 + 0.5)
@@ -63,6 +64,6 @@ def test_a_rotation_is_rigid_in_mm_on_pixels_that_are_not_square():
 
 
 def test_noise_has_the_deviation_asked_for():
-    flat = np.zeros((10, 50, 50, 1), np.float32)
+    flat = jnp.zeros((10, 50, 50, 1))
     found = np.asarray(degrade.noise(jax.random.key(0), flat, 3.0))
     assert abs(found.std() - 3) < 0.1 and abs(found.mean()) < 0.1

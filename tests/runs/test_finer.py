@@ -4,12 +4,12 @@ import csv
 import json
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from cardiac_jax.data.io import formats
 from cardiac_jax.data.sets import phantom
 from tests import tiny
 
@@ -68,15 +68,15 @@ def in_place(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_the_finer_label_map_lies_over_its_image(room):
     image = room / "hr" / "twins" / "patient1_ED_lr.nii.gz"
     finer = room / "segmentation_output" / "patient1_ED_lr.nii.gz"
-    header = nib.load(finer).header
-    assert sorted(header.get_data_shape()) == [15, 20, 20] and sorted(header.get_zooms()) == pytest.approx([2, 4, 4])
+    volume = formats.read(finer)
+    assert sorted(volume.data.shape) == [15, 20, 20] and sorted(volume.spacing_mm) == pytest.approx([2, 4, 4])
     (middle, size), (ours, our_size) = in_place(image), in_place(finer)
     np.testing.assert_allclose(ours, middle, atol=1e-3)
     np.testing.assert_allclose(our_size, size, atol=1e-3)
     for case in ("patient1_ED", "patient3_ED"):
-        on_image = nib.load(room / "segmentation_image" / f"{case}.nii.gz")
-        source = nib.load(room / "hr" / "twins" / f"{case}_lr.nii.gz")
-        assert on_image.shape == source.shape
+        on_image = formats.read(room / "segmentation_image" / f"{case}.nii.gz")
+        source = formats.read(room / "hr" / "twins" / f"{case}_lr.nii.gz")
+        assert on_image.data.shape == source.data.shape
         np.testing.assert_allclose(on_image.affine, source.affine, atol=1e-5)
 
 
@@ -86,15 +86,15 @@ def test_evaluation_measures_on_the_grid_of_the_finer_gold_standard(room):
     (patient,) = {row["patient"] for row in held["rows"]}
     assert {row["phase"] for row in held["rows"]} == {"ED"} and held["about"]["data"]["fine"]
     for phase in ("ED",):
-        gold = nib.load(room / "hr" / "twins" / f"{patient}_{phase}_hr_label.nii.gz")
-        drawn = nib.load(out / "predictions" / f"{patient}_{phase}.nii.gz")
+        gold = formats.read(room / "hr" / "twins" / f"{patient}_{phase}_hr_label.nii.gz")
+        drawn = formats.read(out / "predictions" / f"{patient}_{phase}.nii.gz")
         np.testing.assert_allclose(drawn.affine, gold.affine, atol=1e-5)
-        one, two = (np.asarray(x.dataobj) for x in (drawn, gold))
+        one, two = drawn.data, gold.data
         for k, name in enumerate(("RV", "Myo", "LV"), 1):
             row = next(r for r in held["rows"] if (r["phase"], r["structure"]) == (phase, name))
             dice = 2 * ((one == k) & (two == k)).sum() / ((one == k).sum() + (two == k).sum())
             assert row["dice"] == pytest.approx(dice, abs=1e-9)
-            voxel_ml = np.prod(gold.header.get_zooms()) / 1000
+            voxel_ml = np.prod(gold.spacing_mm) / 1000
             assert row["volume_truth_ml"] == pytest.approx((two == k).sum() * voxel_ml, rel=1e-4)
     assert (out / "overlay.png").stat().st_size > 10_000
 
@@ -111,9 +111,9 @@ def test_codes_of_a_folder_are_one_table(room):
 
 def test_an_enhanced_image_has_the_intensity_scale_of_its_input(room):
     """Two steps from nothing: what is written is near the input's mean, and in place; so is what is measured."""
-    image = np.asarray(nib.load(room / "hr" / "twins" / "patient1_ED_lr.nii.gz").dataobj)
+    image = formats.read(room / "hr" / "twins" / "patient1_ED_lr.nii.gz").data
     path = room / "super_resolution_output" / "patient1_ED_lr.nii.gz"
-    values = np.asarray(nib.load(path).dataobj)
+    values = formats.read(path).data
     assert sorted(values.shape) == [15, 20, 20] and values.std() > 0
     spread = np.abs(values - image.mean()).mean() / image.std()
     assert 0.05 < spread < 5, "in units of the network it would be thousands of deviations away"
@@ -129,10 +129,10 @@ def test_an_enhanced_image_is_measured_against_the_finer_one(room):
         rows = list(csv.DictReader(file))
     assert [row["phase"] for row in rows] == ["ED"]
     for row in rows:
-        gold = nib.load(room / "hr" / "twins" / f"{row['case']}_hr.nii.gz")
-        found = nib.load(out / "predictions" / f"{row['case']}.nii.gz")
+        gold = formats.read(room / "hr" / "twins" / f"{row['case']}_hr.nii.gz")
+        found = formats.read(out / "predictions" / f"{row['case']}.nii.gz")
         np.testing.assert_allclose(found.affine, gold.affine, atol=1e-5)
-        one, two = (np.asarray(x.dataobj).astype(np.float64) for x in (found, gold))
+        one, two = (volume.data.astype(np.float64) for volume in (found, gold))
         span = float(np.ptp(two))
         psnr = peak_signal_noise_ratio(two, one, data_range=span)
         assert float(row["psnr_db"]) == pytest.approx(psnr, abs=1e-3)

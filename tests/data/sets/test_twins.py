@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def volumes(tmp_path_factory) -> Path:
     return root
 
 
-def make(root: Path, out: Path, cases: int = 2, **options) -> str:
+def make(root: Path, out: Path, cases: int = 2, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=300)
     records = discover(mscmr.DATASET, root).records[:cases]
     assert not degraded.write(out, records, mscmr.DATASET, degraded.Options(**options), console)
@@ -91,7 +92,7 @@ def test_the_low_image_is_the_high_one_blurred_and_decimated(made):
 
 
 def test_the_same_seed_gives_the_same_files_and_a_second_start_goes_on(volumes, made, tmp_path):
-    options = {"misalign_mm": 2.0, "rotation_deg": 3.0, "noise": 0.1, "size_mm": 20.0}
+    options: dict[str, Any] = {"misalign_mm": 2.0, "rotation_deg": 3.0, "noise": 0.1, "size_mm": 20.0}
     first, second, other = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     make(volumes, first, **options)
     make(volumes, second, **options)
