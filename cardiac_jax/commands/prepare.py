@@ -90,8 +90,8 @@ def _twins(out: Path, name: str, root: Path) -> int:
     if not labelled:
         raise InputError(root, "has no labelled case")
     records = labelled[: values.limit or None]
-    failed |= degraded.write(out, records, chosen, options, cli.console)
-    raise_failed(failed, len(records) - sum(record.id in failed for record in records))
+    unmade = degraded.write(out, records, chosen, options, cli.console)
+    raise_failed(failed | unmade, len(records) - len(unmade))
     print(f"wrote twins of {len(records)} cases to {out}")
     return 0
 

@@ -97,12 +97,12 @@ def write(
     _begin(out, about)
     description.write(out, {name: k for k, name in enumerate(chosen.classes)}, (sequence,))
     rows = _rows(out / twins.TABLE)
-    wanted = [(name, record) for record in records if (name := _name(record)) not in rows]
+    wanted = [(record.id, record) for record in records if record.id not in rows]
     if len(wanted) < len(records):
         saying(console)(f"skipped, because they are in {printable(str(out))}: {len(records) - len(wanted)} cases")
 
     def one(record: Record) -> None:
-        rows[_name(record)] = _write_case(out / twins.FOLDER, record, chosen, sequence, options)
+        rows[record.id] = _write_case(out / twins.FOLDER, record, chosen, sequence, options)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(rows[name] for name in sorted(rows))])
         atomic_write(out / twins.TABLE, lambda to: to.write_text(text.getvalue(), encoding="utf-8"))
@@ -149,7 +149,7 @@ def _rows(path: Path) -> dict[str, list[str]]:
 
 def _write_case(folder: Path, record: Record, chosen: Dataset, sequence: str, options: Options) -> list[str]:
     """Writes the files of one case and returns its row."""
-    name = _name(record)
+    name = record.id
     found = twin(load(record, chosen, (sequence,), labelled=True), sequence, options)
     for end, label in (("hr_label", found.hr_label), ("lr_label", found.lr_label)):
         write_label(folder / f"{name}_{end}.nii.gz", label, {k: k for k in range(IGNORE + 1)})
@@ -226,10 +226,6 @@ def _window(counts: np.ndarray, size: int) -> int:
     held = total[size:] - total[: len(total) - size]
     best = np.flatnonzero(held == held.max())
     return int(best[len(best) // 2])
-
-
-def _name(record: Record) -> str:
-    return f"{record.patient}_{record.phase}" if record.phase in ("ED", "ES") else record.id
 
 
 def _sequence(chosen: Dataset, records: Sequence[Record], asked: str) -> str:

@@ -119,11 +119,12 @@ def test_a_label_on_the_finer_grid_itself_is_copied(codes):
     assert ready.fine is None and plain.label is None
 
 
-def test_probabilities_return_to_the_labels_own_grid():
+@pytest.mark.parametrize("scale", [(5, 1, 2), (1, 1, 1)])
+def test_probabilities_return_to_the_labels_own_grid(scale):
     """A function linear in mm is linear on every grid; both directions of the resampling agree about every place."""
     case = case_in_patient(("A", "L", "I"))
     assert case.fine is not None and case.truth is not None
-    scale, grid = (5, 1, 2), Grid((11.0, 1.5, 1.4), (5, 15, 22), (), target_scale=(5, 1, 2))
+    grid = Grid((11.0, 1.5, 1.4), (5, 15, 22), (), target_scale=scale)
     ready = prepare(case, grid, tuple("xyz"))
     finer = network_stack(np.empty(np.multiply(grid.size, scale)), case, ready.geometry, scale)
     mm = from_volume(places(finer.affine, finer.to_file().shape), finer.affine, "affine")
@@ -134,7 +135,7 @@ def test_probabilities_return_to_the_labels_own_grid():
     assert back.shape == (*case.truth.data.shape, 1)
     np.testing.assert_allclose(back[inner][..., 0], case.fine.images["x"].data[inner], atol=0.02)
     small = prepare(case, Grid(AS_IT_IS, (1, 6, 3)), "x").geometry
-    outside = to_native_grid(np.ones((5, 6, 6, 2)), small, 1.0, scale, placed)
+    outside = to_native_grid(np.ones((*np.multiply((1, 6, 3), scale), 2)), small, 1.0, scale, placed)
     assert {tuple(row) for row in np.unique(outside.reshape(-1, 2), axis=0)} <= {(1.0, 1.0), (1.0, 0.0)}
     assert outside[..., 1].sum() == 5 * 6 * 6
     assert (outside[covered(small, placed)][..., 1] == 1).all()

@@ -8,7 +8,7 @@ Provenance: simulated (the phantom's layout "hr"), or made from a data set of hi
                NAME_{ED,ES}_hr_label.nii.gz the gold standard, on the grid of the HR image; may be absent
                NAME_{ED,ES}_lr_label.nii.gz what the LR image shows of it, not used
     root/dataset.json                       name of the sequence, names of the label values (else 1 RV, 2 Myo, 3 LV)
-    root/cases.csv                          group of every patient (column `id`: patient or case), also patient, split
+    root/cases.csv                          group by patient or case (column `id`); also patient, phase and split
 
 255 is not annotated. The root may also be the folder `twins` or one LR image.
 """
@@ -86,7 +86,7 @@ def _record(path: Path, rows: Mapping[str, Mapping[str, str]], sequence: str) ->
         patient=row.get("patient") or match["patient"],
         images={sequence: path},
         label=label if label.exists() else None,
-        phase=match["phase"],
+        phase=match["phase"] or row.get("phase") or None,
         group=row.get("group") or None,
         split=row.get("split") if row.get("split") in ("train", "val", "test") else None,
         fine_images={sequence: fine} if fine.exists() else {},
