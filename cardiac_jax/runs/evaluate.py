@@ -52,7 +52,7 @@ def evaluate(
     """Evaluates a run, or an ensemble of runs, on a split; returns the results and writes them to `out`.
 
     Labels are measured on the grid of the gold standard, which may be finer than that of the image. Where the main
-    output is an image, it is measured instead (`evaluate_images.py`), and the results have no rows.
+    output is an image, it is measured instead (`evaluate_images.py`).
 
     Args:
       workdirs: one run, or several whose probabilities are averaged; data set and split are those of the first.
@@ -78,9 +78,7 @@ def evaluate(
     needed = sequences_of(members)
     about = _about(members, checkpoint, chosen) | {"split": split, "crop": crop, "tta": tta}
     if first.outputs[0].kind == "image":
-        rows, failed = evaluate_images(members, named, chosen, needed, out, about, crop=crop, console=console)
-        raise_failed(problems | failed, len(rows))
-        return evaluation.Results(about["name"], evaluation.Measured(), about, out)
+        return evaluate_images(members, chosen, named, problems, out, about, leave_out, console)
     if first.outputs[0].kind != "labels":
         raise InputError(first.workdir, f"predicts {first.outputs[0].name}, which is neither a label map nor an image")
     start = time.perf_counter()
@@ -100,7 +98,7 @@ def evaluate(
     failed = problems | run_each([(record.id, record) for record in named], "evaluating", console, one)
     gathered.some_or_raise(failed)
     seconds = (time.perf_counter() - start) / max(len(named), 1)
-    about |= {"seconds_per_case": seconds, "files": gathered.files, "failed": reasons(failed)}
+    about |= {"seconds_per_case": seconds, "files": gathered.files, "failed": evaluation.reasons(failed)}
     if summary.about():
         about["projection"] = summary.about()
     evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
@@ -172,7 +170,7 @@ def evaluate_maps(
         "split": split,
         "missing": found.missing,
         "files": gathered.files,
-        "failed": reasons(failed),
+        "failed": evaluation.reasons(failed),
         "notes": found.notes,
     }
     evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
@@ -254,11 +252,6 @@ class _Gathered:
         line = other_coding(self._counts, self._held.classes)
         if line:
             saying(self._console)(f"{line}; if so, name them by --labels=NAME=VALUE,...")
-
-
-def reasons(failed: Mapping[str, InputError]) -> dict[str, str]:
-    """Case -> its error, as the files of an evaluation hold it."""
-    return {printable(name): str(error) for name, error in failed.items()}
 
 
 def _picture(record: Record, source: Path) -> Path:

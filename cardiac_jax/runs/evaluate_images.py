@@ -1,11 +1,7 @@
-"""Evaluation of predicted images (super-resolution) against high-resolution ones.
-
-<out>/images.csv, .json              a row per case: SSIM, PSNR, seconds
-<out>/predictions/<case>.nii.gz      the images, on the grid of the high-resolution ones, in the input's intensity scale
-"""
+"""Evaluation of restored images: SSIM and PSNR against the reference, at the reference's own voxels."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,62 +11,81 @@ from rich.console import Console
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.io.write import write_array
 from cardiac_jax.data.load import load
-from cardiac_jax.errors import InputError
-from cardiac_jax.inference.predict import IMAGE_SCORES, similarity
-from cardiac_jax.metrics.restoration import RADIUS
-from cardiac_jax.metrics.rows import Row
+from cardiac_jax.errors import InputError, printable, raise_failed
 from cardiac_jax.progress import run_each, saying
+from cardiac_jax.report import restoration
 from cardiac_jax.results import evaluation
-from cardiac_jax.results.records import write_csv, write_json
-from cardiac_jax.runs.predict import predict_case
+from cardiac_jax.runs.predict import predict_case, sequences_of
 from cardiac_jax.runs.restore import Trained
 
 
 def evaluate_images(
     members: Sequence[Trained],
-    records: Sequence[Record],
     chosen: Dataset,
-    sequences: Sequence[str],
+    named: Sequence[Record],
+    problems: Mapping[str, InputError],
     out: Path,
-    about: dict[str, Any],
-    *,
-    crop: str = "",
+    about: Mapping[str, Any],
+    leave_out: Sequence[str],
     console: Console,
-) -> tuple[tuple[Row, ...], dict[str, InputError]]:
-    """Measures the main output, an image, of every record and writes the files; returns the rows and what failed.
+) -> evaluation.Results:
+    """Evaluates restored images of a run, or of an ensemble; returns the results and writes them to `out`.
 
-    SSIM and PSNR are computed on the high-resolution image's own grid, over the box that was predicted; their range is
-    that of the high-resolution image there.
+    An image is measured over the box that was predicted, and written on the reference's grid. A row's `seconds` are
+    those of the whole prediction, with the way between the grids, in this process; the first case's also compile.
+    Methods are compared by `runs/seconds.py`.
 
     Args:
-      about: provenance, written to `images.json`.
+      members: models whose main output is an image of one sequence.
+      chosen: a data set with finer images of that sequence.
+      named: the cases.
+      problems: what cannot be used in the data set's folder.
+      about: provenance, see `evaluation.Results`.
+      leave_out: cases left out of the printed table; they are in every file.
+
+    Raises:
+      InputError: there are several sequences, or none of the cases can be used.
+      BatchError: some cases failed; the files hold the results of the others and name these.
     """
-    rows: list[Row] = []
+    needed = sequences_of(members)
+    if len(needed) != 1:
+        raise InputError("data.sequences", f"restored images are measured of one sequence, not of {', '.join(needed)}")
+    (sequence,) = needed
+    measured, found, seconds = evaluation.Measured(), {}, []
 
     def one(record: Record) -> None:
-        case = load(record, chosen, sequences)
-        truth = next(iter(case.fine.images.values()), None) if case.fine else None
-        if truth is None:
-            raise InputError(case.source, f"case {case.id} has no high-resolution image to measure against")
+        nonlocal measured
+        case = load(record, chosen, needed)
+        truth = case.fine.images.get(sequence) if case.fine else None
+        if case.fine is None or truth is None:
+            raise InputError(case.source, f"case {case.id} has no finer image {sequence} to measure against")
         start = time.perf_counter()
-        prediction = predict_case(members, case, crop, saying(console), truth)[0]
-        seconds = time.perf_counter() - start
-        found = prediction.decoded.value
-        write_array(out / "predictions" / f"{case.id}.nii.gz", found.to_file()[..., 0], found.affine)
-        pair = [np.asarray(data[prediction.covered], np.float32) for data in (found.data[..., 0], truth.data)]
-        if min(pair[1].shape) <= 2 * RADIUS:
-            shape = " x ".join(map(str, pair[1].shape))
-            raise InputError(record.id, f"{shape} voxels are predicted: SSIM needs {2 * RADIUS + 1} along every axis")
-        scores = dict(zip(IMAGE_SCORES, similarity(pair[0][None], pair[1][None]), strict=True))
-        head = {k: v for k, v in evaluation.subject(record)._asdict().items() if k != "bsa_m2"}
-        rows.append({**head, "ssim": float(scores["ssim"]), "psnr_db": float(scores["psnr"]), "seconds": seconds})
+        prediction = predict_case(members, case, about["crop"], saying(console), truth)[0]
+        seconds.append(time.perf_counter() - start)
+        found_image = prediction.decoded.value.data[..., 0].astype(np.float32)
+        written = Path("predictions") / f"{case.id}.nii.gz"
+        write_array(out / written, truth.with_data(found_image).to_file(), truth.affine)
+        seen = np.full(found_image.shape, np.nan, np.float32)
+        seen[prediction.covered] = found_image[prediction.covered]
+        subject = evaluation.subject(record)
+        measured = evaluation.with_image(
+            measured, subject, truth.with_data(seen), truth, case.fine.label, seconds[-1]
+        )
+        found[case.id] = evaluation.files(case.source, record.fine_images[sequence], written, record.label)
 
-    failed = run_each([(record.id, record) for record in records], "evaluating", console, one)
-    if rows:
-        write_csv(out / "images.csv", rows)
-        write_json(out / "images.json", rows, about)
-        means = [float(np.mean([float(row[key]) for row in rows])) for key in ("ssim", "psnr_db")]
-        median = float(np.median([float(row["seconds"]) for row in rows]))
-        figures = f"SSIM {means[0]:.3f}, PSNR {means[1]:.1f} dB, {median:.2f} s a stack"
-        saying(console)(f"{len(rows)} cases: {figures} (means; median time)")
-    return tuple(rows), failed
+    failed = dict(problems) | run_each([(record.id, record) for record in named], "evaluating", console, one)
+    if not found:
+        raise_failed(failed, 0)
+        raise InputError("evaluation", "there is no case to measure")
+    later = seconds[1:] or seconds
+    about = {
+        **about,
+        "seconds_per_case": sum(later) / len(later),
+        "files": found,
+        "failed": evaluation.reasons(failed),
+    }
+    evaluated = evaluation.Results(about["name"], measured, about, out)
+    restoration.write(out, evaluated, leave_out, console)
+    console.print(f"{len(found)} cases, {about['seconds_per_case']:.2f} s a case; written to {printable(str(out))}")
+    raise_failed(failed, len(found))
+    return evaluated
