@@ -68,9 +68,7 @@ def evaluate_images(
         seen = np.full(found_image.shape, np.nan, np.float32)
         seen[prediction.covered] = found_image[prediction.covered]
         subject = evaluation.subject(record)
-        measured = evaluation.with_image(
-            measured, subject, truth.with_data(seen), truth, case.fine.label, seconds[-1]
-        )
+        measured = evaluation.with_image(measured, subject, truth.with_data(seen), truth, case.fine.label, seconds[-1])
         found[case.id] = evaluation.files(case.source, record.fine_images[sequence], written, record.label)
 
     failed = dict(problems) | run_each([(record.id, record) for record in named], "evaluating", console, one)

@@ -51,6 +51,10 @@ def room(tmp_path_factory) -> Path:
             out = f"--output={root / name}_{grid}"
             words = ["--data.name=twins", f"--input={root / 'hr'}"] if grid == "image" else [f"--input={image}"]
             commands.append(["launch.predict", run, out, f"--grid={grid}", f"--use={use(name)}", *words])
+    runs, reads = f"--runs={root / 'super_resolution_out'}", f"--reading={root / 'page'}"
+    commands.append(
+        ["launch.report", runs, reads, f"--out={root / 'report'}", "--time=2", f"--use={use('super_resolution')}"]
+    )
     env = tiny.environment(1, tiny.kept_cache(__name__))
     for done in tiny.run_all([["-m", *words] for words in commands], env):
         assert done.returncode == 0, f"{done.args}\n{done.stderr}"
@@ -138,3 +142,14 @@ def test_an_enhanced_image_is_measured_against_the_finer_one(room):
         assert float(row["psnr_db"]) == pytest.approx(psnr, abs=1e-3)
         options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": span}
         assert float(row["ssim"]) == pytest.approx(structural_similarity(two, one, **options), abs=1e-4)
+
+
+def test_enhanced_images_are_reported_timed_and_shown_to_readers(room):
+    numbers = json.loads((room / "report" / "numbers.json").read_text(encoding="utf-8"))
+    ((method, seconds),) = numbers["seconds"].items()
+    assert len(seconds) == 2 and all(second > 0 for second in seconds)
+    assert {line["method"] for line in numbers["summary"]} == {method}
+    key = json.loads((room / "page" / "reading_key.json").read_text(encoding="utf-8"))
+    page = (room / "page" / "reading.html").read_text(encoding="utf-8")
+    assert [shown["method"] for shown in key["images"].values()] == [method] and method not in page
+    assert all(f'data-image="{name}"' in page for name in key["images"])
