@@ -37,7 +37,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
     write_failed(out, failed)
-    write_table(out, summary, console)
+    write_tables(out, [summary], console)
     unknown = {row["case"] for row in results.measured.slices if not row["location"]}
     if unknown:
         console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")
@@ -55,11 +55,12 @@ def write_failed(out: Path, failed: Mapping[str, str]) -> None:
         write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
 
 
-def write_table(out: Path, summary: table.Table, console: Console) -> None:
-    """Writes and prints the table of an evaluation."""
-    text = table.to_markdown(summary) + "\n"
+def write_tables(out: Path, tables: Sequence[table.Table], console: Console) -> None:
+    """Writes and prints the tables of an evaluation."""
+    text = "\n".join(map(table.to_markdown, tables)) + "\n"
     atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
-    console.print(table.to_rich(summary))
+    for one in tables:
+        console.print(table.to_rich(one))
 
 
 def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:

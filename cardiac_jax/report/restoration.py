@@ -18,13 +18,17 @@ from cardiac_jax.metrics.intervals import mean_interval
 from cardiac_jax.metrics.registry import METRICS
 from cardiac_jax.metrics.summary import Rows, by_case, by_patient, summary_of, without
 from cardiac_jax.report import figures
-from cardiac_jax.report.evaluation import typical, write_failed, write_table
+from cardiac_jax.report.evaluation import typical, write_failed, write_tables
 from cardiac_jax.report.options import Options
 from cardiac_jax.report.table import Cell, Table, best_of, cases_note, left_out_note, mean_sd, p_text
 from cardiac_jax.results.evaluation import Results, write_rows
 
-COLUMNS = (("ssim", IMAGE), ("ssim", HEART), ("plane_ssim", IMAGE), ("psnr_db", IMAGE), ("psnr_db", HEART))
-"""Metric and part of the image of the columns; the first one's interval and p value are printed too."""
+COLUMNS = (("ssim", HEART), ("plane_ssim", IMAGE), ("psnr_db", IMAGE), ("psnr_db", HEART))
+"""Metric and part of the image of the columns beside the SSIM of the whole image."""
+WINDOW_NOTE = (
+    "SSIM of the whole image that both cover: Gaussian window of 11 voxels and sigma 1.5 in 3D (Wang et al. 2004). Data "
+    "range: largest minus smallest intensity of the reference."
+)
 PICTURE_MARGIN_MM = 15.0  # about the heart
 LOW, HIGH = 1.0, 99.5  # percentiles of the reference that are black and white
 
@@ -90,7 +94,7 @@ def restored(methods: Sequence[Results], case: str) -> Restored:
 def restoration_table(
     rows_by_method: Mapping[str, Rows], options: Options, title: str = "", leave_out: Sequence[str] = ()
 ) -> Table:
-    """Table of methods with SSIM, its interval and p value, PSNR, opinion scores and time (Table III).
+    """Table of methods with SSIM of the image, its interval and p value, opinion scores and time (Table III).
 
     p compares a method with the reference, corrected as in the table of paired comparisons. MOS is the mean +- SD over
     images of one reader. Time is the median of `options.seconds` or, without it, of the rows' `seconds`.
@@ -99,43 +103,57 @@ def restoration_table(
       InputError: a case to leave out does not exist for one of the methods.
     """
     kept = {method: without(rows, leave_out) for method, rows in rows_by_method.items()}
-    parts = {str(row["structure"]) for rows in kept.values() for row in rows}
-    columns = [(metric, part) for metric, part in COLUMNS if part in parts]
-    summaries = {column: {method: summary_of(rows, *column) for method, rows in kept.items()} for column in columns}
-    best = {column: best_of(held, column[0]) for column, held in summaries.items()}
+    column = {method: summary_of(rows, "ssim", IMAGE) for method, rows in kept.items()}
+    best = best_of(column, "ssim")
     p = {one.baseline: one.p_holm for one in options.paired if one.structure == IMAGE}
     readers = list(dict.fromkeys(str(row["structure"]) for rows in options.opinions.values() for row in rows))
     times = options.seconds or {method: _own_seconds(rows) for method, rows in kept.items()}
     lines, notes = [], [cases_note(next(iter(kept.values())), leave_out)]
     for method, rows in kept.items():
-        line = [Cell(method)]
-        for column in columns:
-            line.append(Cell(mean_sd(summaries[column][method], column[0]), method in best[column]))
-            notes += left_out_note(f"{method}, {METRICS[column[0]].label}, {column[1]}", summaries[column][method])
-            if column == columns[0]:
-                values = [v for v in by_patient(rows, *column).values() if math.isfinite(v)]
-                low, high = (f"{v:.3f}" if math.isfinite(v) else "-" for v in mean_interval(np.asarray(values)))
-                line += [Cell(f"[{low}, {high}]"), Cell(p_text(p.get(method, math.nan)))]
-        for reader in readers:
-            scores = [float(row["opinion"]) for row in options.opinions.get(method, ()) if row["structure"] == reader]
-            line.append(Cell(opinion_text(scores)))
+        notes += left_out_note(method, column[method])
+        values = [v for v in by_patient(rows, "ssim", IMAGE).values() if math.isfinite(v)]
+        low, high = (f"{v:.3f}" if math.isfinite(v) else "-" for v in mean_interval(np.asarray(values)))
+        own = options.opinions.get(method, ())
+        scores = [[float(row["opinion"]) for row in own if row["structure"] == reader] for reader in readers]
         held = times.get(method, ())
-        line.append(Cell(f"{float(np.median(held)):.3g}" if len(held) else "-"))
-        lines.append(tuple(line))
-    names = [f"{METRICS[metric].heading}, {part}" for metric, part in columns]
-    header = ("method", names[0], "95% CI", "p (Holm)", *names[1:], *(f"MOS {r}" for r in readers), "s a stack")
-    notes += [
-        "SSIM: window of 11 voxels, Gaussian of sigma 1.5 voxels, in 3D; of slices: in the plane (Wang et al. 2004). "
-        "Data range: largest minus smallest intensity of the reference.",
-        f"image: voxels that both images cover; heart: those in the box of all structures and {MARGIN_MM:g} mm."
-        if HEART in parts
-        else "image: voxels that both images cover.",
-        _time_note(options),
-    ]
+        lines.append(
+            (
+                Cell(method),
+                Cell(mean_sd(column[method], "ssim"), method in best),
+                Cell(f"[{low}, {high}]"),
+                Cell(p_text(p.get(method, math.nan))),
+                *(Cell(opinion_text(of_reader)) for of_reader in scores),
+                Cell(f"{float(np.median(held)):.3g}" if len(held) else "-"),
+            )
+        )
     if options.paired:
         notes.append(f"p: {METRICS['ssim'].label} of {options.reference} against the method, paired by patient.")
+    header = ("method", METRICS["ssim"].heading, "95% CI", "p (Holm)", *(f"MOS {r}" for r in readers), "s a stack")
     title = title or "Restored images, mean ± SD over patients"
-    return Table(title, header, tuple(lines), tuple(notes))
+    return Table(title, header, tuple(lines), (*notes, WINDOW_NOTE, _time_note(options)))
+
+
+def measures_table(rows_by_method: Mapping[str, Rows], leave_out: Sequence[str] = ()) -> Table:
+    """Table of methods with the other measures, in the whole image and about the heart.
+
+    Raises:
+      InputError: a case to leave out does not exist for one of the methods.
+    """
+    kept = {method: without(rows, leave_out) for method, rows in rows_by_method.items()}
+    parts = {str(row["structure"]) for rows in kept.values() for row in rows}
+    notes = [cases_note(next(iter(kept.values())), leave_out)]
+    columns, held = [(metric, part) for metric, part in COLUMNS if part in parts], []
+    for metric, part in columns:
+        column = {method: summary_of(rows, metric, part) for method, rows in kept.items()}
+        best = best_of(column, metric)
+        held.append([Cell(mean_sd(summary, metric), method in best) for method, summary in column.items()])
+        for method, summary in column.items():
+            notes += left_out_note(f"{method}, {METRICS[metric].label}, {part}", summary)
+    lines = [(Cell(method), *cells) for method, *cells in zip(kept, *held, strict=True)]
+    if HEART in parts:
+        notes.append(f"heart: the box of all structures and {MARGIN_MM:g} mm, all of it that both images cover.")
+    header = ("method", *(f"{METRICS[metric].heading}, {part}" for metric, part in columns))
+    return Table("Other measures of restored images, mean ± SD over patients", header, tuple(lines), tuple(notes))
 
 
 def opinion_text(scores: Sequence[float]) -> str:
@@ -181,7 +199,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
     write_failed(out, failed)
-    write_table(out, summary, console)
+    write_tables(out, [summary, measures_table({results.name: results.rows}, leave_out)], console)
     chosen = typical([results])
     if chosen:
         rows = [(restored([results], case), which) for which, (case, _) in chosen.items()]

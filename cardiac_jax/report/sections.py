@@ -155,9 +155,9 @@ def misses(entries: Sequence[Entry], options: Options) -> Section:
 def training(entries: Sequence[Entry], options: Options) -> Section:
     """Section with the training curves of each run with a log."""
     pictures = [
-        Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation Dice by step.")
+        Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation score by step.")
         for entry in entries
-        if entry.log
+        if charts.has_curves(entry.log)
     ]
     return Section("training", "Training", (), (), pictures)
 

@@ -18,6 +18,7 @@ from cardiac_jax.data.io import formats
 from cardiac_jax.data.sets import phantom
 from cardiac_jax.errors import BatchError, InputError
 from cardiac_jax.ops.interpolate import upsample
+from cardiac_jax.report import sections
 from cardiac_jax.report.collect import collect
 from cardiac_jax.results.evaluation import read_results
 from cardiac_jax.runs.evaluate import evaluate
@@ -81,6 +82,7 @@ def test_the_rows_are_those_of_scikit_image(root):
 def test_runs_are_reported_and_timed_together(root):
     entries = collect([root / "linear", root / "bspline"], "val")
     assert [entry.results.name for entry in entries] == ["linear", "bspline"]
+    assert not sections.training(entries, sections.Options("linear", {}, ())).pictures, "nothing was trained"
     found = seconds_per_stack([entry.results for entry in entries], 3)
     assert {name: len(held) for name, held in found.items()} == {"linear": 3, "bspline": 3}
     assert all(0 < second < 10 for held in found.values() for second in held)
