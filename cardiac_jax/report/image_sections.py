@@ -17,9 +17,9 @@ PICTURED = 12
 SSIM = (
     "SSIM is that of Wang et al. (2004): means, variances and covariance in a Gaussian window of sigma 1.5 and 11 "
     "voxels, K1 .01, K2 .03, averaged over the voxels whose window lies in both images. The window is taken in 3D, in "
-    "voxels of the reference, so that blurring across slices counts; the column 'SSIM of slices' takes it in each slice "
-    "alone, as Wang's paper does. The data range, of PSNR too, is the largest minus the smallest intensity of the "
-    "reference. Images are compared in the intensities of the files, at the reference's voxels."
+    "voxels of the reference, so that blurring across slices counts; 'SSIM of slices' takes it in each slice alone, as "
+    "Wang's paper does. The data range, of PSNR too, is the largest minus the smallest intensity of the reference. "
+    "Images are compared in the intensities of the files, at the reference's voxels."
 )
 
 

@@ -26,8 +26,8 @@ from cardiac_jax.results.evaluation import Results, write_rows
 COLUMNS = (("ssim", HEART), ("plane_ssim", IMAGE), ("psnr_db", IMAGE), ("psnr_db", HEART))
 """Metric and part of the image of the columns beside the SSIM of the whole image."""
 WINDOW_NOTE = (
-    "SSIM of the whole image that both cover: Gaussian window of 11 voxels and sigma 1.5 in 3D (Wang et al. 2004). Data "
-    "range: largest minus smallest intensity of the reference."
+    "SSIM of the whole image that both cover: Gaussian window of 11 voxels and sigma 1.5 in 3D (Wang et al. 2004). "
+    "Data range: largest minus smallest intensity of the reference."
 )
 PICTURE_MARGIN_MM = 15.0  # about the heart
 LOW, HIGH = 1.0, 99.5  # percentiles of the reference that are black and white
