@@ -29,6 +29,8 @@ WORDS = ("very poor", "poor", "fair", "good", "excellent")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 WIDTH_IN = 8.4
 TITLE = "Reading of cardiac images"
+SUBJECTS = {"LV": "left ventricle", "LA": "left atrium"}
+"""Class of the data -> what the readers judge; the first that there is."""
 
 
 class Image(NamedTuple):
@@ -60,20 +62,25 @@ def build(methods: Sequence[Results], out: Path, console: Console, seed: int = 0
     cases = [case for case in methods[0].about["files"] if all(case in own for own in held)]
     patients = patient_by_case(methods[0].rows)
     views = (restored(methods, case) for case in shown(cases, "drawing", console))
-    page, key = reading(views, {case: patients[case] for case in cases}, seed)
+    classes = methods[0].about["data"]["classes"]
+    subject = next((words for name, words in SUBJECTS.items() if name in classes), "heart")
+    page, key = reading(views, {case: patients[case] for case in cases}, seed, subject)
     write_key(out, key)
     atomic_write(out / PAGE, lambda to: to.write_text(page, encoding="utf-8"))
     console.print(f"written to {out}: {PAGE} for the readers, {KEY} not for them; {len(key.images)} images")
     return out / PAGE
 
 
-def reading(views: Iterable[Restored], patients: Mapping[str, str], seed: int = 0) -> tuple[str, Key]:
+def reading(
+    views: Iterable[Restored], patients: Mapping[str, str], seed: int = 0, subject: str = "heart"
+) -> tuple[str, Key]:
     """The page (HTML without external files) and its key.
 
     Args:
       views: the cases, in any order.
       patients: case -> patient.
       seed: of the order of the cases, that of the methods in each case, and the ids.
+      subject: what the readers judge.
     """
     rng = np.random.default_rng(seed)
     study, taken = rng.bytes(8).hex(), {}
@@ -91,7 +98,7 @@ def reading(views: Iterable[Restored], patients: Mapping[str, str], seed: int = 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     scale = list(zip(SCALE, WORDS, strict=True))
     facts = {"study": study, "format": FORMAT, "file": "reading", "low": SCALE[0], "high": SCALE[-1]}
-    page = environment.from_string(source).render(title=TITLE, items=order, scale=scale, facts=facts)
+    page = environment.from_string(source).render(title=TITLE, subject=subject, items=order, scale=scale, facts=facts)
     return page, Key(study, seed, taken)
 
 

@@ -77,6 +77,7 @@ def test_every_control_has_a_name(page, made):
     assert all(a["alt"] for a in page.all("img")) and len(page.all("img")) == len(shown) + 4
     assert page.all("html")[0]["lang"] == "en" and not [a for _, a in page.elements if int(a.get("tabindex", 0)) > 0]
     assert [a for a in page.all("p") if a.get("aria-live")] and "Case 2 of 2" in page.text
+    assert "the shape of the left ventricle" in page.text
     assert [("hidden" in a) for a in page.all("section")] == [False, True]
 
 
