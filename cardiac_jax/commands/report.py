@@ -46,7 +46,8 @@ def main() -> None:
         return
     cli.required(RUNS.value or None, "--runs")
     entries = collect([Path(name) for name in RUNS.value], SPLIT.value)
-    known = [paper_of(name) for name in systems_of(entries)]
+    # Interpolation and a user's system have no paper of their own.
+    known = [found for name in systems_of(entries) if (found := paper_of(name)) is not None]
     paper = known[0] if len(known) == 1 else None
     entries = ordered(entries, tuple(paper.STUDY) if paper else ())
     methods = [entry.results for entry in entries]
