@@ -35,6 +35,7 @@ def data(**changes) -> Config:
             "classes": (),  # segmented, e.g. ("Myo", "LV"); other oedema and scar count as Myo; (): all
             "spacing_mm": (0.0, 1.4, 1.4),  # voxel size along Z, H, W; 0: as the image is
             "size": (128, 128),  # (H, W), or (Z, H, W) for volumes
+            "target_scale": (1, 1, 1),  # voxels of labels and finer images per voxel of the network's grid (Z, H, W)
             "intensity": ("z_score",),  # operations on every image, in order: clahe, percentile, z_score
             "append_clahe": False,  # append the images after CLAHE as further channels
             "lge_like": False,  # add end-diastolic cine, made to look like LGE, to the training set

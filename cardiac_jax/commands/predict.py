@@ -2,6 +2,10 @@
 
 python -m launch.predict --workdir=DIR --input=FILE|DIR --output=DIR [--probabilities] [--tta=8] [--skip_existing]
 
+A model whose output is finer than its input (ACNN) writes it on its finer grid, which lies in place over the image;
+--grid=image brings it to the image's grid. Images have the intensity scale of their input. Codes are written for each
+case as JSON and for the folder as codes.csv.
+
 Files named <case>_LGE, <case>_T2, ... or, with a dataset.json or --sequences, <case>_0000, <case>_0001, ... are images
 of one case. With --data.name, --input is the folder of that data set and the outputs are named after its cases. A case
 that cannot be used is listed and does not stop the others; the exit status is then 2.
@@ -26,6 +30,7 @@ NAME = flags.DEFINE_string("data.name", "", "data set whose folder --input is; d
 SEQUENCES = flags.DEFINE_list("sequences", [], "of the channels _0000, _0001, ... of --input, say LGE,T2")
 SKIP = flags.DEFINE_bool("skip_existing", False, "leave out cases whose label maps are in --output")
 CROP = flags.DEFINE_string("crop", "", "of an image larger than the network's input: heart (default), centre or tiles")
+GRID = flags.DEFINE_string("grid", "output", "of an output finer than the image: output (its own grid) or image")
 TTA = flags.DEFINE_integer("tta", 0, "average over this many copies, moved as in training", lower_bound=0)
 
 
@@ -45,6 +50,7 @@ def main() -> None:
         name=NAME.value,
         sequences=SEQUENCES.value,
         skip_existing=SKIP.value,
+        grid=GRID.value,
         console=cli.console,
     )
 

@@ -1,12 +1,17 @@
-"""Checks a data set without training, or writes a phantom.
+"""Checks a data set without training, writes a phantom, or makes low-resolution twins of high-resolution volumes.
 
 python -m launch.prepare --check --data.name=mscmr --data.root=DIR|FILE
 python -m launch.prepare --phantom=DIR --patients=20 --seed=0 --layout=mscmr
+python -m launch.prepare --twins=DIR --data.name=lasc --data.root=DIR --misalign_mm=2 --seed=0
+
+--twins writes for every labelled volume of a data set a stack of 10 mm slices and, on a grid of 1.25 x 1.25 x 2 mm, the
+image and label it was made of (cardiac_jax/data/degraded.py): data.name=twins. It goes on where an earlier start ended.
 
 Exit status: 0 done, 2 if there is any problem.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -18,7 +23,8 @@ from rich.text import Text
 from cardiac_jax.commands import cli
 from cardiac_jax.data.check import Findings, check
 from cardiac_jax.data.sets import dataset
-from cardiac_jax.errors import InputError
+from cardiac_jax.errors import InputError, raise_failed
+from cardiac_jax.progress import say_found
 
 flags.DEFINE_bool("check", False, "Read every file of the data set and list all problems.")
 flags.DEFINE_string("data.name", None, "Name of the data set (of --check).")
@@ -27,20 +33,29 @@ flags.DEFINE_list("data.sequences", None, "Sequences every case needs, on one gr
 flags.DEFINE_bool("labels", True, "Whether a case without label is a problem (of --check).")
 flags.DEFINE_string("phantom", None, "Folder to write a phantom data set to.")
 flags.DEFINE_integer("patients", 20, "Patients (of --phantom).", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Seed (of --phantom).")
+flags.DEFINE_integer("seed", 0, "Seed (of --phantom and --twins).")
 flags.DEFINE_string("layout", "mscmr", "Whose layout (of --phantom).")
+flags.DEFINE_string("twins", None, "Folder to write low-resolution twins to, made from --data.name.")
+flags.DEFINE_float("misalign_mm", 2.0, "Largest in-plane shift of a slice along each axis, uniform (of --twins).")
+flags.DEFINE_float("rotation_deg", 0.0, "Largest in-plane rotation of a slice, uniform (of --twins).")
+flags.DEFINE_float("sigma_mm", 4.0, "SD of the Gaussian across slices (of --twins).")
+flags.DEFINE_float("noise", 0.0, "SD of the noise, as a share of the image's SD (of --twins).")
+flags.DEFINE_float("size_mm", 0.0, "In-plane side of the box about the label that is kept; 0: all (of --twins).")
+flags.DEFINE_integer("limit", 0, "Number of cases, the first by name; 0: all (of --twins).", lower_bound=0)
 
 
 def main() -> int:
     values = flags.FLAGS
-    if values.check == (values.phantom is not None):
-        raise InputError("--check, --phantom", "give one of them")
+    if values.check + (values.phantom is not None) + (values.twins is not None) != 1:
+        raise InputError("--check, --phantom, --twins", "give one of them")
     if values.phantom is not None:
         return _phantom(Path(values.phantom), values.layout, values.patients, values.seed)
     name, place = (values[key].value for key in ("data.name", "data.root"))
     if name is None or place is None:
-        raise InputError("--check", "needs --data.name and --data.root")
-    chosen, root = dataset(name), Path(place)
+        raise InputError("--twins" if values.twins else "--check", "needs --data.name and --data.root")
+    if values.twins is not None:
+        return _twins(Path(values.twins), name, Path(place))
+    chosen, root = dataset(name, root=Path(place)), Path(place)
     found = check(chosen, root, values["data.sequences"].value, labelled=values.labels)
     _show(found, root, chosen.classes)
     if found.problems:
@@ -53,6 +68,31 @@ def _phantom(root: Path, layout: str, patients: int, seed: int) -> int:
 
     phantom.write(root, layout, patients, seed)
     print(f"wrote {patients} patients to {root}")
+    return 0
+
+
+def _twins(out: Path, name: str, root: Path) -> int:
+    from cardiac_jax.data import degraded
+    from cardiac_jax.data.discover import discover
+
+    values = flags.FLAGS
+    sequences = values["data.sequences"].value or [""]
+    if len(sequences) > 1:
+        raise InputError("--data.sequences", f"names {len(sequences)} sequences; --twins takes one")
+    chosen = dataset(name, root=root)
+    found = discover(chosen, root)
+    failed = {problem.where: problem for problem in found.problems}
+    say_found(found.notes, failed, cli.console)
+    keys = ("misalign_mm", "rotation_deg", "sigma_mm", "noise", "size_mm", "seed")
+    given: dict[str, Any] = {key: values[key].value for key in keys}
+    options = degraded.Options(sequences[0], **given)
+    labelled = [record for record in found.records if record.label is not None]
+    if not labelled:
+        raise InputError(root, "has no labelled case")
+    records = labelled[: values.limit or None]
+    unmade = degraded.write(out, records, chosen, options, cli.console)
+    raise_failed(failed | unmade, len(records) - len(unmade))
+    print(f"wrote twins of {len(records)} cases to {out}")
     return 0
 
 

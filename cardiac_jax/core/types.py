@@ -165,7 +165,7 @@ class Output(NamedTuple):
       scale: voxels of the output per voxel of the input along each axis of the grid; (): 1.
       fill: value outside the grid: probability of the background, or intensity.
       decoder: (variables, figures of the fits by stage) -> the decoder of this output.
-      score: name of the validation figure that ranks checkpoints ("dice", "ssim").
+      score: name of the validation figure that ranks checkpoints ("dice", "ssim", "psnr").
     """
 
     name: str

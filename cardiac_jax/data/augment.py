@@ -150,23 +150,6 @@ def in_plane(key: jax.Array, config: Augment) -> tuple[jax.Array, jax.Array]:
     return _affine(_draw(key, (1, 1, 1), c), 2, c)
 
 
-def slice_motion(
-    image: jax.Array, key: jax.Array, *, shift_mm: float = 4.0, rotation_deg: float = 5.0, spacing_mm: float
-) -> jax.Array:
-    """Return `image` [Z, H, W, C] with simulated breath-hold misalignment: each slice shifted and rotated in-plane.
-
-    Shifts are uniform in +-`shift_mm` per axis, rotations in +-`rotation_deg` (ACNN's motion augmentation, applied to
-    the input only). `spacing_mm` is the in-plane pixel size.
-    """
-
-    def move(x: jax.Array, z: jax.Array) -> jax.Array:
-        u = jax.random.uniform(jax.random.fold_in(key, z), (3,), minval=-1.0, maxval=1.0)
-        matrix = affine_matrix(jnp.deg2rad(u[:1] * rotation_deg), jnp.ones(2), jnp.zeros(1))
-        return resample(x, coordinates(matrix, u[1:] * (shift_mm / spacing_mm), x.shape[:-1]))
-
-    return jax.vmap(move)(image, jnp.arange(image.shape[0]))
-
-
 def white_noise(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return approximately normal noise of `shape`, mean 0, SD 1, within +-3.5.
 

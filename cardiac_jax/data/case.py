@@ -1,7 +1,7 @@
 """Types common to all data sets: the files of a case (`Record`), the loaded `Case`, and the `Dataset`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ class Record:
       part: what to read of a file or folder that holds several images: "frame03" of a 4D file; "phase03" or "series7"
         of a folder of DICOM; "": all of it.
       height_cm, weight_kg: of the patient; None where not known.
+      fine_images: sequence name -> file of the same anatomy on a finer grid, of a data set that is `fine`.
     """
 
     id: str
@@ -39,6 +40,19 @@ class Record:
     part: str = ""
     height_cm: float | None = None
     weight_kg: float | None = None
+    fine_images: Mapping[str, Path] = field(default_factory=dict)
+
+
+class Fine(NamedTuple):
+    """What a case of a `fine` data set has on finer grids, whose axes run along those of the case's own grid.
+
+    Attributes:
+      images: sequence name -> `[Z, H, W]` float32.
+      label: `[Z, H, W]` uint8 classes, 255 where not annotated; None without annotation.
+    """
+
+    images: Mapping[str, Stack]
+    label: Stack | None
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,11 @@ class Case:
 
     Attributes:
       images: sequence name -> `[Z, H, W]` float32.
-      label: `[Z, H, W]` uint8 classes, 255 where not annotated; None without annotation.
+      label: `[Z, H, W]` uint8 classes, 255 where not annotated; None without annotation, or if it is finer (`fine`).
       frame: axis order and flips between file and canonical frame.
       affine: `[4, 4]` float64, index in the file's axis order -> RAS millimetres.
       source: the image file whose header a prediction copies.
+      fine: the label and further images, where they lie on finer grids of their own; None in other data sets.
     """
 
     id: str
@@ -63,10 +78,23 @@ class Case:
     group: str | None
     split: str | None
     source: Path
+    fine: Fine | None = None
 
     def stack(self, data: np.ndarray) -> Stack:
         """Returns `data [Z, H, W, ...]` with this case's geometry."""
         return Stack(data, self.frame, self.affine)
+
+    @property
+    def truth(self) -> Stack | None:
+        """The label on its own grid, finer or not; None without annotation."""
+        if self.fine is not None:
+            return self.fine.label
+        return None if self.label is None else self.stack(self.label)
+
+    @property
+    def grid(self) -> Stack:
+        """The first image, with its geometry."""
+        return self.stack(next(iter(self.images.values())))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,6 +120,8 @@ class Dataset(NamedTuple):
       registered: every case has all of `sequences`, on one grid.
       survey: like `find`, but also returns the errors of patients that cannot be read, instead of raising them.
       side_files: patterns of names of files that lie beside the cases and are not read.
+      fine: the label and `Record.fine_images` lie on finer grids of their own than the images.
+      described: folder -> the data set with the classes that the folder's `dataset.json` names; None: they are fixed.
     """
 
     name: str
@@ -103,3 +133,5 @@ class Dataset(NamedTuple):
     registered: bool = False
     survey: Callable[[Path], tuple[list[Record], list[InputError]]] | None = None
     side_files: tuple[str, ...] = ()
+    fine: bool = False
+    described: "Callable[[Path], Dataset] | None" = None

@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
     Attributes:
       shape, spacing_mm: number and size of voxels along Z, H, W.
-      annotated, fully_annotated: number of slices with any annotated voxel, and with all voxels annotated.
+      annotated, fully_annotated: number of slices (of the label) with any annotated voxel, and with all annotated.
       voxels: number of voxels of each class.
     """
 
@@ -81,8 +81,8 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
             doubt = _doubt(case, dataset, beating.setdefault(record.patient, {}))
             problems += [InputError(record.label or case.source, doubt)] if doubt else []
             unknown += not case.frame.apex_known
-            if case.label is not None and case.frame.apex_known and not doubt:
-                for note in plausible.placed_otherwise(case.label, dataset.classes):
+            if case.truth is not None and case.frame.apex_known and not doubt:
+                for note in plausible.placed_otherwise(case.truth.data, dataset.classes):
                     notes.say(record.label or case.source, note)
     lines += [f"{where}: {note}" for where, note in told]
     if unknown and {"myo", "lv"} & roles(dataset.classes).keys():
@@ -92,22 +92,24 @@ def check(dataset: Dataset, root: Path, sequences: Sequence[str] | None = None, 
 
 def _doubt(case: Case, dataset: Dataset, ml: dict[str, float]) -> str:
     """A line if the label map cannot be what its names say, else ""; adds the LV's volume at this phase to `ml`."""
-    if case.label is None or "LV" not in dataset.classes:
+    truth = case.truth
+    if truth is None or "LV" not in dataset.classes:
         return ""
-    whole = case.label[(case.label != IGNORE).all(axis=(1, 2))]
+    whole = truth.data[(truth.data != IGNORE).all(axis=(1, 2))]
     if case.phase:
         voxels = np.count_nonzero(whole == dataset.classes.index("LV"))
-        ml[case.phase] = voxels * float(np.prod(case.spacing_mm)) / 1000
+        ml[case.phase] = voxels * float(np.prod(truth.spacing_mm)) / 1000
     return plausible.exchanged(plausible.wall_edges(whole, dataset.classes)) or plausible.phases_exchanged(ml)
 
 
 def _row(case: Case, sequences: Sequence[str], dataset: Dataset) -> Row:
     annotated = fully_annotated = 0
     voxels: tuple[int, ...] = ()
-    if case.label is not None:
-        drawn = (case.label != IGNORE).reshape(len(case.label), -1)
+    if case.truth is not None:
+        label = case.truth.data
+        drawn = (label != IGNORE).reshape(len(label), -1)
         annotated, fully_annotated = int(drawn.any(axis=1).sum()), int(drawn.all(axis=1).sum())
-        voxels = tuple(int(n) for n in np.bincount(case.label.ravel(), minlength=256)[: len(dataset.classes)])
+        voxels = tuple(int(n) for n in np.bincount(label.ravel(), minlength=256)[: len(dataset.classes)])
     return Row(
         id=case.id,
         split=case.split or "",

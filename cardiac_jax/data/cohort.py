@@ -12,6 +12,7 @@ from rich.console import Console
 from cardiac_jax.core.config import words
 from cardiac_jax.core.types import Config
 from cardiac_jax.data import splits
+from cardiac_jax.data.axes import placements
 from cardiac_jax.data.case import Dataset, Record
 from cardiac_jax.data.discover import records_of
 from cardiac_jax.data.fingerprint import files_of
@@ -26,6 +27,8 @@ from cardiac_jax.progress import progress, saying, shown
 
 PHANTOM = "runs/phantom"
 """Default folder of the phantom."""
+TWINS = "runs/twins"
+"""Folder of twins that is simulated if it does not exist."""
 BEATING = 10
 """Largest number of phantom patients with cine: a heart beat takes longer to simulate than a stack."""
 
@@ -50,7 +53,8 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
     Raises:
       InputError: a key of `config`, or the first problem found in a file (`launch.prepare --check` lists them all).
     """
-    chosen, root = dataset(config.name, words(config.classes)), Path(config.root)
+    root = Path(config.root)
+    chosen = dataset(config.name, words(config.classes), root if config.root else None)
     spec = spec_of(config, chosen)
     if not config.root or (config.name != "phantom" and config.root == PHANTOM and not root.exists()):
         raise InputError("data.root", f"is required: the folder of the data set {config.name}")
@@ -72,7 +76,12 @@ def load(config: Config, seed: int, console: Console, sides: Sequence[str] = ("t
 
 
 def make_phantom(config: Config, seed: int, console: Console) -> None:
-    """Writes the phantom, and its cine for `lge_like`, if `config` names the phantom and the folder does not exist."""
+    """Writes the phantom, and its cine for `lge_like`, if `config` names the phantom and the folder does not exist.
+
+    Twins are simulated only in the folder `TWINS`.
+    """
+    if config.name == "twins" and config.root == TWINS:
+        _simulate(config.root, "hr", config.patients, seed, console)
     if config.name != "phantom":
         return
     _simulate(config.root, "mscmr", config.patients, seed, console)
@@ -85,7 +94,7 @@ def _simulate(folder: str, layout: str, patients: int, seed: int, console: Conso
     root = Path(folder)
     if not folder or root.exists():
         return
-    console.print(f"data.name=phantom and {root} is not there: simulating {patients} patients in it")
+    console.print(f"{root} is not there: simulating {patients} phantom patients in it")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with progress(console) as bar:
@@ -119,9 +128,9 @@ def prepared(records: Sequence[Record], chosen: Dataset, spec: DataSpec, console
     found, lost = [], {}
     for record in shown(records, f"reading {side}", console):
         case = load_case(record, chosen, spec.sequences, labelled=True)
-        assert case.label is not None
+        assert case.truth is not None
         ready = prepare(case, spec.grid(whole=spec.tile_overlap > 0 and not training), spec.sequences)
-        if share := lost_share(case.label, ready.geometry):
+        if share := lost_share(case.truth.data, ready.geometry, placements(case.grid, case.truth)):
             lost[case.id] = share
             ready = ready if training else prepare(case, spec.grid(whole=True), spec.sequences)
         found.append(ready)

@@ -63,8 +63,8 @@ def records_of(chosen: Dataset, root: Path, say: Callable[[str], None] = lambda 
 
 
 def files(record: Record) -> list[Path]:
-    """Returns the files of a case: images, then the label."""
-    return [*record.images.values(), *([record.label] if record.label else [])]
+    """Returns the files of a case: images, then the label, then images on a finer grid."""
+    return [*record.images.values(), *([record.label] if record.label else []), *record.fine_images.values()]
 
 
 def _shared(records: list[Record]) -> set[str]:

@@ -13,12 +13,16 @@ FILE = "data.json"
 
 
 def files_of(records: Iterable[Record], sequences: Iterable[str]) -> dict[str, Path]:
-    """Returns "<case> <sequence>" and "<case> label" -> file; names do not depend on the folder of the data set."""
+    """Returns "<case> <sequence>", "<case> label" and "<case> <sequence> fine" -> file.
+
+    The names do not depend on the folder of the data set.
+    """
     found: dict[str, Path] = {}
     for record in records:
         found |= {f"{record.id} {name}": record.images[name] for name in sequences if name in record.images}
         if record.label is not None:
             found[f"{record.id} label"] = record.label
+        found |= {f"{record.id} {name} fine": path for name, path in record.fine_images.items() if name in sequences}
     return found
 
 

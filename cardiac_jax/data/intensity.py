@@ -28,10 +28,37 @@ def chain(names: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda stack: reduce(lambda image, name: OPERATIONS[name](image), names, stack)
 
 
+def is_affine(names: Sequence[str]) -> bool:
+    """Whether the operations map a whole image by one gain and one offset."""
+    return all(name in AFFINE for name in names)
+
+
+def gain_offset(names: Sequence[str], image: np.ndarray) -> tuple[float, float]:
+    """Returns (gain, offset) with which the operations `names` map `image`: gain * image + offset.
+
+    Both are NaN if an operation is not affine, or differs between slices.
+    """
+    gain, offset = (1.0, 0.0) if is_affine(names) else (np.nan, np.nan)
+    for name in names if is_affine(names) else ():
+        factor, added = AFFINE[name](image)
+        gain, offset, image = gain * factor, offset * factor + added, OPERATIONS[name](image)
+    return gain, offset
+
+
 def z_score(image: np.ndarray) -> np.ndarray:
     """Returns the volume with zero mean and unit variance, computed in float64; zeros if it is constant."""
-    mean, sd = float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64))
-    return (image - np.float32(mean)) / np.float32(sd or 1.0)
+    mean, sd = _mean_sd(image)
+    return (image - np.float32(mean)) / np.float32(sd)
+
+
+def _mean_sd(image: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation in float64; the latter is 1 if the image is constant."""
+    return float(image.mean(dtype=np.float64)), float(image.std(dtype=np.float64)) or 1.0
+
+
+def _z_score_affine(image: np.ndarray) -> tuple[float, float]:
+    mean, sd = _mean_sd(image)
+    return 1 / sd, -mean / sd
 
 
 def percentile(image: np.ndarray, low: float = PERCENTILES[0], high: float = PERCENTILES[1]) -> np.ndarray:
@@ -99,3 +126,5 @@ OPERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clahe": lambda image: clahe(image, slice_axis=0),
     "percentile": percentile,
 }
+AFFINE: dict[str, Callable[[np.ndarray], tuple[float, float]]] = {"z_score": _z_score_affine}
+"""Operation -> the gain and offset with which it maps an image."""

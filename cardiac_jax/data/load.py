@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cardiac_jax.data.case import Case, Dataset, Record
+from cardiac_jax.data import axes
+from cardiac_jax.data.case import Case, Dataset, Fine, Record
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.volume import Volume
 from cardiac_jax.data.orientation import to_canonical
-from cardiac_jax.data.regrid import on_grid
+from cardiac_jax.data.regrid import aligned, on_grid
 from cardiac_jax.data.stack import Stack, from_volume
 from cardiac_jax.errors import InputError
 
@@ -51,22 +52,26 @@ def inspect(
             images[sequence] = on_grid(path, loaded, first[1], f"the image {first[0].name}").data
         except InputError as error:
             problems.append(error)
-    label = None
+    label, drawn = None, None
     try:
         if record.label is None and labelled:
             raise InputError(_folder(record), f"case {record.id} has no label file")
         if record.label is not None:
             drawn = formats.read(record.label)
             drawn = drawn._replace(data=canonical_labels(drawn.data, dataset.labels, record.label))
-            if first is not None:
-                drawn = on_grid(record.label, drawn, first[1], f"the image {first[0].name}")
-            label = drawn.data
+            if first is not None and not dataset.fine:
+                label = on_grid(record.label, drawn, first[1], f"the image {first[0].name}").data
     except InputError as error:
         problems.append(error)
     if problems or first is None:
         return None, problems or [InputError(_folder(record), f"case {record.id} has no image")]
     source, grid = first
     stacks = {name: from_volume(image, grid.affine, dataset.slice_order) for name, image in images.items()}
+    fine = None
+    if dataset.fine:
+        fine, problems = _fine(record, drawn, next(iter(stacks.values())), source, sequences)
+        if problems:
+            return None, problems
     case = Case(
         id=record.id,
         patient=record.patient,
@@ -78,8 +83,31 @@ def inspect(
         group=record.group,
         split=record.split,
         source=source,
+        fine=fine,
     )
     return case, []
+
+
+def _fine(
+    record: Record, drawn: Volume | None, like: Stack, source: Path, sequences: Sequence[str] | None
+) -> tuple[Fine, list[InputError]]:
+    """The label `drawn` and the finer images of a record, and every problem with them."""
+    name, problems = f"the image {source.name}", []
+    label, images = None, {}
+    try:
+        if drawn is not None and record.label is not None:
+            label = aligned(record.label, drawn, like, name)
+    except InputError as error:
+        problems.append(error)
+    for sequence, path in record.fine_images.items():
+        if sequences is not None and sequence not in sequences:
+            continue
+        try:
+            loaded = formats.read(path)
+            images[sequence] = aligned(path, loaded._replace(data=_intensities(loaded.data, path)), like, name)
+        except InputError as error:
+            problems.append(error)
+    return Fine(images, label), problems
 
 
 def image_on(path: Path, like: Stack, name: str) -> np.ndarray:
@@ -91,6 +119,17 @@ def image_on(path: Path, like: Stack, name: str) -> np.ndarray:
     loaded = formats.read(path)
     on = on_grid(path, loaded._replace(data=_finite(loaded.data, path)), like.volume(), name)
     return np.ascontiguousarray(to_canonical(on.data, like.frame))
+
+
+def resampled(path: Path, like: Stack, name: str) -> Stack:
+    """Returns the image of a file on the grid of `like`, interpolated linearly, 0 outside; messages call that `name`.
+
+    Raises:
+      InputError: the file cannot be read, its axes do not run along those of `like`, or it has voxels that are NaN.
+    """
+    loaded = formats.read(path)
+    own = aligned(path, loaded._replace(data=_finite(loaded.data, path)), like, name)
+    return like.with_data(axes.between_stacks(own, like))
 
 
 def canonical_labels(raw: np.ndarray, labels: Mapping[int, int], path: Path) -> np.ndarray:

@@ -19,7 +19,8 @@ from cardiac_jax.errors import InputError
 class Examples(NamedTuple):
     """Training examples: `image [N, *S, C]`, `label [N, *S]`, the flag `fully_annotated [N]`.
 
-    Slices also have `position [N]`, volumes the flag `real_case [N]`.
+    Slices also have `position [N]`, volumes the flag `real_case [N]`. Labels of volumes lie on a grid
+    `data.target_scale` times finer; so does the high-resolution image, `fine [N, *S, C]`, if every case has one.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -60,6 +61,9 @@ def volumes(cases: Sequence[Prepared]) -> Examples:
     whole = (label != IGNORE).all((1, 2, 3))
     flags = {"fully_annotated": whole, "real_case": np.array([not case.synthetic for case in cases])}
     held = {name: flag.astype(np.float32) for name, flag in flags.items()}
+    fine = [case.fine for case in cases if case.fine is not None]
+    if len(fine) == len(cases):
+        held["fine"] = np.stack(fine)
     return Examples({"image": np.stack([case.image for case in cases]), "label": label, **held})
 
 

@@ -1,9 +1,11 @@
 """Whether two volumes lie on one grid, and the way from one storage of it to the other, without interpolation.
 
 Programs store one grid with flipped or permuted axes (RAS or LPS, slices first or last), and 3D Slicer stores the box
-around the segments. Such a volume is brought to the axes of the other; any other difference is refused.
+around the segments. Such a volume is brought to the axes of the other; any other difference is refused. A volume of a
+finer grid of its own must have axes along those of the other (`aligned`).
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,13 @@ import numpy as np
 from cardiac_jax import notes
 from cardiac_jax.data.io.geometry import corner_distance_mm
 from cardiac_jax.data.io.volume import Volume
+from cardiac_jax.data.orientation import Orientation, to_canonical
+from cardiac_jax.data.stack import Stack
 from cardiac_jax.errors import InputError
 
 SPACING_TOLERANCE = 1e-3  # relative
 CORNER_TOLERANCE = 0.1  # displacement of any corner of the grid, in units of the smallest voxel edge
+LEAST_SHARED = 0.5  # share of the shorter of two extents that finer and coarser grid have in common, along each axis
 
 
 def on_grid(path: Path, one: Volume, other: Volume, name: str) -> Volume:
@@ -49,6 +54,54 @@ def on_grid(path: Path, one: Volume, other: Volume, name: str) -> Volume:
         raise InputError(path, f"has spacing {_mm(one.spacing_mm)}, {name} has {_mm(other.spacing_mm)}")
     apart_mm = corner_distance_mm(one.affine, other.affine, one.data.shape)
     raise InputError(path, f"lies elsewhere than {name}: affines put a corner {apart_mm:.3g} mm apart")
+
+
+def aligned(path: Path, one: Volume, like: Stack, name: str) -> Stack:
+    """Returns `one`, read from `path`, on its own grid in the canonical frame of `like`.
+
+    The axes of both run along the same lines, in any order and direction; voxel sizes and extents may differ.
+
+    Args:
+      name: what messages call `like`.
+
+    Raises:
+      InputError: the axes are turned against each other, less than `LEAST_SHARED` of the extents is shared, or the file
+        tells no position.
+    """
+    if not one.placed:
+        raise InputError(path, f"lies on an unknown grid: it tells no position, which a finer grid than {name} needs")
+    directions = like.to_ras[:3, :3] / like.spacing_mm
+    own = one.affine[:3, :3] / one.spacing_mm
+    cosines = directions.T @ own
+    z, h, w = (int(i) for i in np.abs(cosines).argmax(axis=1))
+    if sorted((z, h, w)) != [0, 1, 2]:
+        raise InputError(path, _turned(cosines, name))
+    flip_z, flip_h, flip_w = (bool(cosines[k, i] < 0) for k, i in enumerate((z, h, w)))
+    frame = Orientation((z, h, w), (flip_z, flip_h, flip_w), like.frame.apex_known)
+    stack = Stack(np.ascontiguousarray(to_canonical(one.data, frame)), frame, one.affine)
+    steps, shape = stack.to_ras[:3, :3], np.array(stack.data.shape[:3])
+    off_mm = (steps - directions * stack.spacing_mm) * ((shape - 1) / 2)
+    corners_mm = [np.linalg.norm(off_mm @ signs) for signs in product((-1, 1), repeat=3)]
+    if max(corners_mm) > CORNER_TOLERANCE * min(stack.spacing_mm):
+        raise InputError(path, _turned(cosines, name))
+    ours, theirs = (_extent_mm(held, directions) for held in (stack, like))
+    shared = np.minimum(ours[1], theirs[1]) - np.maximum(ours[0], theirs[0])
+    least = (shared / np.minimum(ours[1] - ours[0], theirs[1] - theirs[0])).min()
+    if least < LEAST_SHARED:
+        raise InputError(path, f"shows other anatomy than {name}: they share {max(least, 0):.0%} of their extent")
+    return stack
+
+
+def _turned(cosines: np.ndarray, name: str) -> str:
+    turn_deg = np.degrees(np.arccos(np.clip(np.abs(cosines).max(axis=1).min(), 0, 1)))
+    return f"is turned by {turn_deg:.2g} degrees against {name}: a finer grid must have axes along those of the image"
+
+
+def _extent_mm(stack: Stack, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper faces of the grid's box along `directions [3, 3]` (columns), in mm."""
+    first = directions.T @ stack.to_ras[:3, 3]
+    spacing = np.array(stack.spacing_mm)
+    return first - spacing / 2, first + spacing * (np.array(stack.data.shape[:3]) - 0.5)
 
 
 def _storages(one: Volume, other: Volume) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -29,6 +29,7 @@ class DataSpec:
       append_clahe: the images after CLAHE are appended as further channels.
       tile_overlap: share of a tile's size by which tiles overlap in prediction; 0: the box of `size` that holds the
         heart is predicted (`inference/region.py`).
+      target_scale: voxels of the labels, and of finer images, per voxel of the network's grid along Z, H, W.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class DataSpec:
     intensity: tuple[str, ...] = ("z_score",)
     append_clahe: bool = False
     tile_overlap: float = 0.0
+    target_scale: tuple[int, ...] = (1, 1, 1)
 
     @property
     def classes_count(self) -> int:
@@ -70,7 +72,8 @@ class DataSpec:
 
     def grid(self, *, whole: bool = False) -> Grid:
         """The network's grid, cropped or padded to `size` about the image's centre; `whole`: nothing is cropped."""
-        return Grid(self.spacing_mm, self.size, self.intensity, self.append_clahe, no_crop=whole)
+        held = Grid(self.spacing_mm, self.size, self.intensity, self.append_clahe, no_crop=whole)
+        return held._replace(target_scale=self.target_scale)
 
 
 def spec_of(config: Config, dataset: Dataset) -> DataSpec:
@@ -88,6 +91,12 @@ def spec_of(config: Config, dataset: Dataset) -> DataSpec:
     z, h, w = spacing if len(spacing) == 3 else (0.0, *spacing, *spacing)
     if not 0 <= config.tile_overlap < 1:
         raise InputError("data.tile_overlap", f"{config.tile_overlap:g} is not at least 0 and below 1")
+    target_scale = config.get("target_scale", (1, 1, 1))  # older configurations lack it
+    scale = _numbers("data.target_scale", target_scale, (3,), "three numbers (Z, H, W)")
+    if any(n != int(n) or n < 1 for n in scale):
+        raise InputError("data.target_scale", f"{target_scale!r} must be whole numbers above 0")
+    if any(n > 1 for n in scale) and len(size) != 3:
+        raise InputError("data.target_scale", f"{target_scale!r} needs volumes: data.size of three numbers (Z, H, W)")
     sequences = words(config.sequences)
     for sequence in sequences:
         if dataset.sequences and sequence not in dataset.sequences:
@@ -108,6 +117,7 @@ def spec_of(config: Config, dataset: Dataset) -> DataSpec:
         intensity=words(config.intensity),
         append_clahe=config.append_clahe,
         tile_overlap=config.tile_overlap,
+        target_scale=tuple(int(n) for n in scale),
     )
 
 

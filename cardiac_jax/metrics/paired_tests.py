@@ -47,12 +47,14 @@ def compare(
     method: str,
     structures: Sequence[str],
     metric: str = "dice",
+    mean: bool = True,
 ) -> list[Comparison]:
     """Comparisons of `method` with every other method, for each structure and their mean, corrected as one family.
 
     Args:
       rows_by_method: rows of `evaluate_case`, with `case` and `patient`, by method.
       metric: column of the rows to compare.
+      mean: the mean over the structures is compared too.
 
     Raises:
       InputError: a case occurs twice in the rows of a method, or two methods name different patients for it.
@@ -61,7 +63,7 @@ def compare(
     for baseline in rows_by_method:
         if baseline == method:
             continue
-        for structure in (*structures, MEAN):
+        for structure in (*structures, *((MEAN,) if mean else ())):
             both = rows_by_method[method], rows_by_method[baseline]
             differences = np.array(list(paired_differences(*both, metric, structure, structures).values()), np.float64)
             summary, finite = summarise(differences), differences[np.isfinite(differences)]

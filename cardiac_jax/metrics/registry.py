@@ -21,7 +21,7 @@ class Metric(NamedTuple):
       digits: printed decimals.
       function: computes it; its arguments depend on `of`. None of a column that is no registered metric.
       of: "case": a `pair.StructurePair`; "cohort": two measurements of the same cases; "heart": label maps of a heart,
-        see the function; "image": two images.
+        see the function; "image": two images; "reader": a score that a person gave an image.
       scale: factor from the stored to the printed value, e.g. 100 for a fraction printed in per cent.
     """
 
@@ -99,5 +99,7 @@ METRICS: dict[str, Metric] = {
     "scar_percent": Metric("scar share of the myocardium", "%", None, 1, function=scar.quantify, of="heart"),
     "core_percent": Metric("core scar share of the myocardium", "%", None, 1, function=scar.quantify, of="heart"),
     "ssim": Metric("SSIM", "", True, 3, function=restoration.ssim, of="image"),
+    "plane_ssim": Metric("SSIM of slices", "", True, 3, function=restoration.plane_ssim, of="image"),
     "psnr_db": Metric("PSNR", "dB", True, 2, function=restoration.psnr, of="image"),
+    "opinion": Metric("MOS", "", True, 2, of="reader"),
 }

@@ -17,7 +17,8 @@ from cardiac_jax.metrics.summary import Rows, by_patient, without
 
 # Palette of Okabe and Ito, black last.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
-VALIDATION = "validation Dice"
+VALIDATION = {"validation Dice": "dice", "validation SSIM": "ssim"}
+"""Panels of validation scores -> the key of their mean in the log."""
 NOT_A_LOSS = ("step", "steps_per_s", "waiting_share", "peak_memory_mb", "learning_rate", "grad_norm")
 
 
@@ -164,7 +165,8 @@ def histogram(values: Mapping[str, Sequence[float]], metric: str, bins: int = 20
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
-    """Training curves of one run: one panel of loss terms per stage, and one of validation Dice if it was logged.
+    """Training curves of one run: one panel of loss terms per stage, and one of the validation Dice (of restored
+    images SSIM) if it was logged.
 
     A term logged both raw and weighted is plotted weighted, as its contribution to the total.
 
@@ -177,16 +179,22 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> Figure:
     """
     panels: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
-        kind = VALIDATION if line.get("split") == "val" else str(line.get("stage", "training"))
+        score = "validation SSIM" if "ssim" in line else "validation Dice"
+        kind = score if line.get("split") == "val" else str(line.get("stage", "training"))
         panels.setdefault(kind, []).append(line)
     panels = {kind: held for kind, held in panels.items() if any(_drawn(line) for line in held)}
     if not panels:
         raise ValueError("the log has no numbers to plot")
-    panels = dict(sorted(panels.items(), key=lambda item: item[0] == VALIDATION))
+    panels = dict(sorted(panels.items(), key=lambda item: item[0] in VALIDATION))
     figure = Figure(figsize=(5.2 * len(panels), 4.0), layout="constrained")
     for ax, (kind, held) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _curves(ax, kind, held)
     return figure
+
+
+def has_curves(lines: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a log has a number to plot; that of a system without networks has none."""
+    return any(_drawn(line) for line in lines)
 
 
 def grid(panels: Mapping[str, Pairs]) -> tuple[Figure, list[Axes]]:
@@ -234,8 +242,8 @@ def _curves(ax: Axes, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
     for line in lines:
         for name, value in _drawn(line).items():
             series.setdefault(name, {})[line["step"]] = value
-    validation = kind == VALIDATION
-    total = "dice" if validation else "loss"
+    validation = kind in VALIDATION
+    total = VALIDATION.get(kind, "loss")
     drawn = sorted(
         (name for name in series if f"{name}_weighted" not in series), key=lambda name: (name != total, name)
     )
@@ -252,7 +260,7 @@ def _curves(ax: Axes, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
     ax.set_title(f"{kind} (n = {records} records)", fontsize=10)
     ax.set_xlabel("step")
     if validation:
-        ax.set_ylabel("Dice, 3D, mean over cases (no unit)")
+        ax.set_ylabel(f"{METRICS[total].label}, 3D, mean over cases (no unit)")
     else:
         positive = all(v > 0 for name in drawn for v in series[name].values())
         ax.set_yscale("log" if positive else "linear")
@@ -266,5 +274,5 @@ def _drawn(line: Mapping[str, Any]) -> dict[str, float]:
     numbers = {k: v for k, v in line.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     wanted = {k: float(v) for k, v in numbers.items() if k not in NOT_A_LOSS and math.isfinite(v)}
     if line.get("split") == "val":
-        return {k: v for k, v in wanted.items() if k.split("/")[0] == "dice"}
+        return {k: v for k, v in wanted.items() if k.split("/")[0] in VALIDATION.values()}
     return wanted

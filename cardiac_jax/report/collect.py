@@ -61,6 +61,10 @@ def collect(folders: Sequence[Path], split: str) -> list[Entry]:
     entries = [_renamed(entry) if entry.results.name in twice else entry for entry in entries]
     first = entries[0].results
     for entry in entries:
+        if entry.results.of_images != first.of_images:
+            kinds = ("images", "label maps") if entry.results.of_images else ("label maps", "images")
+            problem = f"measures {kinds[0]}, but {first.folder} measures {kinds[1]}; report them apart"
+            raise InputError(entry.results.folder, problem)
         if entry.results.structures != first.structures:
             problem = (
                 f"measures {', '.join(entry.results.structures)}, but {first.folder} measures "

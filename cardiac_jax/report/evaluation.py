@@ -9,10 +9,12 @@ from rich.console import Console
 from cardiac_jax.data.io.formats import read
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.data.label_maps import classes_of
+from cardiac_jax.data.load import resampled
 from cardiac_jax.data.orientation import APEX_UNKNOWN
 from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.stack import from_volume
-from cardiac_jax.metrics.summary import mean_by_case
+from cardiac_jax.metrics.images import IMAGE
+from cardiac_jax.metrics.summary import by_case, mean_by_case
 from cardiac_jax.report import figures, table
 from cardiac_jax.results.evaluation import Results, write_rows
 from cardiac_jax.results.records import write_csv
@@ -34,12 +36,8 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         note = f"Not in this table, because they failed: {', '.join(failed)}."
         summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
-    (out / FAILED).unlink(missing_ok=True)  # of an earlier evaluation
-    if failed:
-        write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
-    text = table.to_markdown(summary) + "\n"
-    atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
-    console.print(table.to_rich(summary))
+    write_failed(out, failed)
+    write_tables(out, [summary], console)
     unknown = {row["case"] for row in results.measured.slices if not row["location"]}
     if unknown:
         console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")
@@ -50,9 +48,32 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         figures.save(figures.case_figure(chosen, classes), out / "overlay.png")
 
 
+def write_failed(out: Path, failed: Mapping[str, str]) -> None:
+    """Writes the list of cases that failed (case -> reason), or removes that of an earlier evaluation."""
+    (out / FAILED).unlink(missing_ok=True)
+    if failed:
+        write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
+
+
+def write_tables(out: Path, tables: Sequence[table.Table], console: Console) -> None:
+    """Writes and prints the tables of an evaluation."""
+    text = "\n".join(map(table.to_markdown, tables)) + "\n"
+    atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
+    for one in tables:
+        console.print(table.to_rich(one))
+
+
 def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
-    """best, median, worst -> (case, its mean Dice over structures and methods), among cases with an image."""
-    per_method = [mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:]) for one in methods]
+    """best, median, worst -> (case, its mean Dice over structures and methods), among cases with an image.
+
+    Restored images are ranked by their SSIM.
+    """
+    per_method = [
+        by_case(one.rows, "ssim", IMAGE)
+        if one.of_images
+        else mean_by_case(one.rows, "dice", one.about["data"]["classes"][1:])
+        for one in methods
+    ]
     files = methods[0].about["files"]
     shared = [case for case in per_method[0] if files[case]["image"] and all(case in other for other in per_method)]
     mean = {case: sum(scores[case] for scores in per_method) / len(per_method) for case in shared}
@@ -62,17 +83,22 @@ def typical(methods: Sequence[Results]) -> dict[str, tuple[str, float]]:
 def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
     """View of a case with the predictions of all methods, read from its files.
 
+    A gold standard that is finer than the image gives the grid, to which the image is interpolated.
+
     Raises:
       InputError: a file is missing, unreadable, has unknown label values, or lies on another grid than the image.
     """
     first = methods[0].about
     files, data = first["files"][case], first["data"]
-    volume = read(Path(files["image"]))
+    place = Path(files["truth" if data.get("fine") else "image"])
+    volume = read(place)
     image = from_volume(volume.data, volume.affine, data["slice_order"])
+    if data.get("fine"):
+        image = resampled(Path(files["image"]), image, f"the gold standard {place.name}")
 
     def labels(path: Path, raw: Iterable[Sequence[int]]) -> np.ndarray:
         known = {int(value): k for value, k in raw}
-        held = on_grid(path, read(path), volume, f"the image {Path(files['image']).name}")
+        held = on_grid(path, read(path), volume, f"the {'gold standard' if data.get('fine') else 'image'} {place.name}")
         return from_volume(classes_of(held.data, known, path), volume.affine, data["slice_order"]).data
 
     preds = {}

@@ -26,6 +26,7 @@ from cardiac_jax.report.table import Cell, Table
 
 MEASURES = ("dice", "jaccard", "asd_mm", "hd95_mm", "hd_mm", "surface_dice", "sensitivity", "precision")
 OF_UNIONS = ("dice", "hd95_mm", "volume_abs_error_ml", "lesion_sensitivity", "lesion_precision", "lesion_f1")
+IMAGE_MEASURES = ("ssim", "plane_ssim", "psnr_db")
 LISTED = 6
 
 
@@ -45,8 +46,8 @@ def overview(entries: Sequence[Entry], options: Options) -> Section:
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
     if not simulated and any(name in options.published.get("dice", {}) for name in rows):
         given = [metric for metric in METRICS if metric in options.published]
-        tables += [_published_table(rows, structures, metric, options.published) for metric in given]
-    return Section("results", "Results", _warnings(entries), tables)
+        tables += [published_table(rows, structures, metric, options.published) for metric in given]
+    return Section("results", "Results", warnings(entries), tables)
 
 
 def all_measures(entries: Sequence[Entry], options: Options) -> Section:
@@ -154,9 +155,9 @@ def misses(entries: Sequence[Entry], options: Options) -> Section:
 def training(entries: Sequence[Entry], options: Options) -> Section:
     """Section with the training curves of each run with a log."""
     pictures = [
-        Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation Dice by step.")
+        Picture(charts.training_curves(entry.log), f"{entry.results.name}: loss terms and validation score by step.")
         for entry in entries
-        if entry.log
+        if charts.has_curves(entry.log)
     ]
     return Section("training", "Training", (), (), pictures)
 
@@ -201,8 +202,9 @@ def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         rows, structures = entry.results.rows, entry.results.structures
         owner = patient_by_case(rows)
         of = {"patients": len(set(owner.values())), "cases": len(owner)}
-        for metric in MEASURES:
-            for name in (*structures, MEAN):
+        of_images = entry.results.of_images
+        for metric in IMAGE_MEASURES if of_images else MEASURES:
+            for name in structures if of_images else (*structures, MEAN):
                 summary = summary_of(rows, metric, name, structures)._asdict()
                 found.append({"method": entry.results.name, "structure": name, "metric": metric, **summary, **of})
     return found
@@ -225,10 +227,14 @@ PARTS = (
 )
 
 
-def _published_table(rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published) -> Table:
-    """Our values and the paper's: two columns for each published structure and for the mean."""
+def published_table(
+    rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published, mean: bool = True
+) -> Table:
+    """Our values and the paper's: two columns for each published structure and, with `mean`, for the mean."""
     named = published[metric]
-    columns = [name for name in (*structures, MEAN) if any(name in held for held in named.values())]
+    columns = [
+        name for name in (*structures, *((MEAN,) if mean else ())) if any(name in held for held in named.values())
+    ]
     lines = []
     for method, held in rows.items():
         line = [Cell(method)]
@@ -243,16 +249,14 @@ def _published_table(rows: Mapping[str, Rows], structures: Sequence[str], metric
     return Table(title, header, tuple(lines), (published["source"], published["differs"]))
 
 
-def _warnings(entries: Sequence[Entry]) -> list[str]:
+def warnings(entries: Sequence[Entry]) -> list[str]:
     """Warnings about different cases, missing predictions and checkpoint selection."""
-    warnings = []
+    said = []
     measured = {entry.results.name: {row["case"] for row in entry.results.rows} for entry in entries}
     common = set.intersection(*measured.values())
     for name, own in measured.items():
         if own != common:
-            warnings.append(
-                f"{name} was measured on {len(own)} cases, of which {len(common)} are common to all methods."
-            )
+            said.append(f"{name} was measured on {len(own)} cases, of which {len(common)} are common to all methods.")
     absent: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
         absent.setdefault(tuple(entry.results.about.get("missing", ())), []).append(entry.results.name)
@@ -260,15 +264,15 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
         if cases_:
             who = ", ".join(names) if len(names) < len(entries) else "any method"
             listed = ", ".join(cases_[:LISTED]) + (", ..." if len(cases_) > LISTED else "")
-            warnings.append(f"{len(cases_)} annotated cases have no prediction from {who}: {listed}.")
+            said.append(f"{len(cases_)} annotated cases have no prediction from {who}: {listed}.")
     for entry in entries:
         failed = entry.results.about.get("failed", {})
         if failed:
             listed = ", ".join(list(failed)[:LISTED]) + (", ..." if len(failed) > LISTED else "")
-            warnings.append(f"{entry.results.name}: {len(failed)} failed and not measured: {listed}.")
+            said.append(f"{entry.results.name}: {len(failed)} failed and not measured: {listed}.")
     if any(e.results.about["split"] == "val" and e.log for e in entries):
-        warnings.append("Checkpoints were selected by Dice on these validation cases: values are slightly optimistic.")
-    return warnings
+        said.append("Checkpoints were selected on these validation cases: values are slightly optimistic.")
+    return said
 
 
 def _training_seconds(log: Sequence[Mapping[str, Any]]) -> float:

@@ -9,10 +9,12 @@ from cardiac_jax.report.page import Section
 
 UNIT = (
     "The unit is the patient. Values of one patient's cases (ED and ES, several visits) are correlated, so they are "
-    "averaged within the patient before means, standard deviations, intervals and tests; n counts patients. A distance "
-    "that is infinite in one case, because only one of the two maps has the structure, makes the patient's value "
-    "infinite: the patient is counted as missed, and the mean is over the others. A structure absent from both maps of "
-    "a case has no value there."
+    "averaged within the patient before means, standard deviations, intervals and tests; n counts patients."
+)
+MISSES = (
+    "A distance that is infinite in one case, because only one of the two maps has the structure, makes the patient's "
+    "value infinite: the patient is counted as missed, and the mean is over the others. A structure absent from both "
+    "maps of a case has no value there."
 )
 PAIRED = (
     "Paired comparisons: mean over patients of the difference on the same cases; Wilcoxon's signed-rank test over "
@@ -37,4 +39,4 @@ def statistics(entries: Sequence[Entry], options: Options) -> Section:
     of = {entry.results.name: counted(entry.results.rows) for entry in entries}
     same = len(set(of.values())) == 1
     numbers = next(iter(of.values())) if same else "; ".join(f"{name} {count}" for name, count in of.items())
-    return Section("statistics", "Statistics", (f"Measured: {numbers}.", UNIT, PAIRED, AGREEMENT, SLICES))
+    return Section("statistics", "Statistics", (f"Measured: {numbers}.", f"{UNIT} {MISSES}", PAIRED, AGREEMENT, SLICES))

@@ -8,6 +8,7 @@
 <out>/motion.csv, .json          a row per such patient and AHA segment: wall thickening and wall motion
 <out>/volumes.csv, .json         a row per case and structure: volume interpolated between slices, with its method
 <out>/validity.csv, .json        two rows per case: anatomically invalid slices of prediction and of gold standard
+<out>/images.csv, .json          of restored images, instead of the rows above: a row per case and part of the image
 <out>/table.md                   mean +- SD over cases
 <out>/failed.csv                 a row per case that failed, with the reason; only if there are any
 <out>/overlay.png                best, median and worst case, if there are images
@@ -26,10 +27,12 @@ import numpy as np
 
 from cardiac_jax.anatomy.validity import CHECKS, validity_rows
 from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.interpolate import nearest_labels, onto
 from cardiac_jax.data.stack import Stack
-from cardiac_jax.errors import InputError
+from cardiac_jax.errors import InputError, printable
 from cardiac_jax.metrics import clinical, structures
 from cardiac_jax.metrics.evaluate import evaluate_case
+from cardiac_jax.metrics.images import image_rows
 from cardiac_jax.metrics.measures import function_rows, measure_case, motion_rows
 from cardiac_jax.metrics.rows import Row
 from cardiac_jax.metrics.strata import slice_rows
@@ -68,6 +71,7 @@ class Measured(NamedTuple):
       volumes: one per structure.
       validity: one for the prediction and one for the gold standard.
       segments: one per AHA segment.
+      images: one per part of a restored image (`metrics/images.py`), with `seconds` of its prediction.
     """
 
     cases: tuple[Row, ...] = ()
@@ -76,6 +80,7 @@ class Measured(NamedTuple):
     volumes: tuple[Row, ...] = ()
     validity: tuple[Row, ...] = ()
     segments: tuple[Row, ...] = ()
+    images: tuple[Row, ...] = ()
 
 
 class Results(NamedTuple):
@@ -98,12 +103,19 @@ class Results(NamedTuple):
 
     @property
     def rows(self) -> Rows:
-        """Rows with one entry per case and structure."""
-        return self.measured.cases
+        """Rows with one entry per case and structure; of restored images, per case and part of the image."""
+        return self.measured.cases or self.measured.images
+
+    @property
+    def of_images(self) -> bool:
+        """Whether restored images were measured, not label maps."""
+        return bool(self.measured.images)
 
     @property
     def structures(self) -> list[str]:
-        """Classes without the background, in the order of the papers: LV, RV, Myo, others."""
+        """Classes without the background, in the order of the papers: LV, RV, Myo, others; or parts of the image."""
+        if self.of_images:
+            return list(dict.fromkeys(str(row["structure"]) for row in self.measured.images))
         names = list(self.about["data"]["classes"][1:])
         return sorted(names, key=lambda name: ("LV", "RV", "Myo").index(name) if name in ("LV", "RV", "Myo") else 3)
 
@@ -141,17 +153,46 @@ def measured(
         segments,
     )
     head = {name: value for name, value in of._asdict().items() if name != "bsa_m2"}
-    added = [tuple({**head, **row} for row in rows) for rows in kinds]
+    added = [tuple({**head, **row} for row in rows) for rows in (*kinds, [])]
     return Measured(*(old + new for old, new in zip(before, added, strict=True)))
 
 
-def files(image: Path | None, truth: Path, prediction: Path) -> dict[str, str]:
-    """The entry of `about["files"]` for a case; a relative prediction path starts at the folder of the results."""
-    return {
+def with_image(
+    before: Measured, of: Subject, pred: Stack, truth: Stack, label: Stack | None, seconds: float
+) -> Measured:
+    """`before` with the rows of one restored image added.
+
+    Args:
+      of: the case.
+      pred: the image `[Z, H, W]`, in the intensities of the file; it is compared at the voxels of `truth`.
+      truth: the reference `[Z, H, W]`.
+      label: label map `[Z, H, W]` on any grid, which tells where the heart lies.
+      seconds: time that the prediction took.
+    """
+    at = None if label is None else nearest_labels(label, truth)
+    rows = image_rows(onto(pred, truth), truth.data, at, truth.spacing_mm)
+    head = {name: value for name, value in of._asdict().items() if name != "bsa_m2"}
+    return before._replace(images=(*before.images, *({**head, **row, "seconds": seconds} for row in rows)))
+
+
+def files(image: Path | None, truth: Path, prediction: Path, label: Path | None = None) -> dict[str, str]:
+    """The entry of `about["files"]` for a case; a relative prediction path starts at the folder of the results.
+
+    Args:
+      truth: the gold standard: a label map or, of a restored image, the reference.
+      label: of a restored image, the label map that tells where the heart lies.
+    """
+    found = {
         "image": str(image.resolve()) if image else "",
         "truth": str(truth.resolve()),
         "prediction": str(prediction),
     }
+    return {**found, "label": str(label.resolve())} if label else found
+
+
+def reasons(failed: Mapping[str, InputError]) -> dict[str, str]:
+    """Case -> its error, as the files of an evaluation hold it."""
+    return {printable(name): str(error) for name, error in failed.items()}
 
 
 def write_rows(out: Path, results: Results) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from cardiac_jax.data import label_maps
-from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.case import Case, Dataset, Record
 from cardiac_jax.data.discover import discover
 from cardiac_jax.data.io.write import write_label
 from cardiac_jax.data.labels import roles
@@ -25,6 +25,7 @@ from cardiac_jax.metrics.summary import counted
 from cardiac_jax.progress import run_each, say_found, saying
 from cardiac_jax.report.evaluation import write
 from cardiac_jax.results import evaluation
+from cardiac_jax.runs.evaluate_images import evaluate_images
 from cardiac_jax.runs.predict import predict_case, say_lost, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
@@ -50,6 +51,9 @@ def evaluate(
 ) -> evaluation.Results:
     """Evaluates a run, or an ensemble of runs, on a split; returns the results and writes them to `out`.
 
+    Labels are measured on the grid of the gold standard, which may be finer than that of the image. Where the main
+    output is an image, it is measured instead (`evaluate_images.py`).
+
     Args:
       workdirs: one run, or several whose probabilities are averaged; data set and split are those of the first.
       name: name of the data set; None: the data set of training.
@@ -66,44 +70,35 @@ def evaluate(
     """
     members = restore_all(workdirs, checkpoint, say_lost(console), post, tta)
     first = members[0]
-    chosen = dataset(name or first.spec.dataset, first.spec.classes[1:])
+    place = Path(root or first.config.data.root)
+    chosen = dataset(name or first.spec.dataset, first.spec.classes[1:], place)
     summary = first.decoders[first.outputs[0].name].summary()
     gathered = _Gathered(chosen, console)
-    named, problems = _records(first, chosen, Path(root or first.config.data.root), split, console)
+    named, problems = _records(first, chosen, place, split, console)
     needed = sequences_of(members)
+    about = _about(members, checkpoint, chosen) | {"split": split, "crop": crop, "tta": tta}
+    if first.outputs[0].kind == "image":
+        return evaluate_images(members, chosen, named, problems, out, about, leave_out, console)
+    if first.outputs[0].kind != "labels":
+        raise InputError(first.workdir, f"predicts {first.outputs[0].name}, which is neither a label map nor an image")
     start = time.perf_counter()
 
     def one(record: Record) -> None:
         case = load(record, chosen, needed, labelled=True)
-        assert case.label is not None and record.label is not None
-        truth = case.stack(case.label)
-        late = case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
-        decoded = predict_case(members, case, crop, saying(console))[0].decoded
+        truth = case.truth
+        assert truth is not None and record.label is not None
+        predictions = predict_case(members, case, crop, saying(console), truth)
+        decoded = predictions[0].decoded
         summary.add(decoded, truth)
         written = Path("predictions") / f"{case.id}.nii.gz"
-        write_label(out / written, decoded.value, first.spec.raw_values, case.source)
-        files = evaluation.files(case.source, record.label, written)
-        gathered.add(evaluation.subject(record), decoded.value, truth, files, late)
+        write_label(out / written, decoded.value, first.spec.raw_values, record.label if chosen.fine else case.source)
+        files = evaluation.files(_picture(record, case.source), record.label, written)
+        gathered.add(evaluation.subject(record), decoded.value, truth, files, _late_of(case, chosen, record, truth))
 
     failed = problems | run_each([(record.id, record) for record in named], "evaluating", console, one)
     gathered.some_or_raise(failed)
     seconds = (time.perf_counter() - start) / max(len(named), 1)
-    about = {
-        "name": first.name,
-        "workdir": str(first.workdir.resolve()),
-        "members": [str(member.workdir.resolve()) for member in members],
-        "checkpoint": {"which": checkpoint, "step": first.step, "code": first.about["code"]},
-        "config": first.about["config"],
-        "machine": first.about.get("machine", ""),
-        "fits": first.fits,
-        "data": _data(chosen),
-        "split": split,
-        "crop": crop,
-        "tta": tta,
-        "seconds_per_case": seconds,
-        "files": gathered.files,
-        "failed": reasons(failed),
-    }
+    about |= {"seconds_per_case": seconds, "files": gathered.files, "failed": evaluation.reasons(failed)}
     if summary.about():
         about["projection"] = summary.about()
     evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
@@ -148,16 +143,19 @@ def evaluate_maps(
       BatchError: some predictions have no gold standard, another grid, an unknown label value or an image on
         another grid; the files hold the results of the others and name these.
     """
-    chosen = dataset(name) if name else None
+    chosen = dataset(name, root=truth) if name else None
     found = label_maps.find(pred, truth, images, chosen, split, labels, truth_labels)
     say_found(found.notes, found.failed, console)
     gathered = _Gathered(found.dataset, console, found.coding.regions)
 
     def one(pair: label_maps.Pair) -> None:
         drawn, gold = label_maps.load(pair, found)
-        late = _late(found.dataset, pair.images.get(LATE), gold)
+        finer = found.dataset.fine
+        late = None if finer else _late(found.dataset, pair.images.get(LATE), gold)
         picture = None if found.coding.regions else pair.images.get(LATE) or next(iter(pair.images.values()), None)
-        if picture is not None:
+        if picture is not None and finer and pair.record is not None:
+            picture = _picture(pair.record, picture)
+        elif picture is not None:
             image_on(picture, gold, f"the gold standard {pair.truth.name}")  # it is shown with the labels on it
         files = evaluation.files(picture, pair.truth, pair.pred.resolve())
         patient, phase = label_maps.identity(pair.id)
@@ -172,7 +170,7 @@ def evaluate_maps(
         "split": split,
         "missing": found.missing,
         "files": gathered.files,
-        "failed": reasons(failed),
+        "failed": evaluation.reasons(failed),
         "notes": found.notes,
     }
     evaluated = evaluation.Results(about["name"], gathered.measured, about, out)
@@ -182,6 +180,21 @@ def evaluate_maps(
     saying(console)(f"{counted(evaluated.rows)}{absent}; written to {printable(str(out))}")
     raise_failed(failed, len(gathered.files))
     return evaluated
+
+
+def _about(members: Sequence[Trained], checkpoint: str, chosen: Dataset) -> dict[str, Any]:
+    """Provenance of an evaluation of checkpoints."""
+    first = members[0]
+    return {
+        "name": first.name,
+        "workdir": str(first.workdir.resolve()),
+        "members": [str(member.workdir.resolve()) for member in members],
+        "checkpoint": {"which": checkpoint, "step": first.step, "code": first.about["code"]},
+        "config": first.about["config"],
+        "machine": first.about.get("machine", ""),
+        "fits": first.fits,
+        "data": _data(chosen),
+    }
 
 
 class _Gathered:
@@ -241,9 +254,16 @@ class _Gathered:
             saying(self._console)(f"{line}; if so, name them by --labels=NAME=VALUE,...")
 
 
-def reasons(failed: Mapping[str, InputError]) -> dict[str, str]:
-    """Case -> its error, as the files of an evaluation hold it."""
-    return {printable(name): str(error) for name, error in failed.items()}
+def _picture(record: Record, source: Path) -> Path:
+    """The image behind the labels in pictures: a high-resolution one if there is one."""
+    return next(iter(record.fine_images.values()), source)
+
+
+def _late_of(case: Case, chosen: Dataset, record: Record, truth: Stack) -> np.ndarray | None:
+    """LGE as acquired on the grid of the gold standard; None as for `_late`, or if that is finer than the image."""
+    if chosen.fine:
+        return None
+    return case.images[LATE] if LATE in case.images else _late(chosen, record.images.get(LATE), truth)
 
 
 def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
@@ -260,7 +280,8 @@ def _late(chosen: Dataset, path: Path | None, like: Stack) -> np.ndarray | None:
 def _data(chosen: Dataset) -> dict[str, Any]:
     """JSON with which the label maps can be read again."""
     labels = sorted(chosen.labels.items())
-    return {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
+    held = {"dataset": chosen.name, "classes": chosen.classes, "labels": labels, "slice_order": chosen.slice_order}
+    return held | ({"fine": True} if chosen.fine else {})
 
 
 def _records(

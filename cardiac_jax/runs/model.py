@@ -14,7 +14,7 @@ from cardiac_jax.data.orientation import orientation
 from cardiac_jax.data.sets import folder
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
-from cardiac_jax.runs.predict import needed_of, predict_case, sequences_of
+from cardiac_jax.runs.predict import GRIDS, needed_of, predict_case, sequences_of
 from cardiac_jax.runs.restore import Trained, restore_all
 from cardiac_jax.train import devices
 
@@ -76,6 +76,7 @@ class Model:
         *,
         spacing_mm: Sequence[float] | None = None,
         crop: str = "",
+        grid: str = GRIDS[0],
     ) -> Segmentation:
         """Returns the segmentation of one case; warns if foreground may be missing.
 
@@ -84,13 +85,20 @@ class Model:
           affine: only for arrays: `[4, 4]` voxel index -> RAS millimetres.
           spacing_mm: only for arrays, instead of `affine`: voxel size along X, Y, Z, axes as in RAS.
           crop: how an image larger than the network's input is covered: heart, centre, tiles; "": as configured.
+          grid: of a label map finer than the image: "output" (its own, with its affine) or "image".
 
         Raises:
-          InputError: the image cannot be read, lacks a sequence, or contains several cases.
+          InputError: the image cannot be read, lacks a sequence, or contains several cases; or the model predicts no
+            label map.
         """
+        if grid not in GRIDS:
+            raise InputError("grid", f"{grid!r} is not one of {', '.join(GRIDS)}")
+        if self.members[0].outputs[0].kind != "labels":
+            raise InputError(self.members[0].workdir, "predicts no label map; use launch.predict")
         case = self._case(image, affine, spacing_mm)
         with devices.on_host():
-            found = predict_case(self.members, case, crop, warnings.warn)[0]
+            like = case.grid if grid == "image" else None
+            found = predict_case(self.members, case, crop, warnings.warn, like)[0]
         spec = self.members[0].spec
         value = found.decoded.value
         return Segmentation(
@@ -99,7 +107,7 @@ class Model:
             value.affine,
             spec.classes,
             spec.raw_values,
-            case.source if isinstance(image, str | Path) else None,
+            case.source if isinstance(image, str | Path) and np.array_equal(value.affine, case.affine) else None,
         )
 
     def _case(self, image: Any, affine: np.ndarray | None, spacing_mm: Sequence[float] | None) -> Case:

@@ -6,12 +6,13 @@ from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import Config, System
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
-from cardiac_jax.systems import acsnet, drunet, srscn
+from cardiac_jax.systems import acsnet, drunet, interpolation, srscn
 
 SYSTEMS: dict[str, Callable[[Config, DataSpec], System]] = {
     "srscn": srscn.build,
     "drunet": drunet.build,
     "acsnet": acsnet.build,
+    "interpolation": interpolation.build,
 }
 
 
@@ -30,13 +31,18 @@ def build_system(config: Config, data: DataSpec) -> System:
     if not isinstance(system, System) or not system.outputs or not system.stages:
         raise InputError("system", f"{config.system!r} does not build a System with stages and outputs")
     outputs = {output.name: output for output in system.outputs}
+    spatial = [output for output in system.outputs if output.kind != "vector"]
+    if any(n > 1 for n in data.target_scale) and spatial and all(max(one.scale, default=1) == 1 for one in spatial):
+        problem = f"{data.target_scale} asks for finer labels, but {config.system} predicts on the grid of its image"
+        raise InputError("data.target_scale", problem)
     nets = {net.name for net in system.nets}
     for stage in system.stages:
         if stage.validate and stage.validate not in outputs:
             raise InputError("system", f"stage {stage.name} is validated by {stage.validate!r}, which is no output")
-        if stage.validate and outputs[stage.validate].kind != "labels":
-            kind = outputs[stage.validate].kind
-            raise InputError("system", f"stage {stage.name} is validated by an output of kind {kind}, not labels")
+        if stage.validate and outputs[stage.validate].kind == "vector":
+            raise InputError(
+                "system", f"stage {stage.name} is validated by an output of kind vector, which has no score"
+            )
         for phase in stage.phases:
             for name in set(phase.trains) - nets:
                 raise InputError(

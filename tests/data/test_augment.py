@@ -12,7 +12,6 @@ from cardiac_jax.errors import InputError
 
 augment = jax.jit(module.augment, static_argnames="config")
 augment_batch = jax.jit(module.augment_batch, static_argnames="config")
-slice_motion = jax.jit(module.slice_motion)
 
 ALWAYS = Augment()._replace(**dict.fromkeys(PROBABILITIES, 1.0))._replace(quarter_turn_p=0.0)
 GEOMETRY = ("rotation_p", "scale_p", "shear_p", "translation_p", "flip_p", "quarter_turn_p", "elastic_p")
@@ -223,19 +222,6 @@ def test_myops_grid_moves_at_most_five_pixels_and_turns_half_of_the_copies():
     for image in out[turned]:
         errors = [np.abs(image - np.rot90(ramp, k)).max() for k in (1, 2, 3)]
         assert min(errors) <= 5.01
-
-
-def test_slice_motion_moves_each_slice_by_itself():
-    edge = np.zeros((6, 24, 24, 1), np.float32)
-    edge[:, :12] = 1.0
-    moved = np.asarray(slice_motion(edge, jax.random.key(1), rotation_deg=0.0, spacing_mm=0.5))
-    at_mm = (moved.sum((1, 2, 3)) / 24 - 12) * 0.5
-    assert np.abs(at_mm).max() <= 4.001 and np.std(at_mm) > 0.5
-    still = slice_motion(edge, jax.random.key(1), shift_mm=0.0, rotation_deg=0.0, spacing_mm=0.5)
-    np.testing.assert_array_equal(still, edge)
-    turned = slice_motion(edge, jax.random.key(1), shift_mm=0.0, spacing_mm=0.5)
-    steepest = np.abs(np.asarray(turned[:, 12, :, 0]).sum(1) - np.asarray(turned[:, 11, :, 0]).sum(1))
-    assert len(np.unique(steepest.round(3))) == 6  # six angles
 
 
 def test_white_noise_is_white():

@@ -32,6 +32,17 @@ def test_classes_values_and_channels():
     assert held.channels == 4 and spec(sequences=("LGE,T2",)).channels == 2
 
 
+def test_finer_targets_are_part_of_the_grid():
+    held = spec(size=(12, 64, 64), spacing_mm=(10.0, 1.25, 1.25), target_scale=(5, 1, 1))
+    assert held.target_scale == held.grid().target_scale == held.grid(whole=True).target_scale == (5, 1, 1)
+    assert spec().target_scale == (1, 1, 1)
+    older = common.data()
+    del older.target_scale
+    stored = json.loads(json.dumps(dataclasses.asdict(held)))
+    del stored["target_scale"]
+    assert spec_of(older, MYOPS).target_scale == from_json(stored, "run").target_scale == (1, 1, 1)
+
+
 def test_the_grid_crops_unless_the_whole_image_is_asked_for():
     held = spec(intensity=("clahe", "z_score"))
     expected = Grid(held.spacing_mm, held.size, ("clahe", "z_score"), append_clahe=False, no_crop=True)
@@ -49,6 +60,10 @@ def test_the_grid_crops_unless_the_whole_image_is_asked_for():
         ("spacing_mm", (0.0, 1000.0, 1.0)),
         ("spacing_mm", ("1",)),
         ("spacing_mm", (True,)),
+        ("target_scale", (5, 1, 1)),  # of slices
+        ("target_scale", (1, 0, 1)),
+        ("target_scale", (1.5, 1, 1)),
+        ("target_scale", (5, 1)),
         ("tile_overlap", 1.0),
         ("tile_overlap", -0.1),
         ("sequences", ("LGE", "T1")),

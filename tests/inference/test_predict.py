@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
+from skimage.metrics import structural_similarity
 
 from cardiac_jax.core.types import Output
 from cardiac_jax.data.case import Case
-from cardiac_jax.data.preprocess import Grid, part, prepare, to_native_grid
+from cardiac_jax.data.preprocess import Grid, Prepared, part, prepare, to_native_grid
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.errors import InputError
@@ -195,3 +197,56 @@ def test_validation_of_a_whole_image_finds_the_heart_as_evaluation_does():
         ready = prepare(shown_at(29, 16), asked.grid(whole=whole), asked.sequences)
         scores.append(validator(run, outputs, [ready], asked)(WEIGHT, "probabilities")["dice"])
     assert scores[0] < 0.9 and scores[1] == 1
+
+
+# --- labels and images finer than the input
+
+
+def finer_case(scale: tuple[int, ...]) -> Prepared:
+    """A case of 4 x 10 x 12 voxels; label and finer image are noise on the finer grid."""
+    rng = np.random.default_rng(3)
+    shape = tuple(np.multiply((4, 10, 12), scale))
+    ready = prepare(case(), spec((4, 10, 12), 0.0).grid(), ("LGE",))
+    fine = rng.normal(size=(*shape, 1)).astype(np.float32)
+    return ready._replace(label=(rng.random(shape) > 0.5).astype(np.uint8), fine=fine)
+
+
+def test_finer_labels_score_outputs_of_any_grid():
+    """A finer output is compared as it is, one on the image's grid after linear interpolation."""
+    scale = (5, 1, 2)
+    ready = finer_case(scale)
+    share = np.random.default_rng(4).random((1, 20, 10, 24, 1)).astype(np.float32)
+    finer = np.concatenate([1 - share, share], -1)
+    coarse = finer.reshape(1, 4, 5, 10, 12, 2, 2).mean(axis=(2, 5))
+    kept = (Output("fine", "labels", unchanged, scale=scale), Output("coarse", "labels", unchanged))
+    score = validator(lambda variables, image: {"fine": finer, "coarse": coarse}, kept, [ready], spec((4, 10, 12), 0.0))
+    at = [(np.arange(n * k) + 0.5) / k - 0.5 for n, k in zip((4, 10, 12), scale, strict=True)]
+    places = np.stack(np.meshgrid(*at, indexing="ij"))
+    upsampled = map_coordinates(coarse[0, ..., 1].astype(np.float64), places, order=1, mode="nearest")
+    for name, drawn in (("fine", share[0, ..., 0] > 0.5), ("coarse", upsampled > 0.5)):
+        assert ready.label is not None
+        dice = 2 * (drawn & (ready.label == 1)).sum() / (drawn.sum() + ready.label.sum())
+        assert score(WEIGHT, name) == pytest.approx({"dice/LV": dice, "dice": dice}, abs=2e-3)
+
+
+def test_images_are_scored_against_the_finer_image():
+    ready = finer_case((5, 2, 2))
+    assert ready.fine is not None
+    found = ready.fine + np.random.default_rng(5).normal(0, 0.5, ready.fine.shape).astype(np.float32)
+    kept = (Output("enhanced", "image", unchanged, scale=(5, 2, 2), fill=0.0, score="ssim"),)
+
+    def predicted(variables: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+        return {"enhanced": found[None]}
+
+    scores = validator(predicted, kept, [ready], spec((4, 10, 12), 0.0))(WEIGHT, "enhanced")
+    one, two = (x[..., 0].astype(np.float64) for x in (found, ready.fine))
+    span = float(np.ptp(two))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": span}
+    assert scores["ssim"] == pytest.approx(structural_similarity(two, one, **options), abs=1e-4)
+    assert scores["psnr"] == pytest.approx(20 * np.log10(span) - 10 * np.log10(((one - two) ** 2).mean()), abs=1e-3)
+    for wrong, said in (
+        (ready._replace(fine=None), "no high-resolution image"),
+        (finer_case((5, 1, 1)), "SSIM needs 11"),
+    ):
+        with pytest.raises(InputError, match=said):
+            validator(predicted, kept, [wrong], spec((4, 10, 12), 0.0))

@@ -304,6 +304,7 @@ def wang(image: np.ndarray, truth: np.ndarray) -> float:
 
 OF_IMAGES: dict[str, tuple[Callable, Callable]] = {
     "ssim": (jax.jit(restoration.ssim), wang),
+    "plane_ssim": (lambda *pair: jax.jit(restoration.plane_ssim)(*(a[:, None] for a in pair[:2]), pair[2]), wang),
     "psnr_db": (restoration.psnr, lambda image, truth: peak_signal_noise_ratio(truth, image, data_range=1.0)),
 }
 
@@ -324,7 +325,9 @@ def test_images(name: str):
 
 OF_LESIONS = {f"lesion_{name}" for name in ("sensitivity", "precision", "f1")}
 """Against SimpleITK's components in test_lesions.py."""
-REFERENCES = set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES, OF_LESIONS))
+OF_READERS = {"opinion"}
+"""Scores that people give; their means: tests/report/test_reading.py."""
+REFERENCES = set(chain(OF_MASKS, OF_CASES, OF_HEARTS, OF_IMAGES, OF_LESIONS, OF_READERS))
 
 
 def test_every_registered_measure_has_a_reference(monkeypatch: pytest.MonkeyPatch):

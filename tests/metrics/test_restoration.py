@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from cardiac_jax.metrics import restoration
 
 # One program each, not one for every operation in them.
-ssim, psnr = jax.jit(restoration.ssim), jax.jit(restoration.psnr)
+ssim, psnr, plane_ssim = (jax.jit(f) for f in (restoration.ssim, restoration.psnr, restoration.plane_ssim))
 
 
 def _pairs(shape: tuple[int, ...], level: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -79,3 +79,34 @@ def test_other_shapes_are_refused():
         restoration.ssim(jnp.zeros((1, 12, 10)), jnp.zeros((1, 12, 10)), 1.0)
     with pytest.raises(ValueError, match="11 voxels"):
         restoration.ssim(jnp.zeros((12, 12)), jnp.zeros((12, 12)), 1.0)
+
+
+def test_a_region_averages_the_map_of_scikit_image():
+    image, truth = _pairs((14, 20, 17))
+    region = np.zeros(image.shape, bool)
+    region[0, 3:8, 4:12, 6:15] = region[1] = True  # the third has none
+    options = {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5, "full": True}
+    with jax.enable_x64(True):
+        got, noise = ssim(image, truth, 1.0, region), psnr(image, truth, 1.0, region)
+    inside = (slice(5, -5),) * 3
+    maps = [structural_similarity(i, t, data_range=1.0, **options)[1] for i, t in zip(image, truth, strict=True)]
+    want = [held[inside][part[inside]].mean() for held, part in zip(maps[:2], region[:2], strict=True)]
+    np.testing.assert_allclose(got[:2], want, atol=1e-9)
+    errors = [np.square(i - t)[part].mean() for i, t, part in zip(image[:2], truth[:2], region[:2], strict=True)]
+    np.testing.assert_allclose(noise[:2], -10 * np.log10(errors), rtol=1e-9)
+    assert np.isnan(got[2]) and np.isnan(noise[2])
+
+
+def test_slices_are_those_of_scikit_image():
+    image, truth = _pairs((4, 16, 19))
+    region = np.zeros(image.shape, bool)
+    region[:, 1] = region[:, 2, :, 6:9] = True
+    options = {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5, "full": True, "data_range": 1.5}
+    pairs = list(zip(image, truth, strict=True))
+    maps = [np.stack([structural_similarity(a, b, **options)[1] for a, b in zip(*pair, strict=True)]) for pair in pairs]
+    with jax.enable_x64(True):
+        everywhere, got = plane_ssim(image, truth, 1.5), plane_ssim(image, truth, 1.5, region)
+    inside = (slice(None), slice(5, -5), slice(5, -5))
+    np.testing.assert_allclose(everywhere, [held[inside].mean() for held in maps], atol=1e-9)
+    want = [held[inside][part[inside]].mean() for held, part in zip(maps, region, strict=True)]
+    np.testing.assert_allclose(got, want, atol=1e-9)

@@ -156,7 +156,7 @@ def test_folds_of_one_method_are_pooled(evaluations, tmp_path):
     )
     assert dice["patient1"] == pytest.approx((near["patient1"] + far["patient1"]) / 2)
     assert (dice["patient0"], dice["patient2"]) == (far["patient0"], near["patient2"])
-    for kind in entry.results.measured:
+    for kind in entry.results.measured[:-1]:  # the last kind is of restored images
         assert {row["case"] for row in kind} == set(dice)
     assert Path(entry.results.about["files"]["patient2"]["prediction"]).parent.name == "pred1"
 

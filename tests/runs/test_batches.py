@@ -19,6 +19,7 @@ from cardiac_jax.data.case import Case
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.label_names import parse
 from cardiac_jax.errors import BatchError, InputError, printable, raise_failed
+from cardiac_jax.inference.postprocess import unchanged
 from cardiac_jax.progress import run_each
 from cardiac_jax.runs import predict
 from cardiac_jax.runs.evaluate import evaluate_maps
@@ -42,17 +43,19 @@ def threshold(members, case: Case, *_) -> list[predict.Prediction]:
     (data,) = case.images.values()
     drawn = case.stack(np.clip(np.rint(data / 100), 0, 3).astype(np.uint8))
     value = drawn.with_data(np.eye(4, dtype=np.float32)[drawn.data])
-    output = Output("probabilities", "labels", lambda variables, fits: None)
+    output = Output("probabilities", "labels", unchanged)
     return [predict.Prediction(output, value, Decoded(drawn, drawn))]
 
 
 @pytest.fixture
 def run(monkeypatch):
     """`predict_folder` with a threshold for a network; returns what it prints."""
+    outputs = (Output("probabilities", "labels", unchanged),)
     members = {
-        name: [SimpleNamespace(spec=tiny.spec(labels=(0, 1, 2, 3), sequences=(name,)))] for name in ("LGE", "cine")
+        name: [SimpleNamespace(spec=tiny.spec(labels=(0, 1, 2, 3), sequences=(name,)), outputs=outputs)]
+        for name in ("LGE", "cine")
     }
-    members["coded"] = [SimpleNamespace(spec=tiny.spec())]
+    members["coded"] = [SimpleNamespace(spec=tiny.spec(), outputs=outputs)]
     monkeypatch.setattr(predict, "restore_all", lambda runs, *_: members[runs[0].name])
     monkeypatch.setattr(predict, "predict_case", threshold)
 

@@ -45,9 +45,22 @@ def test_a_phase_trains_networks_of_the_system(monkeypatch):
         built(monkeypatch, other)
 
 
-def test_a_stage_is_validated_by_labels(monkeypatch):
+def test_finer_labels_need_a_finer_output(monkeypatch):
     whole, _ = toy_systems.plain()
-    image = tuple(output._replace(kind="image") for output in whole.outputs)
-    stages = tuple(stage._replace(validate=image[0].name) for stage in whole.stages)
-    with pytest.raises(InputError, match=r"^system: stage \w+ is validated by an output of kind image, not labels$"):
-        built(monkeypatch, whole._replace(outputs=image, stages=stages))
+    finer = whole._replace(outputs=tuple(output._replace(scale=(5, 1, 1)) for output in whole.outputs))
+    data = tiny.spec((4, 16, 16), target_scale=(5, 1, 1))
+    for system in (whole, finer):
+        monkeypatch.setitem(systems.SYSTEMS, "mine", lambda config, data, system=system: system)
+        if system is finer:
+            assert systems.build_system(tiny.config("unet", system="mine"), data) is finer
+            continue
+        with pytest.raises(InputError, match=r"^data.target_scale: \(5, 1, 1\) asks for finer labels, but mine"):
+            systems.build_system(tiny.config("unet", system="mine"), data)
+
+
+def test_a_stage_is_not_validated_by_a_vector(monkeypatch):
+    whole, _ = toy_systems.plain()
+    vector = tuple(output._replace(kind="vector") for output in whole.outputs)
+    stages = tuple(stage._replace(validate=vector[0].name) for stage in whole.stages)
+    with pytest.raises(InputError, match=r"^system: stage \w+ is validated by an output of kind vector, which has no"):
+        built(monkeypatch, whole._replace(outputs=vector, stages=stages))

@@ -1,15 +1,16 @@
 """Data sets by name. To add one, write `data/sets/<name>.py` with `DATASET = Dataset(...)` and list it here."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.case import Dataset
 from cardiac_jax.data.labels import merged
-from cardiac_jax.data.sets import acdc, folder, lasc, mscmr, myops, phantom
+from cardiac_jax.data.sets import acdc, folder, lasc, mscmr, myops, phantom, twins
 from cardiac_jax.errors import InputError
 
-_MODULES = (acdc, folder, lasc, mscmr, myops, phantom)
+_MODULES = (acdc, folder, lasc, mscmr, myops, phantom, twins)
 DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in _MODULES}
 
 
@@ -18,19 +19,22 @@ def register_dataset(held: Dataset) -> None:
     DATASETS[held.name] = held
 
 
-def dataset(name: str, classes: Sequence[str] = ()) -> Dataset:
+def dataset(name: str, classes: Sequence[str] = (), root: Path | None = None) -> Dataset:
     """Return the data set `name`, with its labels merged into `classes`.
 
     Args:
       classes: classes to keep besides the background; empty: all. Of the other classes, those in the wall (oedema,
         scar) become Myo, and the rest becomes background.
+      root: its folder, for data sets whose classes a `dataset.json` names.
 
     Raises:
-      InputError: there is no such data set, or it lacks a class.
+      InputError: there is no such data set, it lacks a class, or its `dataset.json` cannot be used.
     """
     original = lookup("datasets", "data.name", name, DATASETS)
     if not isinstance(original, Dataset):
         raise InputError("data.name", f"{name!r} is a {type(original).__name__}, a Dataset is expected")
+    if root is not None and original.described is not None:
+        original = original.described(root)
     if not classes:
         return original
     for wanted in classes:

@@ -15,7 +15,7 @@ from cardiac_jax.data.io import volume
 from cardiac_jax.data.io.dicom import is_dicom
 from cardiac_jax.errors import InputError, printable
 
-SIDE_FILES = ("dataset.json", "cases.csv", "readme*", "license*")
+SIDE_FILES = ("dataset.json", "cases.csv", "codes.csv", "readme*", "license*")
 OUTPUTS = re.compile(r"_probabilities$")
 LABEL = re.compile(r"_(manual|gt|gd|seg|label)$", re.IGNORECASE)
 SLICER = ".seg.nrrd"  # a segmentation of 3D Slicer, which may lie beside its image of the same name

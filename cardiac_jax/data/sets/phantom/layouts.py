@@ -59,6 +59,7 @@ class Layout(NamedTuple):
       options: default options of the simulation.
       columns: columns of `cases.csv`.
       groups: default pathology groups; None: all, balanced.
+      described: whether a `dataset.json` names the sequence and the label values, which are then 1 RV, 2 Myo, 3 LV.
     """
 
     draw: Callable[[Wanted], Drawn]
@@ -67,6 +68,7 @@ class Layout(NamedTuple):
     options: Mapping[str, Any]
     columns: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    described: bool = False
 
 
 def _mscmr(wanted: Wanted) -> Drawn:
@@ -146,6 +148,6 @@ LAYOUTS: Mapping[str, Layout] = {
     "mscmr": Layout(_mscmr, tuple(_MSCMR), ("LGE",), {}, HEART),
     "myops": Layout(_myops, tuple(_MYOPS), tuple(_MYOPS), _THICK, HEART, ("infarct",)),
     "acdc": Layout(_acdc, ("cine",), ("cine",), {}, HEART),
-    "hr": Layout(_hr, tissue.SEQUENCES, ("cine",), _COARSE, HEART),
+    "hr": Layout(_hr, tissue.SEQUENCES, ("cine",), _COARSE, HEART, described=True),
     "lasc": Layout(_lasc, ("LGE",), ("LGE",), {}, ATRIUM),
 }

@@ -4,7 +4,7 @@
     myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/..._gd.nii.gz also 1220 oedema, 2221 scar
     acdc    patientNNN/Info.cfg, ..._frameMM.nii.gz, ..._gt.nii.gz, ED and ES, ..._4d    1 RV, 2 Myo, 3 LV
     lasc    patientNNN/lgemri.nrrd, laendo.nrrd                                          255 LA
-    hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz                      1 RV, 2 Myo, 3 LV
+    hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz, dataset.json        1 RV, 2 Myo, 3 LV
 
 `cases.csv` holds the simulated truth of each patient: group, ejection fractions, volumes and scar (lasc: group, whether
 the veins were ablated, volume and enhancement of the atrium).
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.write import atomic_write
+from cardiac_jax.data.labels import CLASSES
+from cardiac_jax.data.sets import description
 from cardiac_jax.data.sets.phantom.layouts import LAYOUTS, File, Layout, Wanted
 from cardiac_jax.errors import InputError
 from cardiac_jax.phantom.patient import GROUPS, group_of
@@ -88,6 +90,9 @@ def write(
         rows.append(drawn.row)
         if on_patient is not None:
             on_patient(case + 1)
+    if chosen.described:
+        description.write(root, {name: k for k, name in enumerate(CLASSES)}, sequences)
+        written.append(root / description.DESCRIPTION)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([chosen.columns, *rows])
     return [*written, _save(root, File("cases.csv", text.getvalue()))]
