@@ -14,6 +14,7 @@ from cardiac_jax.data.regrid import on_grid
 from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.summary import mean_by_case
 from cardiac_jax.report import figures, table
+from cardiac_jax.report.phases import phase_table
 from cardiac_jax.results.evaluation import Results, write_rows
 from cardiac_jax.results.records import write_csv
 
@@ -22,6 +23,8 @@ FAILED = "failed.csv"
 
 def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
     """Writes all files of an evaluation except the label maps, and prints the table.
+
+    Of one structure at ED and ES there is also a table of both phases.
 
     Raises:
       InputError: a case to leave out does not exist, or a file of a case is missing.
@@ -37,9 +40,11 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
     (out / FAILED).unlink(missing_ok=True)  # of an earlier evaluation
     if failed:
         write_csv(out / FAILED, [{"case": case, "problem": problem} for case, problem in failed.items()])
-    text = table.to_markdown(summary) + "\n"
+    tables = [summary, *([by_phase] if (by_phase := phase_table([results])) else [])]
+    text = "\n".join(table.to_markdown(one) for one in tables) + "\n"
     atomic_write(out / "table.md", lambda to: to.write_text(text, encoding="utf-8"))
-    console.print(table.to_rich(summary))
+    for one in tables:
+        console.print(table.to_rich(one))
     unknown = {row["case"] for row in results.measured.slices if not row["location"]}
     if unknown:
         console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")

@@ -46,7 +46,7 @@ def structure_table(
         line = [Cell(METRICS[metric].heading)]
         for structure in structures:
             summary = summary_of(rows, metric, structure)
-            line.append(Cell(_mean_sd(summary, metric)))
+            line.append(Cell(mean_sd(summary, metric)))
             left_out += left_out_note(f"{METRICS[metric].heading} {structure}", summary)
         lines.append(tuple(line))
     notes = (cases_note(rows, leave_out), *left_out)
@@ -74,9 +74,9 @@ def method_table(
         column = {method: summary_of(rows, metric, name, structures) for method, rows in kept.items()}
         for method, summary in column.items():
             left_out += left_out_note(f"{method} {name}", summary)
-        columns.append((column, _best(column, metric)))
+        columns.append((column, best_of(column, metric)))
     lines = [
-        (Cell(method), *(Cell(_mean_sd(column[method], metric), method in best) for column, best in columns))
+        (Cell(method), *(Cell(mean_sd(column[method], metric), method in best) for column, best in columns))
         for method in kept
     ]
     cases = {method: cases_note(rows, leave_out) for method, rows in kept.items()}
@@ -99,8 +99,8 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
                 Cell(c.structure),
                 Cell(str(c.n)),
                 Cell(f"{difference} [{low}, {high}]", significant),
-                Cell(_p(c.p)),
-                Cell(_p(c.p_holm), significant),
+                Cell(p_text(c.p)),
+                Cell(p_text(c.p_holm), significant),
             )
         )
     notes = [
@@ -134,7 +134,8 @@ def to_rich(table: Table) -> RichTable:
     return out
 
 
-def _mean_sd(summary: Summary, metric: str) -> str:
+def mean_sd(summary: Summary, metric: str) -> str:
+    """Printed mean ± SD; a dash if there is no value."""
     if not summary.n:
         return "-"
     spread = "" if math.isnan(summary.sd) else f" ± {METRICS[metric].text(summary.sd)}"
@@ -157,7 +158,7 @@ def cases_note(rows: Rows, leave_out: Sequence[str]) -> str:
     return f"n = {counted(rows)}" + (f", without {', '.join(leave_out)}." if leave_out else ".")
 
 
-def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
+def best_of(column: Mapping[str, Summary], metric: str) -> set[str]:
     """Methods with the best printed mean; equal printed means are all best.
 
     Empty for a single method, and for a metric without a better direction. A mean excludes misses, so only the methods
@@ -174,7 +175,8 @@ def _best(column: Mapping[str, Summary], metric: str) -> set[str]:
     return {method for method, value in shown.items() if value == best}
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Printed p value; a dash for NaN."""
     if math.isnan(value):
         return "-"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
