@@ -76,11 +76,11 @@ def test_voxels_beside_their_header(tmp_path, compress):
         formats.encode(path, images.image(), OBLIQUE)
 
 
-def test_voxels_that_start_like_gzip_are_voxels(tmp_path):
+def test_voxels_that_start_like_gzip_are_voxels_whatever_their_file_is_called(tmp_path):
     data = images.image()
     data[:2, 0, 0] = np.frombuffer(b"\x1f\x8b\x08\x00", "<i2")
-    write.write_array(tmp_path / "a.mhd", data, OBLIQUE)
-    np.testing.assert_array_equal(formats.read(tmp_path / "a.mhd").data, data)
+    write.write_array(tmp_path / "Größe 1.mhd", data, OBLIQUE)
+    np.testing.assert_array_equal(formats.read(tmp_path / "Größe 1.mhd").data, data)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,8 @@ def test_voxels_that_start_like_gzip_are_voxels(tmp_path):
         ("LIST", r"a\.mhd: stores its voxels in several files \(ElementDataFile = LIST\), expected one"),
         ("a%02d.raw 1 4 1", r"in several files"),
         ("", r"stores its voxels in no file"),
+        ("a" * 256, r"expected a file in its own folder"),
+        ("a\0.raw", r"expected a file in its own folder"),
         ("a.raw", r"a\.raw: is truncated: the header declares 960 bytes of voxels, the file holds 958"),
         ("HeaderSize", r"a\.mhd: has HeaderSize = 2, expected none before the voxels in a\.raw"),
     ],

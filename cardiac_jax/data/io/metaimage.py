@@ -28,6 +28,7 @@ _OTHER_NAMES = {
     "ElementSpacing": ("ElementSize",),
 }
 _MAX_HEADER = 2**16
+_MAX_NAME = 255  # bytes of a file name
 
 
 def read(path: Path) -> Volume:
@@ -83,9 +84,9 @@ def _detached(fields: Mapping[str, str], path: Path) -> Path | None:
     if name == "LOCAL":
         return None
     if name.split()[:1] == ["LIST"] or "%" in name:
-        raise InputError(path, f"stores its voxels in several files (ElementDataFile = {name}), expected one")
-    if not name or Path(name).name != name or "\\" in name:
-        raise InputError(path, f"stores its voxels in {name or 'no file'}, expected a file in its own folder")
+        raise InputError(path, f"stores its voxels in several files (ElementDataFile = {name[:80]}), expected one")
+    if not name or Path(name).name != name or "\\" in name or not name.isprintable() or len(name.encode()) > _MAX_NAME:
+        raise InputError(path, f"stores its voxels in {name[:80] or 'no file'}, expected a file in its own folder")
     if fields.get("HeaderSize", "0") != "0":
         raise InputError(path, f"has HeaderSize = {fields['HeaderSize']}, expected none before the voxels in {name}")
     return path.with_name(name)
@@ -113,7 +114,7 @@ def _fields(stream: BinaryIO | gzip.GzipFile, path: Path) -> dict[str, str]:
     while "ElementDataFile" not in fields:
         line = volume.take_line(stream, _MAX_HEADER, path)
         length += len(line)
-        key, equals, value = line.decode("ascii", "replace").partition("=")
+        key, equals, value = line.decode("utf-8", "replace").partition("=")
         if not equals or length > _MAX_HEADER:
             raise InputError(path, "has a header that is not MetaImage")
         fields[key.strip()] = value.strip()
