@@ -18,7 +18,7 @@ from cardiac_jax.results.evaluation import Results
 
 MEASURES = ("assd_mm", "hd_mm", "dice")
 NOTES = (
-    "Mean ± SD over patients, each phase apart; the best of each phase in bold. ASSD: mean of the two directed means.",
+    "Mean ± SD over patients, each phase apart. ASSD: mean of the two directed means, between boundary voxels.",
     "Bias ± LOA: mean difference, prediction - gold standard, and 1.96 SD. Ejection fractions take both phases of a "
     "patient and stand in the columns of ED.",
 )
@@ -70,6 +70,8 @@ def phase_table(methods: Sequence[Results]) -> Table | None:
     for method, own in count.items():
         notes.append(f"{method}: " + ", ".join(f"{phase} {number}" for phase, number in own.items()) + ".")
     header = ("measure", *(f"{phase}, {method}" for phase, method in columns), *(("p, two best",) if several else ()))
+    if several:
+        notes.append("Bold: the best of each phase. p: Wilcoxon's of the two best of a measure, uncorrected.")
     return Table(f"{structure} at end-diastole and end-systole", header, tuple(map(tuple, lines)), tuple(notes))
 
 
