@@ -86,4 +86,4 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
         path = one.folder / one.about["files"][case]["prediction"]
         preds[one.name] = labels(path, own.get("pred_labels", own["labels"]))
     truth = labels(Path(files["truth"]), data["labels"])
-    return figures.View(case, image.data, truth, preds, image.spacing_mm, note)
+    return figures.View(case, image.data, truth, preds, image.spacing_mm, note, image.frame.apex_known)

@@ -77,8 +77,8 @@ def test_the_apex_is_at_the_top_and_the_wall_is_brighter_than_the_cavity():
             x, y, z = centres_mm(volume)
             cavity = volume.label.astype(bool)
             low, high = y[cavity].min(), y[cavity].max()
-            at = [cavity & (np.abs(y - (low + f * (high - low))) < 0.1 * (high - low)) for f in (0.15, 0.7)]
-            assert at[0].sum() < 0.6 * at[1].sum() and low > 8
+            at = [cavity & (np.abs(y - (low + f * (high - low))) < 0.06 * (high - low)) for f in (0.1, 0.6)]
+            assert at[0].sum() < 0.75 * at[1].sum() and low > 8
             middle = [c[cavity].mean() for c in (x, z)]
             r = np.hypot(x - middle[0], z - middle[1])
             shell = volume.field & (y > 35) & (y < high - 10)
