@@ -116,7 +116,7 @@ class Dataset(NamedTuple):
       labels: raw value in the file -> canonical class.
       sequences: sequences that a case may have.
       find: folder (or single file) -> records sorted by id; raises InputError.
-      slice_order: "affine" (apex and base read from the affine), "base_first" or "apex_first".
+      slice_order: "affine" (apex and base read from the affine), "base_first", "apex_first" or "unknown" (no stack).
       registered: every case has all of `sequences`, on one grid.
       survey: like `find`, but also returns the errors of patients that cannot be read, instead of raising them.
       side_files: patterns of names of files that lie beside the cases and are not read.

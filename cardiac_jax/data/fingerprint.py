@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cardiac_jax.data.case import Record
+from cardiac_jax.data.io import formats
 from cardiac_jax.data.io.write import atomic_write
 from cardiac_jax.errors import InputError
 
@@ -27,11 +28,14 @@ def files_of(records: Iterable[Record], sequences: Iterable[str]) -> dict[str, P
 
 
 def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """Returns name -> SHA-256 of the file's bytes; of a folder (a DICOM series), of all its files by name."""
+    """Returns name -> SHA-256 of the file's bytes; of a folder (a DICOM series), of all its files by name.
+
+    Of a header, the file of its voxels is included.
+    """
     found = {}
     for name, path in files.items():
         digest = hashlib.sha256()
-        for part in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else (path,):
+        for part in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else formats.parts(path):
             digest.update(part.read_bytes())
         found[name] = digest.hexdigest()
     return found

@@ -1,6 +1,6 @@
 """Predicted label maps of any program, paired with the gold standard; `label_names.py` tells what their values mean.
 
-pred/<case>.nii.gz       or .nii, .nrrd, .mha
+pred/<case>.nii.gz       or .nii, .nrrd, .mha, .mhd with .raw
 truth/<case>.nii.gz      gold standard of the same name; or the folder of a known data set, whose case ids (or the
                          names of whose images) are the names
 images/<case>.nii.gz     image of the same name, <case>_LGE, or channels <case>_0000 as in nnU-Net; optional

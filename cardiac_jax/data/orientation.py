@@ -16,10 +16,10 @@ COLUMNS = np.array([-1.0, -1.0, 0.0]) / np.sqrt(2.0)  # columns run towards left
 CLEARLY_LARGER = 1.2  # the largest spacing marks the slice axis if its ratio to the second largest is above this
 ALIGNED_DEG = 1.0  # axes closer than this to those of the scanner: no short-axis stack, which is oblique
 APEX_UNKNOWN = (
-    "have axes along those of the scanner, as no short-axis stack has: their files cannot tell apex from base, "
-    "so thirds of the heart and AHA segments are not given"
+    "have axes along those of the scanner or of a probe, as no short-axis stack has: their files cannot tell apex from "
+    "base, so thirds of the heart and AHA segments are not given"
 )
-SLICE_ORDERS = ("affine", "base_first", "apex_first")
+SLICE_ORDERS = ("affine", "base_first", "apex_first", "unknown")
 
 
 class Orientation(NamedTuple):
@@ -27,7 +27,8 @@ class Orientation(NamedTuple):
 
     `np.flip(array.transpose(axes), <axes with flips>)` is the canonical array. `apex_known` is False if the affine,
     from which apex and base were to be read, cannot tell them: its axes are those of the scanner, as in ACDC, in files
-    without directions, and in axial scans. Z then has an arbitrary end first: no apex, base or AHA segment.
+    without directions, and in axial scans; or if the slice order is "unknown", as in ultrasound from the apex. Z then
+    has an arbitrary end first: no apex, base or AHA segment.
     """
 
     axes: tuple[int, int, int]
@@ -61,7 +62,7 @@ def orientation(affine: np.ndarray, slice_order: str, shape: Sequence[int] | Non
         one best aligned with `ROWS` and `COLUMNS` is chosen; on a tie, the one that "base_first" would choose.
         "base_first" or "apex_first": the affine lacks the orientation, but the slice order of the file is known.
         In-plane axes are not flipped, and the first file axis runs along columns, as pixels are stored in NIfTI and
-        DICOM.
+        DICOM. "unknown": no axis of the file runs along the short axis; the last is Z, none is flipped.
       shape: `(X, Y, Z, ...)`, by which the slice axis of a single slice is known.
 
     Raises:
@@ -69,6 +70,8 @@ def orientation(affine: np.ndarray, slice_order: str, shape: Sequence[int] | Non
     """
     if slice_order not in SLICE_ORDERS:
         raise ValueError(f"slice_order {slice_order!r} is none of {SLICE_ORDERS}")
+    if slice_order == "unknown":
+        return Orientation((2, 1, 0), (False, False, False), False)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = affine[:3, :3] / spacing
     z = slice_axis(tuple(spacing), shape)

@@ -21,7 +21,7 @@ class DataSpec:
       classes: names, background first.
       labels: the publisher's label value of every class (`classes[k]` is written as `labels[k]`).
       sequences: channels of the image, in order.
-      slice_order: how the apex is found (`affine`, `base_first`, `apex_first`).
+      slice_order: how the apex is found (`affine`, `base_first`, `apex_first`, `unknown`).
       spacing_mm: voxel size of the network's grid along Z, H, W; 0: each image's own.
       size: `(H, W)` of the network's grid, or `(Z, H, W)`.
       frequency: number of labelled voxels of each class in the training set.

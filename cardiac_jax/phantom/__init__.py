@@ -1,9 +1,10 @@
-"""The phantom: simulated cardiac MR with realistic artefacts and a known gold standard.
+"""The phantom: simulated cardiac MR and ultrasound with realistic artefacts and a known gold standard.
 
 A parametric biventricular heart beats inside a torso (`heart`, `infarct`, `anatomy`, `torso`). Signal equations give
 the intensity of each tissue (`tissue`). A simulated scanner samples the anatomy in thick, oblique, misaligned
-short-axis slices (`acquire`, `plan`, `simulate`) or in an axial 3D scan of the atria (`atrium`, `axial`). The phantom
-returns arrays; `data/sets/phantom` writes the files of a data set.
+short-axis slices (`acquire`, `plan`, `simulate`) or in an axial 3D scan of the atria (`atrium`, `axial`), and a
+simulated ultrasound probe from the apex (`sector`, `echo`, `ultrasound`). The phantom returns arrays;
+`data/sets/phantom` writes the files of a data set.
 """
 
 from cardiac_jax.phantom.patient import ACDC_GROUP, GROUPS

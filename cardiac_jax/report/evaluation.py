@@ -16,6 +16,7 @@ from cardiac_jax.data.stack import from_volume
 from cardiac_jax.metrics.images import IMAGE
 from cardiac_jax.metrics.summary import by_case, mean_by_case
 from cardiac_jax.report import figures, table
+from cardiac_jax.report.phases import phase_table
 from cardiac_jax.results.evaluation import Results, write_rows
 from cardiac_jax.results.records import write_csv
 
@@ -24,6 +25,8 @@ FAILED = "failed.csv"
 
 def write(out: Path, results: Results, leave_out: Sequence[str], console: Console) -> None:
     """Writes all files of an evaluation except the label maps, and prints the table.
+
+    Of one structure at ED and ES there is also a table of both phases.
 
     Raises:
       InputError: a case to leave out does not exist, or a file of a case is missing.
@@ -37,7 +40,7 @@ def write(out: Path, results: Results, leave_out: Sequence[str], console: Consol
         summary = summary._replace(notes=(*summary.notes, note))
     write_rows(out, results)
     write_failed(out, failed)
-    write_tables(out, [summary], console)
+    write_tables(out, [summary, *([by_phase] if (by_phase := phase_table([results])) else [])], console)
     unknown = {row["case"] for row in results.measured.slices if not row["location"]}
     if unknown:
         console.print(f"{len(unknown)} cases {APEX_UNKNOWN}")
@@ -107,4 +110,4 @@ def view(methods: Sequence[Results], case: str, note: str) -> figures.View:
         path = one.folder / one.about["files"][case]["prediction"]
         preds[one.name] = labels(path, own.get("pred_labels", own["labels"]))
     truth = labels(Path(files["truth"]), data["labels"])
-    return figures.View(case, image.data, truth, preds, image.spacing_mm, note)
+    return figures.View(case, image.data, truth, preds, image.spacing_mm, note, image.frame.apex_known)

@@ -39,6 +39,7 @@ class View(NamedTuple):
       preds: method -> `[Z, H, W]` label map.
       spacing_mm: voxel size along Z, H, W.
       note: text printed next to the name, e.g. "best" or the Dice of the volume.
+      apex_known: whether Z runs from apex to base; else slices are not called so.
     """
 
     case: str
@@ -47,6 +48,7 @@ class View(NamedTuple):
     preds: Mapping[str, np.ndarray]
     spacing_mm: tuple[float, float, float]
     note: str = ""
+    apex_known: bool = True
 
 
 def best_median_worst(dice: Mapping[str, float]) -> dict[str, str]:
@@ -88,7 +90,7 @@ def case_figure(views: Sequence[View], classes: Sequence[str]) -> Figure:
         for ax, (name, z) in zip(row, typical_slices(view.truth).items(), strict=True):
             _draw(ax, view, z, box, pred, classes, with_truth=True)
             ax.set_title(
-                f"{name}, slice {z + 1} of {len(view.image)}\n{_slice_dice(pred, view.truth, z, classes)}",
+                f"{_place(view, name, z, ', ')}\n{_slice_dice(pred, view.truth, z, classes)}",
                 fontsize=8,
             )
         row[0].set_ylabel(f"{view.case}\n{view.note}".strip())
@@ -107,10 +109,15 @@ def method_figure(view: View, classes: Sequence[str]) -> Figure:
             _draw(ax, view, z, box, labels, classes, with_truth=labels is not view.truth)
             scores = "" if labels is view.truth else _slice_dice(labels, view.truth, z, classes, "\n")
             ax.set_title(f"{method}\n{scores}" if i == 0 else scores, fontsize=8)
-        axes[i, 0].set_ylabel(f"{level}\nslice {z + 1} of {len(view.image)}")
+        axes[i, 0].set_ylabel(_place(view, level, z, "\n"))
     figure.suptitle(f"{view.case} {view.note}".strip())
     _legend(figure, classes, "method of the column")
     return figure
+
+
+def _place(view: View, level: str, z: int, joint: str) -> str:
+    """Level (if the apex is known) and number of a slice."""
+    return f"{f'{level}{joint}' if view.apex_known else ''}slice {z + 1} of {len(view.image)}"
 
 
 def _draw(

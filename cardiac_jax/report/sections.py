@@ -21,6 +21,7 @@ from cardiac_jax.report.evaluation import typical, view
 from cardiac_jax.report.locations import locations
 from cardiac_jax.report.options import Options, Published
 from cardiac_jax.report.page import Picture, Section
+from cardiac_jax.report.phases import phases
 from cardiac_jax.report.statistics import statistics
 from cardiac_jax.report.table import Cell, Table
 
@@ -212,6 +213,7 @@ def numbers(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 PARTS = (
     overview,
+    phases,
     all_measures,
     distributions,
     locations,

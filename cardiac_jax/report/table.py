@@ -135,7 +135,7 @@ def to_rich(table: Table) -> RichTable:
 
 
 def mean_sd(summary: Summary, metric: str) -> str:
-    """Printed mean +- SD; a dash without a value."""
+    """Printed mean ± SD; a dash if there is no value."""
     if not summary.n:
         return "-"
     spread = "" if math.isnan(summary.sd) else f" ± {METRICS[metric].text(summary.sd)}"

@@ -50,7 +50,7 @@ class Segmentation(NamedTuple):
         return float((self.labels == self.classes.index(name)).sum()) * voxel_ml
 
     def save(self, path: str | Path) -> None:
-        """Writes the label map in the raw label values of the training data (.nii, .nii.gz, .nrrd, .mha)."""
+        """Writes the label map in the raw label values of the training data (.nii, .nii.gz, .nrrd, .mha, .mhd)."""
         stack = from_volume(self.labels, self.affine, "affine")
         write_label(Path(path), stack, self.raw_values, self.source)
 

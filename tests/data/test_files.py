@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from cardiac_jax.data.fingerprint import digests
 from cardiac_jax.data.io import formats, write
 from cardiac_jax.data.load import load
 from cardiac_jax.data.sets import dataset
@@ -50,6 +51,60 @@ def test_files_written_by_itk_are_read(tmp_path, name, compress):
     read = formats.read(tmp_path / name)
     np.testing.assert_array_equal(read.data, images.image())
     np.testing.assert_allclose(read.affine, OBLIQUE, atol=1e-4)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_voxels_beside_their_header(tmp_path, compress):
+    """A pair of files (.mhd) written by ITK is read, and one written here is read by ITK."""
+    path = tmp_path / "a.mhd"
+    write.write_array(path, images.image(), OBLIQUE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mhd", "a.raw"]
+    other = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(other).T, images.image())
+    np.testing.assert_allclose(_ras(other), OBLIQUE, atol=1e-5)
+    sitk.WriteImage(other, str(tmp_path / "b.mhd"), compress)
+    read = formats.read(tmp_path / "b.mhd")
+    np.testing.assert_array_equal(read.data, images.image())
+    np.testing.assert_allclose(read.affine, OBLIQUE, atol=1e-5)
+    voxels = tmp_path / ("b.zraw" if compress else "b.raw")
+    assert formats.parts(tmp_path / "b.mhd") == [voxels, tmp_path / "b.mhd"]
+    assert formats.parts(tmp_path / "c.nii") == [tmp_path / "c.nii"]
+    before = digests({"b": tmp_path / "b.mhd"})
+    voxels.write_bytes(voxels.read_bytes()[::-1])
+    assert digests({"b": tmp_path / "b.mhd"}) != before, "the digest of a header includes its voxels"
+    with pytest.raises(ValueError, match="two files"):
+        formats.encode(path, images.image(), OBLIQUE)
+
+
+def test_voxels_that_start_like_gzip_are_voxels_whatever_their_file_is_called(tmp_path):
+    data = images.image()
+    data[:2, 0, 0] = np.frombuffer(b"\x1f\x8b\x08\x00", "<i2")
+    write.write_array(tmp_path / "Größe 1.mhd", data, OBLIQUE)
+    np.testing.assert_array_equal(formats.read(tmp_path / "Größe 1.mhd").data, data)
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ("../a.raw", r"a\.mhd: stores its voxels in \.\./a\.raw, expected a file in its own folder"),
+        ("other.raw", r"other\.raw: no such file"),
+        ("LIST", r"a\.mhd: stores its voxels in several files \(ElementDataFile = LIST\), expected one"),
+        ("a%02d.raw 1 4 1", r"in several files"),
+        ("", r"stores its voxels in no file"),
+        ("a" * 256, r"expected a file in its own folder"),
+        ("a\0.raw", r"expected a file in its own folder"),
+        ("a.raw", r"a\.raw: is truncated: the header declares 960 bytes of voxels, the file holds 958"),
+        ("HeaderSize", r"a\.mhd: has HeaderSize = 2, expected none before the voxels in a\.raw"),
+    ],
+)
+def test_a_header_without_its_voxels_is_refused(tmp_path, told, problem):
+    path = tmp_path / "a.mhd"
+    write.write_array(path, images.image(), OBLIQUE)
+    (tmp_path / "a.raw").write_bytes((tmp_path / "a.raw").read_bytes()[:-2])
+    line = b"HeaderSize = 2\nElementDataFile = a.raw" if told == "HeaderSize" else b"ElementDataFile = " + told.encode()
+    path.write_bytes(path.read_bytes().replace(b"ElementDataFile = a.raw", line))
+    with pytest.raises(InputError, match=problem):
+        formats.read(path)
 
 
 def _ras(image: sitk.Image) -> np.ndarray:

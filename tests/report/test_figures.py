@@ -82,6 +82,14 @@ def test_case_figure_draws_every_structure(tmp_path: Path):
     assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["p1\nbest", "p2\nbest"]
 
 
+def test_slices_have_no_level_where_the_apex_is_not_known():
+    view = _view()._replace(apex_known=False)
+    titles = [ax.get_title() for ax in figures.case_figure([view], CLASSES).axes[:3]]
+    assert [title.split("\n")[0] for title in titles] == [f"slice {n} of 6" for n in (2, 4, 5)]
+    sides = [ax.get_ylabel() for ax in figures.method_figure(view, CLASSES).axes[::2]]
+    assert sides == [f"slice {n} of 6" for n in (2, 4, 5)]
+
+
 def test_pictures_are_in_millimetres():
     ax = figures.case_figure([_view()], CLASSES).axes[0]
     # Marked: rows 10..27 of 2 mm, columns 14..61 of 1 mm; the square about them is 47 mm + twice the margin.

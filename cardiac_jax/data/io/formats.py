@@ -51,8 +51,30 @@ def read(path: Path, part: str = "") -> Volume:
     return result
 
 
+def parts(path: Path) -> list[Path]:
+    """Return the files of an image in the order to write them: one, of a header (.mhd) also that of its voxels, first.
+
+    Raises:
+      InputError: a header cannot be read.
+    """
+    voxels = metaimage.detached(path) if volume.suffix(path) == volume.HEADER else None
+    return [path] if voxels is None else [voxels, path]
+
+
+def contents(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> dict[Path, bytes]:
+    """Return file -> bytes of `data` `[X, Y, Z]`, in the order to write them; arguments and errors as `encode`.
+
+    An image has one file, except that a header (.mhd) comes after its voxels (.raw).
+    """
+    if volume.suffix(path) != volume.HEADER:
+        return {path: encode(path, data, affine, source)}
+    voxels = path.with_suffix(volume.DETACHED[0])
+    header, body = metaimage.encode_pair(data, _header(path, data, affine, source), voxels.name)
+    return {voxels: body, path: header}
+
+
 def encode(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> bytes:
-    """Return the file bytes of `data` `[X, Y, Z]` in the format of the suffix of `path`.
+    """Return the bytes of `data` `[X, Y, Z]` in one file, in the format of the suffix of `path`.
 
     Args:
       affine: `[4, 4]` voxel index -> RAS mm.
@@ -60,7 +82,17 @@ def encode(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None
 
     Raises:
       InputError: the suffix is unknown, or `source` cannot be read or has another grid.
+      ValueError: the image takes two files (`contents`).
     """
+    if volume.suffix(path) == volume.HEADER:
+        raise ValueError(f"{path.name} takes two files")
+    wanted, header = format_of(path), _header(path, data, affine, source)
+    if wanted == NIFTI:
+        return nifti.encode(data, header, compress=path.name.lower().endswith(".gz"))
+    return nrrd.encode(data, header) if wanted == NRRD else metaimage.encode(data, header)
+
+
+def _header(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None) -> Any:
     wanted = format_of(path)
     header: Any = _HEADERS[wanted](affine)
     if source is not None and source.is_file() and SUFFIXES.get(volume.suffix(source) or "") == wanted:
@@ -68,6 +100,4 @@ def encode(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None
         if original.data.shape[:3] != data.shape[:3] or not np.allclose(original.affine, affine, atol=1e-3):
             raise InputError(source, "has another grid than when it was loaded")
         header = original.header if wanted == NIFTI or original.data.ndim == 3 else header
-    if wanted == NIFTI:
-        return nifti.encode(data, header, compress=path.name.lower().endswith(".gz"))
-    return nrrd.encode(data, header) if wanted == NRRD else metaimage.encode(data, header)
+    return header

@@ -1,4 +1,7 @@
-"""Reader and encoder of MetaImage (.mha with attached data, raw or zlib), without ITK."""
+"""Reader and encoder of MetaImage (.mha with attached voxels, .mhd with voxels in a file beside it), without ITK.
+
+Voxels are raw or compressed by zlib.
+"""
 
 import gzip
 import zlib
@@ -25,14 +28,15 @@ _OTHER_NAMES = {
     "ElementSpacing": ("ElementSize",),
 }
 _MAX_HEADER = 2**16
+_MAX_NAME = 255  # bytes of a file name
 
 
 def read(path: Path) -> Volume:
     """Read `[X, Y, Z]` or `[X, Y, Z, T]`; the file's LPS coordinates (as written by ITK) become RAS.
 
     Raises:
-      InputError: the file is not MetaImage, is damaged, contradicts itself (`geometry.py`), or has detached voxels or
-        several channels.
+      InputError: the file is not MetaImage, is damaged, contradicts itself (`geometry.py`), has several channels, or
+        its voxels are in several files, in another folder, or after a header of their own.
     """
     with volume.open_checked(path) as stream:
         fields = _fields(stream, path)
@@ -49,16 +53,12 @@ def read(path: Path) -> Volume:
             raise InputError(path, f"tells two numbers of axes: {told} by NDims, {len(dims)} by DimSize")
         shape = volume.checked_shape(dims, path)
         located = geometry.checked({"ElementSpacing": affine}, {}, shape, path)
-        if _true(fields.get("CompressedData", "False")):
-            declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            packed = volume.take(stream, declared + declared // 1000 + volume.MAX_TRAILING, path)
-            try:
-                inflated = zlib.decompressobj().decompress(packed, declared + volume.MAX_TRAILING + 1)
-            except zlib.error as error:
-                raise InputError(path, f"has a damaged zlib stream ({error})") from error
-            data = volume.voxels(BytesIO(inflated), shape, dtype, path)
+        detached = _detached(fields, path)
+        if detached is None:
+            data = _voxels(stream, fields, shape, dtype, path)
         else:
-            data = volume.voxels(stream, shape, dtype, path)
+            with volume.open_checked(detached, gunzip=False) as apart:
+                data = _voxels(apart, fields, shape, dtype, detached)
     placed = "TransformMatrix" in fields and "Offset" in fields
     missing = "" if "TransformMatrix" in fields else "no TransformMatrix"
     notes = geometry.notes(located, directions=missing, assumed=geometry.with_thickness(affine, shape)[1])
@@ -69,6 +69,44 @@ def read(path: Path) -> Volume:
     return Volume(data, located, header, notes, placed)
 
 
+def detached(path: Path) -> Path | None:
+    """Return the file that holds the voxels of a header; None if they are attached.
+
+    Raises:
+      InputError: as `read`, for the header.
+    """
+    with volume.open_checked(path) as stream:
+        return _detached(_fields(stream, path), path)
+
+
+def _detached(fields: Mapping[str, str], path: Path) -> Path | None:
+    name = fields["ElementDataFile"]
+    if name == "LOCAL":
+        return None
+    if name.split()[:1] == ["LIST"] or "%" in name:
+        raise InputError(path, f"stores its voxels in several files (ElementDataFile = {name[:80]}), expected one")
+    if not name or Path(name).name != name or "\\" in name or not name.isprintable() or len(name.encode()) > _MAX_NAME:
+        raise InputError(path, f"stores its voxels in {name[:80] or 'no file'}, expected a file in its own folder")
+    if fields.get("HeaderSize", "0") != "0":
+        raise InputError(path, f"has HeaderSize = {fields['HeaderSize']}, expected none before the voxels in {name}")
+    return path.with_name(name)
+
+
+def _voxels(
+    stream: BinaryIO | gzip.GzipFile, fields: Mapping[str, str], shape: tuple[int, ...], dtype: np.dtype, path: Path
+) -> np.ndarray:
+    """The voxels that follow in `stream`, the file `path`."""
+    if not _true(fields.get("CompressedData", "False")):
+        return volume.voxels(stream, shape, dtype, path)
+    declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    packed = volume.take(stream, declared + declared // 1000 + volume.MAX_TRAILING, path)
+    try:
+        inflated = zlib.decompressobj().decompress(packed, declared + volume.MAX_TRAILING + 1)
+    except zlib.error as error:
+        raise InputError(path, f"has a damaged zlib stream ({error})") from error
+    return volume.voxels(BytesIO(inflated), shape, dtype, path)
+
+
 def _fields(stream: BinaryIO | gzip.GzipFile, path: Path) -> dict[str, str]:
     """Fields by name, geometry under the names of `_GEOMETRY`; `stream` then stands at the first voxel."""
     fields: dict[str, str] = {}
@@ -76,7 +114,7 @@ def _fields(stream: BinaryIO | gzip.GzipFile, path: Path) -> dict[str, str]:
     while "ElementDataFile" not in fields:
         line = volume.take_line(stream, _MAX_HEADER, path)
         length += len(line)
-        key, equals, value = line.decode("ascii", "replace").partition("=")
+        key, equals, value = line.decode("utf-8", "replace").partition("=")
         if not equals or length > _MAX_HEADER:
             raise InputError(path, "has a header that is not MetaImage")
         fields[key.strip()] = value.strip()
@@ -84,8 +122,6 @@ def _fields(stream: BinaryIO | gzip.GzipFile, path: Path) -> dict[str, str]:
         found = next((other for other in others if other in fields), None)
         if name not in fields and found is not None:
             fields[name] = fields[found]
-    if fields["ElementDataFile"] != "LOCAL":
-        raise InputError(path, "stores its voxels in another file, expected ElementDataFile = LOCAL")
     if fields.get("ElementNumberOfChannels", "1") != "1":
         raise InputError(path, "has several channels per voxel, expected one")
     if not _true(fields.get("BinaryData", "True")):
@@ -109,13 +145,25 @@ def header_for(affine: np.ndarray) -> dict[str, str]:
 
 def encode(data: np.ndarray, header: Mapping[str, str]) -> bytes:
     """Return the file bytes of `data` `[X, Y, Z]`, compressed with zlib, with the geometry fields of `header`."""
-    body = zlib.compress(np.asarray(data, data.dtype.newbyteorder("<")).tobytes(order="F"))
-    name = next(key for key, code in _TYPES.items() if np.dtype(code) == data.dtype)
-    fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False"}
-    fields |= {"CompressedData": "True", "CompressedDataSize": str(len(body))}
+    body = zlib.compress(_stored(data))
+    return _header(data, header, {"CompressedData": "True", "CompressedDataSize": str(len(body))}, "LOCAL") + body
+
+
+def encode_pair(data: np.ndarray, header: Mapping[str, str], name: str) -> tuple[bytes, bytes]:
+    """Return the bytes of a header and those of the voxels of `data` `[X, Y, Z]`, raw, for a file called `name`."""
+    return _header(data, header, {"CompressedData": "False"}, name), _stored(data)
+
+
+def _stored(data: np.ndarray) -> bytes:
+    return np.asarray(data, data.dtype.newbyteorder("<")).tobytes(order="F")
+
+
+def _header(data: np.ndarray, header: Mapping[str, str], packing: Mapping[str, str], name: str) -> bytes:
+    kind = next(key for key, code in _TYPES.items() if np.dtype(code) == data.dtype)
+    fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False", **packing}
     fields |= {key: header[key] for key in _GEOMETRY if key in header}
-    fields |= {"DimSize": " ".join(map(str, data.shape)), "ElementType": name, "ElementDataFile": "LOCAL"}
-    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + body
+    fields |= {"DimSize": " ".join(map(str, data.shape)), "ElementType": kind, "ElementDataFile": name}
+    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("utf-8")
 
 
 def _affine(fields: Mapping[str, str], rank: int) -> np.ndarray:

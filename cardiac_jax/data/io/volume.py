@@ -19,7 +19,11 @@ ORTHONORMAL_TOLERANCE = 1e-3
 VOXEL_MM = (0.01, 100.0)  # smallest and largest plausible voxel edge
 FARTHEST_MM = 1e6  # of the first voxel from the origin
 NIFTI, NRRD, METAIMAGE = "NIfTI", "NRRD", "MetaImage"
-SUFFIXES = {".nii.gz": NIFTI, ".nii": NIFTI, ".seg.nrrd": NRRD, ".nrrd": NRRD, ".mha": METAIMAGE}
+HEADER = ".mhd"  # its voxels are in a file beside it
+DETACHED = (".raw", ".zraw")  # such files, of the same name
+SUFFIXES = {
+    ".nii.gz": NIFTI, ".nii": NIFTI, ".seg.nrrd": NRRD, ".nrrd": NRRD, ".mha": METAIMAGE, HEADER: METAIMAGE,
+}  # fmt: skip
 
 
 class Volume(NamedTuple):
@@ -53,8 +57,8 @@ def suffix(path: Path) -> str | None:
     return next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
 
 
-def open_checked(path: Path) -> BinaryIO | gzip.GzipFile:
-    """Open a file for reading, through gzip if its content is gzip.
+def open_checked(path: Path, *, gunzip: bool = True) -> BinaryIO | gzip.GzipFile:
+    """Open a file for reading, through gzip if its content is gzip and `gunzip`.
 
     Raises:
       InputError: the file is missing, empty, not a regular file, or cannot be read.
@@ -69,7 +73,7 @@ def open_checked(path: Path) -> BinaryIO | gzip.GzipFile:
         stream = path.open("rb")
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
-    if stream.read(2) == b"\x1f\x8b":
+    if gunzip and stream.read(2) == b"\x1f\x8b":
         stream.close()
         return gzip.open(path, "rb")
     stream.seek(0)

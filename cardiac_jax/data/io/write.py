@@ -5,6 +5,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def write_label(
 ) -> None:
     """Writes a label map in its file's axis order, so that it opens aligned with the image.
 
-    The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha).
+    The suffix of `path` chooses the format (.nii, .nii.gz, .nrrd, .mha, .mhd with .raw).
 
     Args:
       labels: `[Z, H, W]` classes.
@@ -81,8 +82,8 @@ def write_label(
 
 def write_array(path: Path, data: np.ndarray, affine: np.ndarray, source: Path | None = None) -> None:
     """Writes `data [X, Y, Z, ...]` in the format given by the suffix of `path`; `source` as for `write_label`."""
-    content = formats.encode(path, data, affine, source)
-    atomic_write(path, lambda temporary: _put(temporary, content))
+    for file, content in formats.contents(path, data, affine, source).items():
+        atomic_write(file, partial(_put, content=content))
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import IGNORE
 from cardiac_jax.data.case import Dataset
 from cardiac_jax.data.labels import merged
-from cardiac_jax.data.sets import acdc, folder, lasc, mscmr, myops, phantom, twins
+from cardiac_jax.data.sets import acdc, cetus, folder, lasc, mscmr, myops, phantom, twins
 from cardiac_jax.errors import InputError
 
-_MODULES = (acdc, folder, lasc, mscmr, myops, phantom, twins)
+_MODULES = (acdc, cetus, folder, lasc, mscmr, myops, phantom, twins)
 DATASETS: dict[str, Dataset] = {module.DATASET.name: module.DATASET for module in _MODULES}
 
 

@@ -101,6 +101,8 @@ def _reason(path: Path, folders: Collection[Path], side_files: Sequence[str]) ->
     name = path.name.casefold()
     if path in folders or any(fnmatch.fnmatchcase(name, pattern.casefold()) for pattern in (*SIDE_FILES, *side_files)):
         return ""
+    if path.suffix.lower() in volume.DETACHED and path.with_suffix(volume.HEADER).exists():
+        return ""  # the voxels of that image
     if name.startswith("."):
         return "hidden"
     if path.is_dir():

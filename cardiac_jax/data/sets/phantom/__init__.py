@@ -6,7 +6,8 @@ Provenance: computed by this package from a seed, without patient data. Licence:
     root/cases.csv                                group, ejection fraction, volumes and scar of every patient
 
 `write` also supports the layouts of `acdc` (with all frames of the beat), `lasc` (simulated by `phantom.atrium` and
-`phantom.axial`) and `myops`: read those folders with the data sets of the same names; and "hr", read as `twins`.
+`phantom.axial`), `cetus` (by `phantom.ultrasound`) and `myops`: read those with the data sets of the same names; and
+"hr", read as `twins`.
 """
 
 import csv

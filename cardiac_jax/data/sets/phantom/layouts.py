@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cardiac_jax.phantom import axial, tissue
+from cardiac_jax.errors import InputError
+from cardiac_jax.phantom import axial, tissue, ultrasound
 from cardiac_jax.phantom.patient import ACDC_GROUP
 from cardiac_jax.phantom.simulate import Exam, Stack, cine, end_systole, raw_labels, simulate
 
 HEART = ("id", "split", "group", "pathology", "lv_edv_ml", "rv_edv_ml", "myo_ml", "ef", "rv_ef", "scar_percent")
 ATRIUM = ("id", "group", "ablated", "la_ml", "enhanced_percent")
+CAVITY = ("id", "group", "lv_edv_ml", "lv_esv_ml", "ef")
 _MSCMR = {"LGE": "LGE", "bSSFP": "C0", "T2": "T2"}
 _MYOPS = {"bSSFP": "C0", "LGE": "DE", "T2": "T2"}
 
@@ -129,6 +131,22 @@ def _lasc(wanted: Wanted) -> Drawn:
     return Drawn(files, (name, wanted.group, int(scan.ablated), f"{scan.la_ml:.3f}", f"{scan.enhanced_percent:.3f}"))
 
 
+def _cetus(wanted: Wanted) -> Drawn:
+    name, (in_plane, between) = f"Patient{wanted.case + 1}", wanted.options["spacing_mm"]
+    others = [key for key in ("size", "slices") if key in wanted.options]
+    if others:
+        raise InputError(others[0], "is that of the field of view in the layout cetus")
+    if in_plane != between:
+        raise InputError(f"spacing_mm {in_plane}, {between}", "the voxels of the layout cetus are isotropic")
+    volumes, files = ultrasound.scan(wanted.seed, wanted.case, wanted.group, spacing_mm=in_plane), []
+    for volume in volumes:
+        stem = f"{name}/{name}_{volume.phase}"
+        files.append(File(f"{stem}.mhd", np.rint(volume.image).astype(np.uint8), volume.affine))
+        files.append(File(f"{stem}_truth.mhd", volume.label, volume.affine))
+    ed, es = volumes
+    return Drawn(files, (name, ed.group, f"{ed.lv_ml:.3f}", f"{es.lv_ml:.3f}", f"{ed.ef:.3f}"))
+
+
 def _exam(wanted: Wanted, sequence: str, phase: str = "ED", twin: bool = False) -> Exam:
     return simulate(wanted.seed, wanted.case, sequence, phase, wanted.group, twin=twin, **wanted.options)
 
@@ -150,4 +168,5 @@ LAYOUTS: Mapping[str, Layout] = {
     "acdc": Layout(_acdc, ("cine",), ("cine",), {}, HEART),
     "hr": Layout(_hr, tissue.SEQUENCES, ("cine",), _COARSE, HEART, described=True),
     "lasc": Layout(_lasc, ("LGE",), ("LGE",), {}, ATRIUM),
+    "cetus": Layout(_cetus, ("US",), ("US",), {"spacing_mm": (1.0, 1.0)}, CAVITY, ("normal", "infarct", "dilated")),
 }

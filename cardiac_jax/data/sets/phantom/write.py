@@ -4,10 +4,11 @@
     myops   train25/myops_training_1NN_{C0,DE,T2}.nii.gz, train25_myops_gd/..._gd.nii.gz also 1220 oedema, 2221 scar
     acdc    patientNNN/Info.cfg, ..._frameMM.nii.gz, ..._gt.nii.gz, ED and ES, ..._4d    1 RV, 2 Myo, 3 LV
     lasc    patientNNN/lgemri.nrrd, laendo.nrrd                                          255 LA
+    cetus   PatientN/PatientN_{ED,ES}.mhd, ..._truth.mhd, with .raw                      1 LV
     hr      twins/patientN_{ED,ES}_{lr,hr,lr_label,hr_label}.nii.gz, dataset.json        1 RV, 2 Myo, 3 LV
 
 `cases.csv` holds the simulated truth of each patient: group, ejection fractions, volumes and scar (lasc: group, whether
-the veins were ablated, volume and enhancement of the atrium).
+the veins were ablated, volume and enhancement of the atrium; cetus: group, volumes and ejection fraction of the LV).
 """
 
 import csv
@@ -15,8 +16,9 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cardiac_jax.data.io import formats
-from cardiac_jax.data.io.write import atomic_write
+import numpy as np
+
+from cardiac_jax.data.io.write import atomic_write, write_array
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.data.sets import description
 from cardiac_jax.data.sets.phantom.layouts import LAYOUTS, File, Layout, Wanted
@@ -55,13 +57,15 @@ def write(
     """Simulate cases 0 .. patients - 1, write them below `root` and return the files written, `cases.csv` last.
 
     Args:
-      layout: "mscmr", "myops", "acdc", "lasc" or "hr"; see the module docstring.
-      sequences: sequences to write; by default LGE (mscmr, lasc), all three (myops), cine (acdc, hr: one only).
-      groups: pathology groups to cycle through; by default all five, balanced (myops: infarct).
+      layout: "mscmr", "myops", "acdc", "lasc", "cetus" or "hr"; see the module docstring.
+      sequences: sequences to write; by default LGE (mscmr, lasc), all three (myops), cine (acdc, hr: one only), US.
+      groups: pathology groups to cycle through; by default all five, balanced (myops: infarct; cetus:
+        normal, infarct, dilated).
       shares: shares of patients in train, val and test (mscmr).
       spacing_mm, size, slices: as for `simulate` and `axial.scan`, whose defaults apply to mscmr, acdc and lasc. The
         default of "hr" is 120 x 120 x 12 at 1.25 x 1.25 x 10 mm, of "myops" 288 x 288 x 5 at 0.75 x 0.75 x 13 mm.
-      misalign_mm: as for `simulate` (not lasc).
+        cetus: 1 mm isotropic, in the box of the field of view (no size and slices).
+      misalign_mm: as for `simulate` (not lasc and cetus).
       frames: number of frames of the beat (acdc).
       on_patient: called with the number of patients written, for a progress bar.
 
@@ -70,7 +74,7 @@ def write(
     """
     if layout not in LAYOUTS:
         raise InputError(layout, f"not a layout of the phantom; known: {', '.join(LAYOUTS)}")
-    if layout == "lasc" and misalign_mm is not None:
+    if layout in ("lasc", "cetus") and misalign_mm is not None:
         raise InputError("misalign_mm", "a 3D scan has no breath-holds")
     if patients < 1:
         raise InputError(f"{patients} patients", "at least one is needed")
@@ -108,9 +112,9 @@ def _sequences(layout: str, chosen: Layout, asked: Sequence[str] | None) -> tupl
 
 def _save(root: Path, file: File) -> Path:
     path = root / file.name
-    if isinstance(file.content, str) or file.affine is None:
-        data = str(file.content).encode()
+    if isinstance(file.content, np.ndarray) and file.affine is not None:
+        write_array(path, file.content, file.affine)
     else:
-        data = formats.encode(path, file.content, file.affine)
-    atomic_write(path, lambda temporary: temporary.write_bytes(data))
+        text = str(file.content)
+        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
