@@ -199,6 +199,19 @@ class ConvBlock(nn.Module):
         return x
 
 
+class ConvUnit(nn.Module):
+    """`layer`, called as `layer(bias=, dtype=)`, normalisation, ReLU; a bias only if `norm` is None."""
+
+    layer: Module
+    norm: Module | None = BatchNorm
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None, index: Array | None = None) -> Array:
+        x = self.layer(bias=self.norm is None, dtype=self.dtype)(x)
+        return nn.relu(x if self.norm is None else self.norm(dtype=self.dtype)(x, train=train, mask=mask))
+
+
 class UpConv(nn.Module):
     """[B, *S, C] -> [B, *(S * window), features]: transposed convolution (kernel and stride `window`), norm, ReLU."""
 

@@ -1,4 +1,4 @@
-"""Pooling and nearest upsampling, channels last, any rank."""
+"""Pooling and upsampling, channels last, any rank."""
 
 from functools import partial
 from math import prod
@@ -68,3 +68,17 @@ def upsample_nearest(x: Array, factor: Size = 2) -> Array:
     shape = [x.shape[0], *(v for pair in zip(x.shape[1:-1], factor, strict=True) for v in pair), x.shape[-1]]
     wide = jnp.broadcast_to(blocks, shape)
     return wide.reshape(x.shape[0], *(s * f for s, f in zip(x.shape[1:-1], factor, strict=True)), x.shape[-1])
+
+
+def upsample_linear(x: Array, factor: Size) -> Array:
+    """Linear interpolation onto a grid `factor` times finer: [B, *S, C] -> [B, *(S * factor), C].
+
+    Both grids cover the same box: finer index q is index (q - (f - 1) / 2) / f of `x`. Beyond the centres of the
+    outermost elements their value is taken.
+
+    Raises:
+      ValueError: `factor` does not fit the number of spatial axes.
+    """
+    factor = per_axis(factor, x.ndim - 2)
+    size = (s * f for s, f in zip(x.shape[1:-1], factor, strict=True))
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "linear")
