@@ -13,6 +13,10 @@ from cardiac_jax.nets.registry import NETS, NetRequest, bottleneck_shape, build_
 SETTINGS = ConfigDict({"net": "unet", "features": (2, 3), "keep_z": True})
 SLICES = NetRequest((16, 32), 2, 3, jnp.float32, None)
 VOLUMES = NetRequest((4, 16, 32), 2, 3, jnp.float32, None)
+CUBES = VOLUMES._replace(size=(8, 16, 32))
+FINER = VOLUMES._replace(scale=(5, 1, 1))
+IMAGES = FINER._replace(outputs=2)
+FOUR = {"features": (2, 3, 4, 5)}
 
 
 class Fake(nn.Module):
@@ -65,18 +69,25 @@ def refused(monkeypatch: pytest.MonkeyPatch, module: nn.Module) -> InputError:
 
 
 @pytest.mark.parametrize(
-    ("name", "request_", "features"),
+    ("name", "request_", "settings", "features"),
     [
-        ("unet", SLICES, (8, 16, 3)),
-        ("vnet", SLICES, (16, 32, 4)),
-        ("resunet", SLICES, (1, 2, 32)),
-        ("unet", VOLUMES, (4, 8, 16, 3)),
-        ("vnet", VOLUMES, (4, 16, 32, 4)),
-        ("drunet", VOLUMES, (4, 16, 32, 2)),
+        ("unet", SLICES, {}, (8, 16, 3)),
+        ("vnet", SLICES, {}, (16, 32, 4)),
+        ("resunet", SLICES, {}, (1, 2, 32)),
+        ("fcn2d", SLICES, FOUR, (2, 4, 5)),
+        ("unet", VOLUMES, {}, (4, 8, 16, 3)),
+        ("vnet", VOLUMES, {}, (4, 16, 32, 4)),
+        ("drunet", VOLUMES, {}, (4, 16, 32, 2)),
+        ("subpixel", VOLUMES, {}, (4, 8, 16, 3)),
+        ("multiview", CUBES, {"iterations": 0}, (8, 8, 16, 3)),
+        ("unet", FINER, {}, (20, 8, 16, 3)),
+        ("subpixel", FINER, FOUR, (4, 2, 4, 5)),
+        ("fcn2d", FINER, {}, (4, 8, 16, 3)),
+        ("srcnn", IMAGES, {}, (20, 16, 32, 3)),
     ],
 )
-def test_every_network_keeps_the_contract(name, request_, features):
-    config = ConfigDict({**SETTINGS.to_dict(), "net": name})
+def test_every_network_keeps_the_contract(name, request_, settings, features):
+    config = ConfigDict({**SETTINGS.to_dict(), **settings, "net": name})
     net = build_net(config, request_, "localiser")
     assert (net.name, net.inputs) == ("localiser", ((*request_.size, 2),))
     assert bottleneck_shape(net) == features
@@ -91,6 +102,41 @@ def test_an_own_network_that_keeps_the_contract_is_taken(monkeypatch):
     net = made(monkeypatch, Fake())
     assert bottleneck_shape(net) == (8, 16, 2)
     assert made(monkeypatch, Fake(), VOLUMES).inputs == ((4, 16, 32, 2),)
+
+
+def test_logits_are_on_the_grid_of_the_output(monkeypatch):
+    assert (FINER.factor, FINER.output_size, SLICES.factor) == ((5, 1, 1), (20, 16, 32), (1, 1))
+    with pytest.raises(InputError, match=r"wanted \(logits \(1, 20, 16, 32, 3\), features\)"):
+        made(monkeypatch, Fake(), FINER)
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "problem"),
+    [
+        ("subpixel", SLICES, r"^model\.net: 'subpixel' is a network of volumes"),
+        ("multiview", SLICES, r"^model\.net: 'multiview' is a network of volumes"),
+        (
+            "multiview",
+            CUBES._replace(outputs=1),
+            r"^model\.net: 'multiview' averages the probabilities of at least two",
+        ),
+        ("srcnn", FINER, r"^model\.net: 'srcnn' makes an image of the 2 channels it is given, not of 3"),
+        (
+            "subpixel",
+            VOLUMES._replace(size=(4, 15, 32)),
+            r"^data\.size: .*\(4, 15, 32\) is not divisible by \(1, 2, 2\)",
+        ),
+    ],
+)
+def test_what_does_not_suit_a_network_is_refused(name, request_, problem):
+    with pytest.raises(InputError, match=problem):
+        build_net(ConfigDict({**SETTINGS.to_dict(), "net": name}), request_)
+
+
+def test_without_widths_a_network_has_those_published():
+    assert registry.NETS["subpixel"](ConfigDict(), FINER).features == (32, 48, 96, 160)
+    assert registry.NETS["subpixel"](ConfigDict({"filters": 4}), FINER).features == (4, 8, 16, 32)
+    assert registry.NETS["srcnn"](ConfigDict({"filters": 4}), IMAGES).features == (4,) * 15
 
 
 @pytest.mark.parametrize(
@@ -119,7 +165,8 @@ def test_what_a_network_raises_is_told_in_one_line(monkeypatch):
 
 
 def test_an_unknown_network_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"^model\.net: 'segnet' is not one of unet, vnet, drunet, resunet, nor"):
+    shipped = "unet, vnet, drunet, resunet, subpixel, fcn2d, multiview, srcnn"
+    with pytest.raises(InputError, match=rf"^model\.net: 'segnet' is not one of {shipped}, nor"):
         build_net(ConfigDict({"net": "segnet"}), SLICES)
     with pytest.raises(InputError, match=r"^model\.net: 'drunet' is a network of volumes, data\.size is \(16, 32\)"):
         build_net(ConfigDict({**SETTINGS.to_dict(), "net": "drunet"}), SLICES)

@@ -17,7 +17,7 @@ from cardiac_jax.ops.cpu import conv_depth
 from cardiac_jax.ops.cpu.compiler import accepted, compiler_options
 from cardiac_jax.ops.cpu.remat import wait
 from cardiac_jax.ops.cpu.switch import PLAIN
-from cardiac_jax.ops.pool import max_pool, upsample_nearest
+from cardiac_jax.ops.pool import max_pool, upsample_linear, upsample_nearest
 
 pytestmark = pytest.mark.usefixtures("cpu_forms")
 
@@ -200,6 +200,19 @@ def test_upsample_nearest():
     x = normal(2, 3, 4, 5, 2)
     want = x.repeat(2, 2).repeat(3, 3)
     np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x), (1, 2, 3)), want)
+
+
+def test_upsample_linear():
+    """Finer index q is index (q - (f - 1) / 2) / f, and beyond the first and last centre it is the value there."""
+    x = normal(2, 3, 4, 2)
+    want = x
+    for axis, factor in ((1, 5), (2, 2)):
+        size = want.shape[axis]
+        at = (np.arange(size * factor) - (factor - 1) / 2) / factor
+        want = np.apply_along_axis(lambda line, at=at, size=size: np.interp(at, np.arange(size), line), axis, want)
+    np.testing.assert_allclose(upsample_linear(jnp.asarray(x), (5, 2)), want, atol=1e-12)
+    with pytest.raises(ValueError, match="does not fit"):
+        upsample_linear(jnp.asarray(x), (5, 1, 1))
 
 
 @pytest.mark.parametrize("block", [(2, 3), (1, 2, 3)])
