@@ -260,13 +260,14 @@ def test_dropout_is_keyed_by_example_and_slice(float64):
 
 def test_a_scale_of_one_leaves_the_sub_pixel_layer_out():
     """As for isotropic ultrasound, where every axis is halved."""
-    net = SubPixel(F, 2, 1, 2)
-    rows, _ = traced(net, 4, 4, 4, 1)
-    assert [kernel for kind, kernel, *_ in rows if kind is ConvTranspose] == [(4, 4, 4)]
+    net = SubPixel((16, 40, 64, 96), 2, 1, 2)
+    rows, params = traced(net, 8, 8, 8, 1)
+    assert [kernel for kind, kernel, *_ in rows if kind is ConvTranspose] == [(4, 4, 4)] * 3
     assert {kernel for kind, kernel, *_ in rows if kind is Conv} == {(3, 3, 3), (1, 1, 1)}
-    assert rows[-1][-1] == (4, 4, 4)
-    with pytest.raises(ValueError, match=r"\(4, 4, 3\) is not divisible by \(2, 2, 2\)"):
-        traced(net, 4, 4, 3, 1)
+    assert rows[-1][-1] == (8, 8, 8)
+    assert count(params) == 1_590_002 and close_to_the_paper(1_590_002, 1.60e6)
+    with pytest.raises(ValueError, match=r"\(8, 8, 4\) is not divisible by \(8, 8, 8\)"):
+        traced(net, 8, 8, 4, 1)
 
 
 def test_a_slice_is_segmented_alone_and_repeated():
