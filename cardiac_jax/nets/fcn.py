@@ -1,4 +1,4 @@
-"""2D fully convolutional network, run on the slices of a volume (Tran 2016, arXiv:1604.00494, and its published code)."""
+"""2D fully convolutional network, run on the slices of a volume (Tran 2016, arXiv:1604.00494, and its code)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

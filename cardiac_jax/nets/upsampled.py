@@ -32,8 +32,8 @@ class SRCNN(nn.Module):
     convolutional neural networks, MICCAI), SR-CNN in table III of ACNN. A transposed convolution (stride `scale`,
     kernel twice that, 1 where the stride is 1) enlarges the image; convolutions (kernel 3) follow on the fine grid,
     and the result of the last one is added to the linearly enlarged image. Batch normalisation and ReLU follow every
-    layer except the last. ACNN gives the network the filters and capacity of `SubPixel`; number and widths of the layers
-    are chosen for that (1.55 million parameters) and are not those of 2016.
+    layer except the last. ACNN gives the network the filters and capacity of `SubPixel`; number and widths of the
+    layers are chosen for that (1.55 million parameters) and are not those of 2016.
 
     Attributes:
       features: channels of the transposed convolution and of every convolution except the last.
