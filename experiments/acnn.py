@@ -135,7 +135,7 @@ def get_config(arg: str | None = None) -> Config:
     config.data = _data(task, data)
     config.model = ConfigDict({"net": NETS.get(method, "subpixel"), "features": (), "dropout": 0.0, "dtype": "float32"})
     config.model.keep_z = task != "us"  # pooling in plane only: stacks have few, thick slices
-    common.add_terms(config, **_terms(task, method))
+    common.add_terms(config, "prior", **_terms(task, method))
     _shape_model(config, task)
     config.refine = method in ("ae_seg", "ae_seg_m")
     # Motion of each slice by itself: of the low-resolution input; in super-resolution before slices are made thick.

@@ -48,7 +48,7 @@ class _Parts(NamedTuple):
     config: Config
     data: DataSpec
     fine: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
+    fine_mm: tuple[float, ...]
 
     def augmentation(self, image: str = "image") -> Pass:
         """Pass that moves `image` or `fine` together with `label`."""
@@ -89,8 +89,8 @@ def build(config: Config, data: DataSpec) -> System:
     if not data.is_volumetric:
         raise InputError("data.size", f"{data.size} is not a volume (Z, H, W)")
     fine = tuple(n * factor for n, factor in zip(data.size, data.target_scale, strict=True))
-    spacing_mm = tuple(mm / factor for mm, factor in zip(data.spacing_mm, data.target_scale, strict=True))
-    return tasks[config.task](_Parts(config, data, fine, spacing_mm))
+    fine_mm = tuple(mm / factor for mm, factor in zip(data.spacing_mm, data.target_scale, strict=True))
+    return tasks[config.task](_Parts(config, data, fine, fine_mm))
 
 
 def _segmentation(parts: _Parts) -> System:
@@ -157,7 +157,7 @@ def _super_resolution(parts: _Parts) -> System:
     extended = extend(plain, request)
     trains = ("enhancer", *extended.trains)
     enhance = phase("enhance", trains, extended.objective, config.optim, config.train.steps)
-    last = Stage("super_resolution", config.train.steps, (enhance, *extended.phases), stream)
+    last = Stage("super_resolution", config.train.steps, (enhance, *extended.phases), stream, validate="enhanced")
     output = Output("enhanced", "image", unchanged, scale=data.target_scale, fill=0.0, score="ssim")
     return System((enhancer, *extended.nets), (*extended.before, last), forward, (output,))
 
@@ -211,22 +211,18 @@ def _motion(parts: _Parts) -> Pass:
 
 
 def _acquisition(parts: _Parts) -> Pass:
-    """Pass that makes the low-resolution `image` from `fine`: slice motion, thick slices, noise."""
-    motion, settings = parts.config.motion, parts.config.degrade
-    spacing_mm, factor = parts.spacing_mm, parts.data.target_scale[0]
+    """Pass that makes the low-resolution `image` from `fine`: thick slices, each moved by itself, with noise."""
+    settings, factor, spacing_mm = parts.config.degrade, parts.data.target_scale[0], parts.fine_mm
+    motion = _motion(parts) if parts.config.motion.on else chain()
 
-    def acquire(keys: Array, fine: Array) -> tuple[Array]:
-        def one(key: Array, fine: Array) -> Array:
-            move, grain = jax.random.split(key)
-            if motion.on:
-                shift, turn = motion.shift_mm, motion.rotation_deg
-                fine = degrade.misalign(move, fine, shift, turn, spacing_mm=spacing_mm, factor=factor)
-            low = degrade.thick(fine, settings.sigma_mm, spacing_mm=spacing_mm, factor=factor)
-            return degrade.noise(grain, low, settings.noise) if settings.noise else low
+    def expose(fine: Array) -> Array:
+        return jax.vmap(lambda x: degrade.thick(x, settings.sigma_mm, spacing_mm=spacing_mm, factor=factor))(fine)
 
-        return (jax.vmap(one)(keys, fine),)
+    def grain(keys: Array, image: Array) -> tuple[Array]:
+        return (jax.vmap(lambda key, x: degrade.noise(key, x, settings.noise))(keys, image),)
 
-    return random(acquire, ["fine"], ["image"])
+    noise = random(grain, ["image"], ["image"]) if settings.noise else chain()
+    return chain(pure(expose, ["fine"], "image"), motion, noise)
 
 
 def _having_fine(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
