@@ -3,6 +3,7 @@
 The shipped networks have tests of their own (tests/nets), and tests/runs trains systems with them.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,16 +14,21 @@ import jax.numpy as jnp
 from cardiac_jax.core.types import Config
 from cardiac_jax.nets.layers import BatchNorm, ConvBlock, Dropout
 from cardiac_jax.nets.registry import NetRequest
+from cardiac_jax.ops.pool import upsample_nearest
 
 
 class Small(nn.Module):
-    """The contract of `nets/registry.py` with features `[B, *S, F]`, and the `head` that Grad-CAM differentiates."""
+    """The contract of `nets/registry.py` with features `[B, *S, F]`, and the `head` that Grad-CAM differentiates.
+
+    Logits of a finer grid are those of the image's, repeated.
+    """
 
     features: int
     outputs: int
     dtype: Any
     axis_name: str | None
     dropout: float = 0.0
+    scale: Sequence[int] = ()
 
     def setup(self) -> None:
         norm = partial(BatchNorm, axis_name=self.axis_name)
@@ -35,12 +41,13 @@ class Small(nn.Module):
 
     def __call__(self, x: jax.Array, *, train: bool, mask: Any = None, index: Any = None) -> Any:
         features = self.block(x, train=train, mask=mask).astype(jnp.promote_types(x.dtype, jnp.float32))
-        return self.head(self.drop(features, train=train, index=index), train=train), features
+        logits = self.head(self.drop(features, train=train, index=index), train=train)
+        return upsample_nearest(logits, self.scale) if self.scale else logits, features
 
 
 def small(config: Config, request: NetRequest) -> Small:
     """A builder for the registry of networks."""
-    return Small(config.filters, request.outputs, request.dtype, request.axis_name)
+    return Small(config.filters, request.outputs, request.dtype, request.axis_name, scale=request.scale)
 
 
 def dropping(config: Config, request: NetRequest) -> Small:
