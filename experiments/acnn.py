@@ -24,7 +24,10 @@ from ml_collections import ConfigDict
 from cardiac_jax.core.types import Config
 from cardiac_jax.data.augment import IDENTITY
 from cardiac_jax.errors import InputError
+from cardiac_jax.nets.fcn import FCN
 from cardiac_jax.nets.shape_autoencoder import AE_SEG, AE_SEG_M
+from cardiac_jax.nets.subpixel import SubPixel
+from cardiac_jax.nets.upsampled import SRCNN
 from experiments import common
 
 METHODS = {
@@ -44,6 +47,13 @@ NAMES = {
 INTERPOLATIONS = ("linear", "bspline")
 NETS = {"fcn2d": "fcn2d", "unet3d": "unet", "srcnn": "srcnn", "fcn": "multiview"}
 """Networks by method; the others have the sub-pixel network of Fig. 2."""
+WIDTHS = {
+    "fcn2d": FCN.features,
+    "fcn": FCN.features,
+    "unet3d": (18, 36, 72, 136),  # 1.64 million parameters, as in Table I
+    "srcnn": SRCNN.features,
+}
+"""Channels of the stages of the networks by method; the others have those of the sub-pixel network."""
 LAMBDA_1, LAMBDA_2 = 1e-2, 5e-6
 """Weights of the prior and of the weight decay (supplement, 1)."""
 
@@ -191,6 +201,8 @@ def _augment(task: str):
 
 
 def _paper(config: Config, method: str) -> None:
+    config.model.features = _widths(method, 1)
+    config.model.dropout = FCN.dropout if config.model.net in ("fcn2d", "multiview") else 0.0
     if config.refine:
         config.prior.features = AE_SEG if method == "ae_seg" else AE_SEG_M
     config.train.update({"steps": 20000, "eval_every": 1000})
@@ -230,5 +242,4 @@ def _smoke(config: Config, method: str) -> None:
 
 def _widths(method: str, part: int) -> tuple[int, ...]:
     """Channels of each stage of a method's network, 1 / `part` of the published ones."""
-    known = {"fcn2d": (24, 48, 96, 176), "fcn": (24, 48, 96, 176), "srcnn": (64,) * 15}
-    return tuple(max(width // part, 2) for width in known.get(method, (32, 48, 96, 160)))
+    return tuple(max(width // part, 2) for width in WIDTHS.get(method, SubPixel.features))

@@ -5,6 +5,7 @@ The shipped networks have tests of their own (tests/nets), and tests/runs trains
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import flax.linen as nn
@@ -53,3 +54,42 @@ def small(config: Config, request: NetRequest) -> Small:
 def dropping(config: Config, request: NetRequest) -> Small:
     """The same with dropout, for the configuration of SRSCN: --config.model.net=tests.small_nets:dropping."""
     return Small(config.features[0], request.outputs, request.dtype, request.axis_name, config.dropout)
+
+
+class Coder(nn.Module):
+    """The interface of ACNN's autoencoder of label maps, of one linear layer each way."""
+
+    size: tuple[int, ...]
+    classes: int
+    code: int
+    features: tuple[int, ...]
+    strides: Any
+    dtype: Any
+    axis_name: str | None
+
+    def setup(self) -> None:
+        self.to_code, self.from_code = nn.Dense(self.code), nn.Dense(prod(self.size) * self.classes)
+
+    def encode(self, x, *, train, mask=None, index=None):
+        return self.to_code(x.reshape(x.shape[0], -1))
+
+    def decode(self, code, *, train, mask=None, index=None):
+        return self.from_code(code).reshape(code.shape[0], *self.size, self.classes)
+
+    def __call__(self, x, *, train, mask=None, index=None):
+        code = self.encode(x, train=train)
+        return self.decode(code, train=train), code
+
+
+class Guess(nn.Module):
+    """The interface of ACNN's predictor, of one linear layer."""
+
+    code: int
+    features: tuple[int, ...]
+    strides: Any
+    dtype: Any
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x, *, train, mask=None, index=None):
+        return nn.Dense(self.code)(x.reshape(x.shape[0], -1))

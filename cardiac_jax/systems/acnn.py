@@ -22,6 +22,7 @@ from cardiac_jax.core.passes import call, chain, pure, random
 from cardiac_jax.core.types import Array, Config, Net, Objective, Output, Pass, Stage, Stream, System, Values, Variables
 from cardiac_jax.data import augment
 from cardiac_jax.data.augment import Augment
+from cardiac_jax.data.intensity import is_affine
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
 from cardiac_jax.inference.postprocess import label_decoder, unchanged
@@ -38,8 +39,6 @@ from cardiac_jax.transforms.shape_model import SeenBy, ShapeModel, shape_model
 
 OF_LABELS = ("shape_prior", "code_prior", "adversarial")
 """Terms that compare label maps."""
-AFFINE = ("z_score",)
-"""Intensity operations that map a whole image by one gain and one offset."""
 
 
 class _Parts(NamedTuple):
@@ -240,7 +239,7 @@ def _refuse_super_resolution(config: Config, data: DataSpec) -> None:
     scale = tuple(data.target_scale)
     if scale[0] < 2 or scale[1:] != (1, 1):
         raise InputError("data.target_scale", f"{scale} is not (K, 1, 1): slices are K times as thick, K is 2 or more")
-    if data.append_clahe or any(name not in AFFINE for name in data.intensity):
+    if data.append_clahe or not is_affine(data.intensity):
         used = ", ".join((*data.intensity, *(("append_clahe",) if data.append_clahe else ())))
         raise InputError("data.intensity", f"{used}: enhanced images are returned to the scale of the input by z_score")
     _refuse_unknown_spacing(data.spacing_mm)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,7 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.train.devices import AXIS
 from cardiac_jax.transforms import shape_model
 from experiments import acnn
-from tests import steps, toys
+from tests import small_nets, steps, toys
 
 SIZE, SCALE, FINE, CODE = (2, 6, 6), (5, 1, 1), (10, 6, 6), 3
 CLASSES = ("background", "Myo", "LV")
@@ -40,51 +39,15 @@ TINY = {
 }
 
 
-class Coder(nn.Module):
-    """The interface of the autoencoder of label maps, of one linear layer each way."""
-
-    size: tuple[int, ...]
-    classes: int
-    code: int
-    features: tuple[int, ...]
-    strides: Any
-    dtype: Any
-    axis_name: str | None
-
-    def setup(self) -> None:
-        self.to_code, self.from_code = nn.Dense(self.code), nn.Dense(int(np.prod(self.size)) * self.classes)
-
-    def encode(self, x, *, train, mask=None, index=None):
-        return self.to_code(x.reshape(x.shape[0], -1))
-
-    def decode(self, code, *, train, mask=None, index=None):
-        return self.from_code(code).reshape(code.shape[0], *self.size, self.classes)
-
-    def __call__(self, x, *, train, mask=None, index=None):
-        code = self.encode(x, train=train)
-        return self.decode(code, train=train), code
-
-
-class Guess(nn.Module):
-    """The interface of the predictor, of one linear layer."""
-
-    code: int
-    features: tuple[int, ...]
-    strides: Any
-    dtype: Any
-    axis_name: str | None
-
-    @nn.compact
-    def __call__(self, x, *, train, mask=None, index=None):
-        return nn.Dense(self.code)(x.reshape(x.shape[0], -1))
+pytestmark = pytest.mark.usefixtures("small_nets")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def linear(small_nets) -> Iterator[None]:
+def linear() -> Iterator[None]:
     """Networks of one layer in place of the shipped ones, which have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shape_model, "ShapeAutoencoder", Coder)
-        patch.setattr(shape_model, "Predictor", Guess)
+        patch.setattr(shape_model, "ShapeAutoencoder", small_nets.Coder)
+        patch.setattr(shape_model, "Predictor", small_nets.Guess)
         yield
 
 
