@@ -14,8 +14,9 @@ Tasks and their methods, the reference first:
   tl        the T-L network: predictor and decoder segment, and the code is written too
   classify  the autoencoder alone, of the label maps of ED and ES
   us        acnn, fcn, seg3d on 3D ultrasound
-Data: phantom, lasc (pairs of these), acdc, us. Presets: smoke (a minute), cpu (about 6 minutes a method on 2 cores),
-paper (12 x 120 x 120 at 1.25 x 1.25 x 10 mm to 60 x 120 x 120; one GPU).
+Data: phantom, lasc (pairs of these); acdc for classify; us (layout of CETUS) for us.
+Presets: smoke (minutes, mostly compilation), cpu (for 2 cores), paper (12 x 120 x 120 at 1.25 x 1.25 x 10 mm to 60 x
+120 x 120; one GPU).
 Published figures: `PUBLISHED` below.
 """
 
@@ -37,8 +38,9 @@ METHODS = {
     "classify": ("classify",),
     "us": ("acnn", "fcn", "seg3d"),
 }
-DATA = {"seg": "phantom", "sr": "phantom", "tl": "phantom", "classify": "acdc", "us": "us"}
-"""Data that a task takes where none is named."""
+PAIRS = ("phantom", "lasc")
+DATA = {"seg": PAIRS, "sr": PAIRS, "tl": PAIRS, "classify": ("acdc", *PAIRS), "us": ("us",)}
+"""Data of each task, the one that it takes where none is named first."""
 NAMES = {
     **{("sr", name): f"sr_{name}" for name in ("acnn", "unet3d")},
     **{("us", name): f"us_{name}" for name in METHODS["us"]},
@@ -133,9 +135,9 @@ def get_config(arg: str | None = None) -> Config:
     task, method = chosen.task, chosen.method or METHODS[chosen.task][0]
     if method not in METHODS[task]:
         raise InputError("--config", f"method={method!r}: task={task} has {', '.join(METHODS[task])}")
-    data = chosen.data or DATA[task]
-    if data in ("acdc", "us") and task not in ("classify", data):
-        raise InputError("--config", f"data={data}: task={task} needs phantom or lasc, which have finer labels")
+    data = chosen.data or DATA[task][0]
+    if data not in DATA[task]:
+        raise InputError("--config", f"data={data!r}: task={task} has {', '.join(DATA[task])}")
     config = ConfigDict()
     config.system = "interpolation" if method in INTERPOLATIONS else "acnn"
     config.task = task

@@ -331,7 +331,8 @@ def test_super_resolution_needs_high_resolution_images():
     ("words", "problem"),
     [
         ("task=sr,method=maug", "task=sr has acnn, linear, bspline, srcnn, unet3d, sr"),
-        ("task=seg,data=acdc", "data=acdc: task=seg needs phantom or lasc"),
+        ("task=seg,data=acdc", "data='acdc': task=seg has phantom, lasc"),
+        ("task=us,data=phantom", "data='phantom': task=us has us"),
         ("task=detect", "task='detect'"),
     ],
 )
