@@ -35,7 +35,7 @@ from cardiac_jax.train.devices import AXIS
 from cardiac_jax.train.optim import phase
 from cardiac_jax.transforms import terms
 from cardiac_jax.transforms.registry import TermRequest, chosen_terms, extend
-from cardiac_jax.transforms.shape_model import SeenBy, ShapeModel, shape_model
+from cardiac_jax.transforms.shape_model import InputImage, ShapeModel, shape_model
 
 OF_LABELS = ("shape_prior", "code_prior", "adversarial")
 """Terms that compare label maps."""
@@ -55,10 +55,10 @@ class _Parts(NamedTuple):
             return chain()
         return augment.augmentation(Augment(**self.config.augment), self.data.target_scale, image)
 
-    def shape_model(self, image: SeenBy | None) -> ShapeModel:
+    def shape_model(self, image: InputImage | None) -> ShapeModel:
         """The autoencoder of label maps, with a predictor where it is told what that reads."""
         stream = Stream(
-            of=_having_fine if image is not None and image.name == "fine" else None,
+            of=_with_fine if image is not None and image.name == "fine" else None,
             prepare=self.augmentation(image.name if image is not None else "image"),
         )
         data = self.data
@@ -148,8 +148,8 @@ def _super_resolution(parts: _Parts) -> System:
     plain = Objective(forward, total(smooth_l1=term(smooth_l1, prediction="enhanced", target="fine")))
     model = None
     if "predictor_prior" in chosen_terms(config):
-        model = parts.shape_model(SeenBy("fine", (*parts.fine, data.channels)))
-    stream = Stream(of=_having_fine, prepare=_acquisition(parts))
+        model = parts.shape_model(InputImage("fine", (*parts.fine, data.channels)))
+    stream = Stream(of=_with_fine, prepare=_acquisition(parts))
     request = TermRequest(
         config, enhancer, parts.fine, data.channels, bottleneck_shape(enhancer), stream, shape_model=model
     )
@@ -164,7 +164,7 @@ def _super_resolution(parts: _Parts) -> System:
 def _code_segmentation(parts: _Parts) -> System:
     """The T-L network as a segmenter: decoder of the code that the predictor gives the image (section III-C)."""
     data = parts.data
-    model = parts.shape_model(SeenBy("image", (*data.size, data.channels)))
+    model = parts.shape_model(InputImage("image", (*data.size, data.channels)))
     assert model.predictor is not None
     predict = chain(
         call(model.predictor, ["image"], ["code"]),
@@ -224,7 +224,7 @@ def _acquisition(parts: _Parts) -> Pass:
     return chain(pure(expose, ["fine"], "image"), motion, noise)
 
 
-def _having_fine(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_fine(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the examples, which must have high-resolution images.
 
     Raises:

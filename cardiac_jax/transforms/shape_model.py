@@ -35,7 +35,7 @@ class ShapeModel(NamedTuple):
         return (self.autoencoder,) if self.predictor is None else (self.autoencoder, self.predictor)
 
 
-class SeenBy(NamedTuple):
+class InputImage(NamedTuple):
     """The image that the predictor reads: its name, and its shape `[*S, C]`."""
 
     name: str
@@ -48,7 +48,7 @@ def shape_model(
     frequency: Sequence[int],
     classes: int,
     stream: Stream,
-    image: SeenBy | None = None,
+    image: InputImage | None = None,
 ) -> ShapeModel:
     """Returns the T-L network, or without `image` the autoencoder alone.
 
