@@ -215,8 +215,8 @@ def _paper(config: Config, method: str) -> None:
 def _cpu(config: Config, method: str) -> None:
     """Half the resolution in plane, a quarter of the widths, few steps of decaying rates, averaged weights.
 
-    The autoencoder has half of its widths: it must restore label maps better than the segmenter segments. At these sizes
-    a step of it takes 2.6 CPU seconds and one of ACNN-Seg 3.2 (batch 4, two cores shared with other processes).
+    The autoencoder has half of its widths: it must restore label maps better than the segmenter segments them. One
+    of its steps takes 2.6 CPU seconds, one of ACNN-Seg 3.2 (batch 4, two cores shared with other processes).
     """
     if config.task == "us":
         config.data.update({"size": (48, 48, 48), "spacing_mm": (3.0, 3.0, 3.0)})
