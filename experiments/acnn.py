@@ -2,11 +2,10 @@
 
     python -m launch.train --config=experiments/acnn.py:task=seg,method=acnn,data=lasc,preset=cpu \\
         --config.data.root=PAIRS --workdir=DIR
-    python -m launch.study --config=experiments/acnn.py:data=phantom --only=seg3d,maug,acnn \\
-        --config.data.root=PAIRS --workdir=DIR
+    python -m launch.study --config=experiments/acnn.py:data=phantom --only=seg3d,maug,acnn --workdir=DIR
 
-PAIRS are low-resolution stacks with high-resolution labels and images (data set `twins`): the phantom's, or those that
-`launch.prepare --twins` makes from a data set of high-resolution volumes.
+PAIRS are low-resolution stacks with high-resolution labels and images (data set `twins`) that `launch.prepare --twins`
+makes from a data set of high-resolution volumes. Those of the phantom are simulated in `runs/twins`.
 
 Tasks and their methods, the reference first:
   seg       acnn, fcn2d, seg3d, unet3d, ae_seg, maug (slice motion of the input), ae_seg_m (a larger autoencoder)
@@ -56,6 +55,8 @@ WIDTHS = {
     "srcnn": SRCNN.features,
 }
 """Channels of the stages of the networks by method; the others have those of the sub-pixel network."""
+ISOTROPIC = (16, 40, 64, 96)
+"""Those of the sub-pixel network that pools along every axis; 1.59 million parameters, as many as in plane."""
 LAMBDA_1, LAMBDA_2 = 1e-2, 5e-6
 """Weights of the prior and of the weight decay (supplement, 1)."""
 
@@ -167,7 +168,8 @@ def _data(task: str, data: str) -> Config:
     """The published grid; 3D ultrasound is isotropic, and codes are learnt from labels on the grid of the labels."""
     name = {"acdc": "acdc", "us": "cetus"}.get(data, "twins")
     sequence = {"lasc": "LGE", "us": "US"}.get(data, "cine")
-    held = common.data(name=name, root="", sequences=(sequence,), fold=0, test_share=0.2)
+    root = "runs/twins" if data == "phantom" else ""  # simulated there
+    held = common.data(name=name, root=root, sequences=(sequence,), fold=0, test_share=0.2)
     if data == "us":
         held.update({"size": (144, 144, 144), "spacing_mm": (1.0, 1.0, 1.0)})
     elif task == "classify" and data == "acdc":
@@ -203,7 +205,7 @@ def _augment(task: str):
 
 
 def _paper(config: Config, method: str) -> None:
-    config.model.features = _widths(method, 1)
+    config.model.features = _widths(config, method, 1)
     config.model.dropout = FCN.dropout if config.model.net in ("fcn2d", "multiview") else 0.0
     if config.refine:
         config.prior.features = AE_SEG if method == "ae_seg" else AE_SEG_M
@@ -225,7 +227,7 @@ def _cpu(config: Config, method: str) -> None:
         depth, thick_mm = config.data.size[0], config.data.spacing_mm[0]
         config.data.update({"size": (depth, 64, 64), "spacing_mm": (thick_mm, 2.5, 2.5)})
         config.augment.translation_px = 4.0
-    config.model.features = _widths(method, 4)
+    config.model.features = _widths(config, method, 4)
     config.prior.features = {"ae_seg": (2, 4, 6), "ae_seg_m": (3, 6, 12)}.get(method, (8, 16, 32))
     config.predictor.features = (8, 16, 32, 64)
     for group, steps in (("prior", 200), ("predictor", 100), ("joint", 100)):
@@ -239,13 +241,14 @@ def _smoke(config: Config, method: str) -> None:
     size = (24, 24, 24) if config.task == "us" else (*config.data.size[:1], 24, 24)
     spacing_mm = (6.0, 6.0, 6.0) if config.task == "us" else (*config.data.spacing_mm[:1], 6.0, 6.0)
     config.data.update({"size": size, "spacing_mm": spacing_mm})
-    config.model.features = _widths(method, 8)
+    config.model.features = _widths(config, method, 8)
     config.prior.update({"features": (2, 4, 8), "code": 16, "steps": 6})
     config.predictor.update({"features": (4, 4, 8, 8), "steps": 4})
     config.joint.steps = 4
     config.train.update({"steps": 6, "eval_every": 3})
 
 
-def _widths(method: str, part: int) -> tuple[int, ...]:
+def _widths(config: Config, method: str, part: int) -> tuple[int, ...]:
     """Channels of each stage of a method's network, 1 / `part` of the published ones."""
-    return tuple(max(width // part, 2) for width in WIDTHS.get(method, SubPixel.features))
+    own = ISOTROPIC if config.task == "us" else SubPixel.features
+    return tuple(max(width // part, 2) for width in WIDTHS.get(method, own))
