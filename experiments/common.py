@@ -79,7 +79,7 @@ def train(**changes) -> Config:
     )
 
 
-TERMS = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay")
+TERMS = ("shape_prior", "code_prior", "position", "adversarial", "weight_decay", "predictor_prior")
 
 
 def add_terms(config: Config, weights: Mapping[str, float] | None = None, settings: str = "prior") -> None:

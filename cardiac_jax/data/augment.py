@@ -9,6 +9,7 @@ program, so the configuration must be static: closed over, or `jit(..., static_a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, auto
 from math import prod
 from typing import Any, NamedTuple
@@ -99,26 +100,42 @@ class _Id(IntEnum):
 
 
 def augment(
-    image: jax.Array, label: jax.Array | None, key: jax.Array, config: Augment
+    image: jax.Array,
+    label: jax.Array | None,
+    key: jax.Array,
+    config: Augment,
+    image_scale: Sequence[int] = (),
+    label_scale: Sequence[int] = (),
 ) -> tuple[jax.Array, jax.Array | None]:
     """Augment one example: `image` [*S, C] and `label` [*S] (int, or None), S = (H, W) or (Z, H, W).
 
     Returns arrays of the same shapes. The slices of a volume share one in-plane deformation unless `config.depth_px`
     > 0. Pure, for jit and vmap.
 
+    Args:
+      image_scale, label_scale: voxels of `image` and of `label` per voxel of the network's grid along each axis; (): 1.
+        Pixels and slices in `config` are those of the network's grid. Arrays of one key move together in mm, whatever
+        their grids, which cover the same box (see `coordinates` of `ops/geometry.py`).
+
     Raises:
       InputError: the configuration is invalid.
       ValueError: the shapes do not fit.
     """
-    if image.ndim not in (3, 4) or (label is not None and label.shape != image.shape[:-1]):
+    size = _network_size(image.shape[:-1], image_scale)
+    fits = label is None or _network_size(label.shape, label_scale) == size
+    if size is None or not fits or image.ndim not in (3, 4):
         raise ValueError(f"image {image.shape} and label {None if label is None else label.shape} do not fit")
     _check(config)
-    bits = _draw(key, image.shape, config)
-    coords = _source(bits, image.shape[:-1], config)
+    bits = _draw(key, (*size, image.shape[-1]), config)
+    coords = _source(bits, size, config, image_scale)
     if coords is not None:
         fill = None if config.outside_image == "edge" else image.min(tuple(range(image.ndim - 1)))
         image = resample(image, coords, fill)
-        label = None if label is None else resample_labels(label, coords, config.outside_label)
+        if label is not None:
+            same = tuple(label_scale) == tuple(image_scale)
+            moved = coords if same else _source(bits, size, config, label_scale)
+            assert moved is not None
+            label = resample_labels(label, moved, config.outside_label)
     return _intensity(image, bits, config), label
 
 
@@ -129,15 +146,23 @@ def augment_batch(
     return jax.vmap(lambda x, y, k: augment(x, y, k, config))(image, label, keys)
 
 
-def augmentation(config: Augment) -> Pass:
-    """Return a pass that augments `image` and `label` together, each example with its own key."""
+def augmentation(config: Augment, scale: Sequence[int] = (), image: str = "image") -> Pass:
+    """Return a pass that augments an image and `label` together, each example with its own key.
+
+    Args:
+      scale: voxels of `label` per voxel of the network's grid along each axis; (): 1.
+      image: "image", which lies on the network's grid, or "fine", which lies on that of `label`.
+    """
+    finer = tuple(scale) if any(factor != 1 for factor in scale) else ()
+    scales = {"label_scale": finer, "image_scale": () if image == "image" else finer}
 
     def both(keys: Array, image: Array, label: Array) -> tuple[Array, Array]:
-        image, warped = augment_batch(image, label.astype(jnp.int32), keys, config)
+        given = (image, label.astype(jnp.int32), keys)
+        image, warped = jax.vmap(lambda x, y, k: augment(x, y, k, config, **scales))(*given)
         assert warped is not None
         return image, warped
 
-    return random(both, ["image", "label"], ["image", "label"])
+    return random(both, [image, "label"], [image, "label"])
 
 
 def in_plane(key: jax.Array, config: Augment) -> tuple[jax.Array, jax.Array]:
@@ -166,8 +191,18 @@ def white_noise(seed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return (total.astype(jnp.float32) - 510.0) * (4 * (256**2 - 1) / 12) ** -0.5
 
 
-def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | None:
-    """Source coordinates [n, *size[-n:]] of every output voxel, or None if no spatial transform is on."""
+def _network_size(size: tuple[int, ...], scale: Sequence[int]) -> tuple[int, ...] | None:
+    """Size of the network's grid of an array on a grid `scale` times finer; None if it does not divide."""
+    scale = tuple(scale) or (1,) * len(size)
+    fits = len(scale) == len(size) and all(s % f == 0 for s, f in zip(size, scale, strict=True))
+    return tuple(s // f for s, f in zip(size, scale, strict=True)) if fits else None
+
+
+def _source(bits: jax.Array, size: tuple[int, ...], c: Augment, scale: Sequence[int] = ()) -> jax.Array | None:
+    """Source coordinates [n, *size[-n:]] of every output voxel, or None if no spatial transform is on.
+
+    With `scale`, those of the voxels of a finer grid, see `coordinates`.
+    """
     moves = (c.rotation_p, c.scale_p, c.shear_p, c.translation_p, c.flip_p, c.quarter_turn_p, c.elastic_p)
     if not any(moves):
         return None
@@ -186,7 +221,7 @@ def _source(bits: jax.Array, size: tuple[int, ...], c: Augment) -> jax.Array | N
         control = (field.reshape(n, -1) * amplitude[:, None]).reshape(grid)
     # Rotations are rigid in pixels, not in voxels: neighbouring slices are `depth_px` apart.
     matrix = matrix * voxel_px[None, :] / voxel_px[:, None]
-    return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis)
+    return coordinates(matrix, shift_px / voxel_px, size, control, c.elastic_basis, tuple(scale)[-n:])
 
 
 def _affine(bits: jax.Array, n: int, c: Augment) -> tuple[jax.Array, jax.Array]:

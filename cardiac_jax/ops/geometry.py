@@ -48,8 +48,12 @@ def coordinates(
     size: Sequence[int],
     control: jax.Array | None = None,
     kind: str = "cubic",
+    scale: Sequence[int] = (),
 ) -> jax.Array:
     """Source coordinates [n, *size] of an affine map plus a displacement field.
+
+    With `scale`, those of the same map on a grid `scale` times finer that covers the same box: [n, *(size * scale)], in
+    voxels of the finer grid, whose index q is index (q - (scale - 1) / 2) / scale of the grid of `size`.
 
     The computation is one small matrix product per axis: the basis of each axis gets two more columns, the voxel's
     position and 1.
@@ -60,11 +64,13 @@ def coordinates(
       size: of the output grid.
       control: [n, *G], displacements in voxels at the control points of `spline_basis(..., kind)`; None for no field.
       kind: "linear" or "cubic".
+      scale: voxels of the finer grid per voxel along each axis; (): 1.
 
     Raises:
       InputError: unknown kind, or too few control points.
     """
     n = len(size)
+    scale = tuple(scale) or (1,) * n
     grid = control.shape[1:] if control is not None else (0,) * n
     # terms[j] selects the position along axis j and 1 along the other axes; terms[n] selects 1 along every axis.
     terms = np.zeros((n + 1, *[g + 2 for g in grid]), np.float32)
@@ -75,14 +81,21 @@ def coordinates(
     if control is not None:
         table = table + jnp.pad(control, [(0, 0)] + [(0, 2)] * n)
     bases = []
-    for s, g in zip(size, grid, strict=True):
-        line = np.stack([np.arange(s) - (s - 1) / 2, np.ones(s)], 1)
-        bases.append(np.concatenate([spline_basis(s, g, kind), line], 1) if g else line)
-    return _spread(table, bases)
+    for s, g, f in zip(size, grid, scale, strict=True):
+        line = np.stack([(np.arange(s * f) - (s * f - 1) / 2) / f, np.ones(s * f)], 1)
+        bases.append(np.concatenate([spline_basis(s, g, kind, f), line], 1) if g else line)
+    coords = _spread(table, bases)
+    if any(f != 1 for f in scale):
+        factor = jnp.asarray(scale, coords.dtype).reshape(n, *(1,) * n)
+        coords = coords * factor + (factor - 1) / 2
+    return coords
 
 
-def spline_basis(size: int, points: int, kind: str = "cubic") -> np.ndarray:
+def spline_basis(size: int, points: int, kind: str = "cubic", scale: int = 1) -> np.ndarray:
     """Interpolation matrix [size, points] from `points` control values to `size` voxels; each row sums to one.
+
+    With `scale`, [size * scale, points], to the voxels of a finer grid that covers the same box; those beyond the
+    outermost voxels of the coarser grid have the displacement of these.
 
     "linear": the first and last control points lie on the first and last voxel. "cubic": uniform cubic B-spline whose
     first and last control points lie one knot outside the image; unit white noise at the control points gives a field
@@ -98,6 +111,9 @@ def spline_basis(size: int, points: int, kind: str = "cubic") -> np.ndarray:
     if spans < 1:
         raise InputError("points", f"a {kind} grid needs at least {degree + 1} control points, not {points}")
     t = np.linspace(0.0, spans, size) if size > 1 else np.array([spans / 2])
+    if scale > 1:
+        finer = (np.arange(size * scale) - (scale - 1) / 2) / scale
+        t = np.interp(finer, np.arange(size), t)
     first = np.minimum(t.astype(int), spans - 1)
     u = t - first
     if degree == 1:
@@ -109,9 +125,9 @@ def spline_basis(size: int, points: int, kind: str = "cubic") -> np.ndarray:
             (-3 * u**3 + 3 * u**2 + 3 * u + 1) / 6,
             u**3 / 6,
         ]
-    basis = np.zeros((size, points), np.float32)
+    basis = np.zeros((size * scale, points), np.float32)
     for k, weight in enumerate(weights):
-        basis[np.arange(size), first + k] = weight
+        basis[np.arange(size * scale), first + k] = weight
     return basis
 
 

@@ -6,12 +6,13 @@ from cardiac_jax.core.registry import lookup
 from cardiac_jax.core.types import Config, System
 from cardiac_jax.data.spec import DataSpec
 from cardiac_jax.errors import InputError
-from cardiac_jax.systems import acsnet, drunet, interpolation, srscn
+from cardiac_jax.systems import acnn, acsnet, drunet, interpolation, srscn
 
 SYSTEMS: dict[str, Callable[[Config, DataSpec], System]] = {
     "srscn": srscn.build,
     "drunet": drunet.build,
     "acsnet": acsnet.build,
+    "acnn": acnn.build,
     "interpolation": interpolation.build,
 }
 

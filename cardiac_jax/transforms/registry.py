@@ -25,6 +25,7 @@ from cardiac_jax.nets.layers import precision
 from cardiac_jax.train.devices import AXIS
 from cardiac_jax.train.optim import phase
 from cardiac_jax.transforms import terms
+from cardiac_jax.transforms.shape_model import ShapeModel
 
 KEY = "transforms"
 
@@ -60,6 +61,8 @@ class TermRequest(NamedTuple):
       call: runs a term's networks, on the example or, for a 2D network in a system of volumes, on every slice.
       settings: key in `config` of the autoencoder's settings.
       has_position: whether examples have a `position`, i.e. are slices.
+      shape_model: the system's own autoencoder of label maps and predictor of its codes; None: terms bring their own
+        autoencoder.
     """
 
     config: Config
@@ -71,6 +74,7 @@ class TermRequest(NamedTuple):
     call: terms.CallNet = call
     settings: str = "prior"
     has_position: bool = False
+    shape_model: ShapeModel | None = None
 
     @property
     def dtype(self):
@@ -113,14 +117,31 @@ def autoencoder_stage(request: TermRequest) -> tuple[Net, Stage]:
     return net, Stage(request.settings, settings.steps, (learn,), stream)
 
 
-def _shape_prior(weight: Weight, request: TermRequest) -> Term:
+def _autoencoder(request: TermRequest) -> ShapeModel:
+    """The system's own shape model, or the denoising autoencoder and its stage."""
+    if request.shape_model is not None:
+        return request.shape_model
     net, stage = autoencoder_stage(request)
-    return Term(terms.shape_prior(net, request.classes, weight, request.call), (net,), before=(stage,))
+    return ShapeModel(net, None, (stage,))
+
+
+def _shape_prior(weight: Weight, request: TermRequest) -> Term:
+    model = _autoencoder(request)
+    transform = terms.shape_prior(model.autoencoder, request.classes, weight, request.call)
+    return Term(transform, model.nets, before=model.stages)
 
 
 def _code_prior(weight: Weight, request: TermRequest) -> Term:
-    net, stage = autoencoder_stage(request)
-    return Term(terms.code_prior(net, request.classes, weight, request.call), (net,), before=(stage,))
+    model = _autoencoder(request)
+    transform = terms.code_prior(model.autoencoder, request.classes, weight, request.call)
+    return Term(transform, model.nets, before=model.stages)
+
+
+def _predictor_prior(weight: Weight, request: TermRequest) -> Term:
+    model = request.shape_model
+    if model is None or model.predictor is None:
+        raise InputError(f"{KEY}.predictor_prior", "compares restored images: this system learns no codes of images")
+    return Term(terms.predictor_prior(model.predictor, weight), model.nets, before=model.stages)
 
 
 def _position(weight: Weight, request: TermRequest) -> Term:
@@ -148,6 +169,7 @@ TERMS: dict[str, BuildTerm] = {
     "position": _position,
     "adversarial": _adversarial,
     "weight_decay": _weight_decay,
+    "predictor_prior": _predictor_prior,
 }
 
 

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from cardiac_jax.core.loss import Weight, term, total, weighted
-from cardiac_jax.core.passes import call, chain, pure, random
+from cardiac_jax.core.passes import call, chain, name_key, pure, random
 from cardiac_jax.core.types import Array, Loss, LossTransform, Net, Objective, Pass
 from cardiac_jax.losses.adversarial import discriminator_loss, generator_loss
-from cardiac_jax.losses.latent import code_distance, sum_squared_error
+from cardiac_jax.losses.latent import code_distance, relative_code_distance, sum_squared_error
 from cardiac_jax.losses.overlap import dice_loss, one_hot
 from cardiac_jax.losses.pixelwise import masked_cross_entropy
 from cardiac_jax.losses.position import position_error
+from cardiac_jax.ops import degrade
 
 CallNet = Callable[..., Pass]
 """`core.passes.call`, or a function whose pass runs the network on every slice of a volume."""
@@ -63,6 +64,9 @@ def truth(classes: int) -> Pass:
     return pure(lambda label: one_hot(label, classes), ["label"], "truth")
 
 
+RECONSTRUCTION = {"logits": "reconstruction_logits", "label": "label", "where": "fully_annotated"}
+
+
 def autoencoding(net: Net, classes: int, swap: float = 0.1, call: CallNet = call) -> Objective:
     """Objective of a denoising autoencoder of label maps: cross-entropy + Dice of the reconstructed clean map.
 
@@ -73,27 +77,78 @@ def autoencoding(net: Net, classes: int, swap: float = 0.1, call: CallNet = call
       call: runs the network, on the whole example or on every slice.
     """
 
+    def reconstruction(logits: Array, label: Array, where: Array) -> Array:
+        return where * dice_loss(jax.nn.softmax(logits), label)
+
+    return Objective(
+        denoise(net, classes, swap, call=call),
+        total(
+            reconstruction_ce=term(masked_cross_entropy, **RECONSTRUCTION),
+            reconstruction_dice=term(reconstruction, **RECONSTRUCTION),
+        ),
+    )
+
+
+def denoise(net: Net, classes: int, swap: float, noise_sd: float = 0.0, call: CallNet = call) -> Pass:
+    """Pass `label -> corrupted, reconstruction_logits, code` of a denoising autoencoder.
+
+    `corrupted` is the one-hot label map, where a voxel has a random class with probability `swap`, plus Gaussian noise.
+    """
+
     def corrupt(keys: Array, label: Array) -> tuple[Array]:
         def one(key: Array, label: Array) -> Array:
             bits = jax.random.bits(key, label.shape, "uint16")
             chosen = (bits >> 8) < round(swap * 256)
             drawn = (bits & 0xFF) % classes
-            return one_hot(jnp.where(chosen, drawn.astype(label.dtype), label), classes)
+            held = one_hot(jnp.where(chosen, drawn.astype(label.dtype), label), classes)
+            return degrade.noise(name_key(key, "noise"), held, noise_sd) if noise_sd else held
 
         return (jax.vmap(one)(keys, label),)
 
-    def reconstruction(logits: Array, label: Array, where: Array) -> Array:
-        return where * dice_loss(jax.nn.softmax(logits), label)
+    return chain(random(corrupt, ["label"], ["corrupted"]), call(net, ["corrupted"], ["reconstruction_logits", "code"]))
 
+
+def code_regression(predictor: Net, autoencoder: Net, classes: int, image: str = "image") -> Objective:
+    """Objective of a predictor `image -> code [B, D]`: L_h, its squared distance to the code of the true label map."""
     forward = chain(
-        random(corrupt, ["label"], ["corrupted"]), call(net, ["corrupted"], ["reconstruction_logits", "code"])
+        truth(classes),
+        call(autoencoder, ["truth"], ["code"], method="encode"),
+        call(predictor, [image], ["predicted_code"]),
     )
-    reads = {"logits": "reconstruction_logits", "label": "label", "where": "fully_annotated"}
+    loss = term(code_distance, prediction="predicted_code", target="code", where="fully_annotated")
+    return Objective(forward, total(code=loss))
+
+
+def shape_and_image(
+    autoencoder: Net,
+    predictor: Net,
+    classes: int,
+    swap: float,
+    noise_sd: float,
+    entropy: float,
+    image: str = "image",
+    axis_name: str | None = None,
+) -> Objective:
+    """Objective of the T-L network's joint training (Oktay et al. 2018, section II-D), of fully annotated examples.
+
+    The encoder receives the gradient of the cross-entropy L_x and that of the code distance L_h, "scaled to match their
+    range": L_x is divided by the entropy of the class frequencies, L_h by the variance of the codes over the batch.
+    Each is then 1 for an output that does not depend on the example, and 0 for a perfect one.
+
+    Args:
+      entropy: of the class frequencies in nats: the least cross-entropy of an output that is the same for every voxel.
+      image: name of the image that the predictor reads.
+      axis_name: the device axis.
+    """
+    forward = chain(
+        denoise(autoencoder, classes, swap, noise_sd),
+        call(predictor, [image], ["predicted_code"]),
+    )
     return Objective(
         forward,
         total(
-            reconstruction_ce=term(masked_cross_entropy, **reads),
-            reconstruction_dice=term(reconstruction, **reads),
+            reconstruction_ce=weighted(term(masked_cross_entropy, **RECONSTRUCTION), 1.0 / entropy),
+            code=relative_code_distance("predicted_code", "code", axis_name),
         ),
     )
 
@@ -112,7 +167,7 @@ def shape_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = c
 
 
 def code_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = call) -> LossTransform:
-    """ACNN eq. 4: distance of the autoencoder's codes of the soft prediction and the gold standard."""
+    """ACNN eq. 1: distance of the autoencoder's codes of the soft prediction and the gold standard."""
     forward = chain(
         truth(classes),
         call(net, ["probabilities"], ["predicted_code"], method="encode"),
@@ -120,6 +175,18 @@ def code_prior(net: Net, classes: int, weight: Weight = 5e-4, call: CallNet = ca
     )
     loss = term(code_distance, prediction="predicted_code", target="true_code", where="fully_annotated")
     return lambda objective: add(objective, forward, weighted(loss, weight), "code")
+
+
+def predictor_prior(
+    net: Net, weight: Weight = 1e-2, prediction: str = "enhanced", target: str = "fine"
+) -> LossTransform:
+    """ACNN eq. 2: squared distance of the codes that a predictor gives a restored image and the true image."""
+    forward = chain(
+        call(net, [prediction], ["predicted_image_code"]),
+        call(net, [target], ["true_image_code"]),
+    )
+    loss = term(code_distance, prediction="predicted_image_code", target="true_image_code", where="mask")
+    return lambda objective: add(objective, forward, weighted(loss, weight), "image_code")
 
 
 def position(head: Net, weight: Weight = 1e-6) -> LossTransform:
@@ -149,7 +216,7 @@ def discrimination(discriminator: Net, classes: int, call: CallNet = call) -> Ob
 
 
 def weight_decay(net: Net, weight: Weight) -> LossTransform:
-    """Weight decay `weight / 2 * ||w||^2` over the parameters of `net` (ACNN eq. 5)."""
+    """Weight decay `weight / 2 * ||w||^2` over the parameters of `net` (ACNN eq. 1 and 2)."""
 
     def forward(variables, values, *, key, train):
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(variables[net.name]["params"]))

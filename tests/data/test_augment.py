@@ -249,3 +249,72 @@ def test_wrong_configuration_names_its_key(wrong):
 def test_mismatched_shapes_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
         module.augment(jnp.zeros((8, 8, 1)), jnp.zeros((8, 7), jnp.int32), jax.random.key(0), Augment())
+
+
+def _field(size, scale, spacing_mm):
+    """Position in mm of every voxel about the centre of the box, [*(size * scale), 3]: interpolated exactly."""
+    lines = [(np.arange(n * f) - (n * f - 1) / 2) / f * mm for n, f, mm in zip(size, scale, spacing_mm, strict=True)]
+    return np.stack(np.meshgrid(*lines, indexing="ij"), -1).astype(np.float32)
+
+
+def _blocks(values, scale):
+    """Mean over the blocks of voxels of a finer grid that one voxel covers."""
+    for axis, factor in enumerate(scale):
+        values = np.moveaxis(values, axis, 0)
+        values = np.moveaxis(values.reshape(-1, factor, *values.shape[1:]).mean(1), 0, axis)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("scale", "depth_px", "on"),
+    [
+        ((5, 1, 1), 0.0, ("rotation_p", "scale_p", "shear_p", "translation_p", "elastic_p")),
+        ((2, 3, 1), 4.0, ("rotation_p", "scale_p", "shear_p", "translation_p")),
+    ],
+)
+def test_a_finer_image_moves_by_the_same_millimetres(scale, depth_px, on):
+    """An affine map of a linear field: the mean over a block is the value at its centre, that of the coarse voxel."""
+    size, spacing_mm, key = (6, 20, 18), (4.0, 1.0, 1.0), jax.random.key(8)
+    config = _only(**dict.fromkeys(on, 1.0), rotation_deg=8.0, translation_px=2.0, depth_px=depth_px)
+    coarse = np.asarray(augment(_field(size, (1, 1, 1), spacing_mm), None, key, config)[0])
+    run = jax.jit(module.augment, static_argnames=("config", "image_scale", "label_scale"))
+    fine, _ = run(_field(size, scale, spacing_mm), None, key, config, image_scale=scale)
+    inside = (slice(2, -2), slice(6, -6), slice(6, -6))  # what comes from outside of the box is its edge
+    moved = np.abs(coarse - _field(size, (1, 1, 1), spacing_mm))[inside]
+    assert moved[..., 1:].max() > 1 and (depth_px == 0 or moved[..., 0].max() > 0.5)
+    tolerance = 1e-3 if "elastic_p" not in on or scale[1:] == (1, 1) else 0.1
+    np.testing.assert_allclose(_blocks(np.asarray(fine), scale)[inside], coarse[inside], atol=tolerance)
+
+
+def test_labels_on_a_finer_grid_follow_the_image():
+    """In thinner slices the label of a stack is that of its slices; in finer pixels it outlines the same disc."""
+    image, label = _heart(32, slices=2)
+    key, pass_ = jax.random.key(3), jax.jit(module.augment, static_argnames=("config", "image_scale", "label_scale"))
+    out, seg = augment(image, label, key, MOVING)
+    thin, seg_thin = pass_(image, np.repeat(label, 3, 0), key, MOVING, label_scale=(3, 1, 1))
+    np.testing.assert_array_equal(thin, out)
+    np.testing.assert_array_equal(seg_thin, np.repeat(seg, 3, 0))
+    fine = label.repeat(3, 1).repeat(3, 2)
+    _, seg_fine = pass_(image, fine, key, MOVING, label_scale=(1, 3, 3))
+    middle = np.asarray(seg_fine)[:, 1::3, 1::3]  # the pixel whose centre is that of the coarse one
+    assert (middle != np.asarray(seg)).mean() < 0.01 < (np.asarray(seg) != label).mean()
+
+
+def test_the_pass_moves_a_finer_image_or_the_image_with_the_label():
+    image, label = _heart(24, slices=2)
+    fine = {"fine": np.repeat(image, 2, 0)[None], "image": image[None], "label": np.repeat(label, 2, 0)[None]}
+    fine["index"] = np.zeros(1, np.int32)
+    moved = _only(translation_p=1.0)
+    for name, other in (("image", "fine"), ("fine", "image")):
+        run = jax.jit(lambda v, step: step({}, v, key=jax.random.key(0), train=frozenset())[0], static_argnums=1)
+        out = run(fine, module.augmentation(moved, (2, 1, 1), name))
+        np.testing.assert_array_equal(out[other], fine[other])
+        assert (np.asarray(out[name]) != fine[name]).any() and (np.asarray(out["label"]) != fine["label"]).any()
+        assert np.asarray(out["label"]).shape == fine["label"].shape
+
+
+def test_a_label_that_is_not_so_much_finer_is_refused():
+    for shape, scale in (((4, 8, 8), (2, 1, 1)), ((5, 8, 8), (2, 1, 1)), ((4, 8, 8), (2, 1))):
+        with pytest.raises(ValueError, match="do not fit"):
+            given = jnp.zeros((3, 8, 8, 1)), jnp.zeros(shape, jnp.int32), jax.random.key(0), Augment()
+            module.augment(*given, label_scale=scale)

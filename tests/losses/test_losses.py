@@ -19,7 +19,7 @@ import pytest
 from cardiac_jax import losses
 from cardiac_jax.core.loss import term
 from cardiac_jax.core.types import Loss
-from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position, regions
+from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position, regions, restoration
 from tests import toys
 
 K, B = 3, 4
@@ -152,6 +152,12 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "regions.region_loss": (Row(regions.region_loss([(0, 1), (2,), (1,)], 0.6), scores, extreme_scores),),
     "latent.code_distance": (comparing(latent.code_distance),),
     "latent.sum_squared_error": (comparing(latent.sum_squared_error),),
+    "latent.relative_code_distance": (
+        Row(latent.relative_code_distance("prediction", "target"), pairs, extreme_pairs, pools=True),
+    ),
+    "restoration.smooth_l1": (
+        Row(term(restoration.smooth_l1, prediction="prediction", target="target"), pairs, extreme_pairs),
+    ),
     "position.position_error": (
         Row(
             term(position.position_error, prediction="prediction", target="target"),

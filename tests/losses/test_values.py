@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position
+from cardiac_jax.losses import adversarial, latent, overlap, pixelwise, position, restoration
 from tests import toys
 
 K, IGNORE = 3, overlap.IGNORE
@@ -103,6 +103,37 @@ def test_squared_distances_are_sums(distance):
     assert distance(a, b, jnp.float32(1.0)) == 0 + 4 + 9 + 16
     with pytest.raises(AssertionError, match="shape"):
         distance(a, b[0], jnp.float32(1.0))
+
+
+def test_relative_code_distance_is_the_error_by_the_variance_of_the_batch():
+    """Of the real examples; 1 for the mean code, unchanged if both codes are scaled, finite if all codes are equal."""
+    rng = np.random.default_rng(3)
+    code, predicted = rng.normal(2, 3, (2, 5, 4))
+    mask = np.array([1, 1, 0, 1, 1.0])
+    loss = latent.relative_code_distance("predicted", "code")
+
+    @compiled
+    def value(predicted, code):
+        return loss.apply((), {"predicted": predicted, "code": code, "mask": jnp.asarray(mask, jnp.float32)})[0]
+
+    real = mask > 0
+    variance = code[real].var(0).sum()
+    expected = np.square(predicted - code)[real].sum(1).mean() / variance
+    np.testing.assert_allclose(value(predicted, code), np.full(5, expected), rtol=1e-5)
+    np.testing.assert_allclose(value(1e-3 * predicted, 1e-3 * code), np.full(5, expected), rtol=1e-4)
+    np.testing.assert_allclose(value(np.tile(code[real].mean(0), (5, 1)), code), np.ones(5), rtol=1e-5)
+    assert np.isfinite(value(predicted, np.ones((5, 4)))).all()
+
+
+def test_smooth_l1_is_the_mean_of_hubers_function():
+    target = np.zeros((2, 3, 1), np.float32)
+    prediction = np.array([0.0, 0.5, -0.5, 1.0, -2.0, 3.5], np.float32).reshape(target.shape)
+    expected = (0 + 0.125 + 0.125 + 0.5 + 1.5 + 3.0) / 6
+    np.testing.assert_allclose(restoration.smooth_l1(prediction, target), expected, rtol=1e-6)
+    slope = compiled(jax.grad(restoration.smooth_l1))(prediction, target)
+    np.testing.assert_allclose(6 * slope.reshape(-1), [0, 0.5, -0.5, 1, -1, 1], rtol=1e-6)
+    with pytest.raises(AssertionError, match="shape"):
+        restoration.smooth_l1(prediction, target[0])
 
 
 def test_position_error():

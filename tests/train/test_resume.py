@@ -17,9 +17,13 @@ from rich.console import Console
 from cardiac_jax.core.step import init_state
 from cardiac_jax.core.types import System, TrainState, Variables
 from cardiac_jax.data.pipeline import Examples
+from cardiac_jax.nets.registry import NETS
+from cardiac_jax.systems import build_system
 from cardiac_jax.train import checkpoint, devices, log, loop
 from cardiac_jax.train.checkpoint import Checkpoints
-from tests import tiny, toys
+from cardiac_jax.transforms import shape_model
+from experiments import acnn
+from tests import small_nets, tiny, toys
 from tests.toy_systems import AXIS, differ, plain, same, system
 
 PRIOR, SEGMENTATION = 3, 5
@@ -256,3 +260,56 @@ def test_killed_in_mid_save_it_goes_on_to_the_same_bits(where, never_killed, kil
     assert go(workdir, of=alone) == 0
     assert sums(workdir) == sums(never_killed)
     assert not [path for path in checkpoint.folder(workdir).iterdir() if "tmp" in path.name]
+
+
+# --- ACNN: four stages, of which the third trains two networks and pools a loss over the batch
+
+
+@functools.cache
+def restoring() -> System:
+    """Super-resolution with the prior on codes, of the smallest networks; two steps in each of its four stages."""
+    config = acnn.get_config("task=sr,method=acnn,preset=smoke")
+    keys: dict[str, object] = {"prior.code": 2, "augmentation": False}
+    keys |= {f"{group}.steps": 2 for group in ("prior", "predictor", "joint", "train")}
+    with config.unlocked():
+        config.model.filters = 1
+        config.update_from_flattened_dict(keys)
+    grid = {"spacing_mm": (4.0, 2.0, 2.0), "size": (2, 4, 4), "target_scale": (2, 1, 1), "frequency": (3, 2, 1)}
+    spec = tiny.spec(classes=("background", "Myo", "LV"), labels=(0, 1, 2), **grid)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETS, config.model.net, small_nets.small)
+        patch.setattr(shape_model, "ShapeAutoencoder", small_nets.Coder)
+        patch.setattr(shape_model, "Predictor", small_nets.Guess)
+        whole = build_system(config, spec)
+    return whole._replace(stages=tuple(stage._replace(validate="") for stage in whole.stages))
+
+
+def go_restoring(workdir: Path) -> int:
+    """Trains `restoring`, or goes on, with a batch that does not divide among the devices."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, (6, 4, 4, 4)).astype(np.uint8)
+    fine = (label + rng.normal(0, 0.3, label.shape)).astype(np.float32)[..., None]
+    flags = {name: np.ones(6, np.float32) for name in ("fully_annotated", "real_case")}
+    examples = Examples({"image": fine[:, ::2], "label": label, "fine": fine, **flags})
+    settings = {"batch_size": 5, "accumulate": 1, "ema": 0.0, "eval_every": 10, "log_every": 1, "keep_best": 1}
+    config = ConfigDict({"seed": 5, "train": {**settings, "patience": 0, "tensorboard": False}})
+    return loop.train(restoring(), config, examples, lambda variables, output: {}, workdir, {}, QUIET)
+
+
+def test_acnn_stopped_inside_every_stage_ends_in_the_same_bits(tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert [stage.name for stage in restoring().stages] == ["prior", "predictor", "joint", "super_resolution"]
+    assert go_restoring(whole) == 0
+    write = log.Log.write
+
+    def stopping(self, step, **values):
+        write(self, step, **values)
+        if step % 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(log.Log, "write", stopping)
+    for step in (1, 3, 5, 7):
+        assert go_restoring(stopped) == signal.SIGTERM
+        assert Checkpoints(stopped).latest() == step
+    assert go_restoring(stopped) == 0
+    assert Checkpoints(stopped).about(8)["sha256"] == Checkpoints(whole).about(8)["sha256"]

@@ -1,29 +1,39 @@
 """Terms by name: which are chosen, with what weight, what they bring, and what is refused."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cardiac_jax.core.loss import term, weighted
-from cardiac_jax.core.types import Config, Net, Objective, Stream
+from cardiac_jax.core.types import Config, Net, Objective, Stage, Stream
 from cardiac_jax.errors import InputError
 from cardiac_jax.transforms import terms
 from cardiac_jax.transforms.registry import TERMS, Extended, Term, TermRequest, chosen_terms, extend
+from cardiac_jax.transforms.shape_model import ShapeModel
 from tests import tiny, toys
 
 NET = Net("segmenter", toys.Segmenter(), ((*tiny.SIZE, 1),))
+STAGE = Stage("prior", 2, ())
+MODEL = ShapeModel(
+    Net("autoencoder", toys.Autoencoder(), ((*toys.SIZE, toys.CLASSES),)),
+    Net("predictor", toys.Scalar(), ((*toys.SIZE, 1),)),
+    (STAGE, STAGE._replace(name="predictor"), STAGE._replace(name="joint")),
+)
 PLAIN = Objective(lambda variables, values, *, key, train: (values, variables), term(jnp.sum, a="x"))
 ALONE = {"transforms__shape_prior": 0.0, "transforms__position": 0.0}
 
 
-def asked(config: Config, has_position: bool = True) -> TermRequest:
+def asked(config: Config, **more: Any) -> TermRequest:
     stream = Stream(flag="real_case", share=0.5, batch_size=3)
-    return TermRequest(config, NET, tiny.SIZE, toys.CLASSES, (8, 8, 4), stream, has_position=has_position)
+    return TermRequest(config, NET, tiny.SIZE, toys.CLASSES, (8, 8, 4), stream, **{"has_position": True, **more})
 
 
-def extended(has_position: bool = True, **keys) -> Extended:
-    return extend(PLAIN, asked(tiny.config("srscn", **ALONE | keys), has_position))
+def extended(has_position: bool = True, model: ShapeModel | None = None, **keys) -> Extended:
+    config = tiny.config("srscn", **ALONE | keys)
+    return extend(PLAIN, asked(config, has_position=has_position, shape_model=model))
 
 
 def own(weight, request: TermRequest) -> Term:
@@ -51,10 +61,11 @@ def test_without_terms_the_objective_is_as_it_was():
         ("position", ["position"], ("position",), [], []),
         ("adversarial", ["discriminator"], (), [], ["discriminate"]),
         ("weight_decay", [], (), [], []),
+        ("predictor_prior", ["autoencoder", "predictor"], (), ["prior", "predictor", "joint"], []),
     ],
 )
 def test_what_a_term_brings(name, nets, trains, before, phases):
-    found = extended(**{f"transforms__{name}": 0.1})
+    found = extended(model=MODEL if name == "predictor_prior" else None, **{f"transforms__{name}": 0.1})
     assert [net.name for net in found.nets] == nets
     assert found.trains == trains
     assert [stage.name for stage in found.before] == before
@@ -73,6 +84,21 @@ def test_two_priors_share_one_autoencoder_and_its_stage():
     (stage,) = found.before
     assert stage.phases[0].trains == ("autoencoder",)
     assert stage.stream == Stream(flag="fully_annotated", share=1.0, batch_size=3), "whole shapes only"
+
+
+def test_priors_take_the_shape_model_of_the_system():
+    """Instead of an autoencoder of their own; all of them share it and its stages."""
+    found = extended(
+        model=MODEL, transforms__shape_prior=0.1, transforms__code_prior=0.1, transforms__predictor_prior=0.1
+    )
+    assert found.nets == (MODEL.autoencoder, MODEL.predictor)
+    assert found.before == MODEL.stages and found.trains == ()
+
+
+@pytest.mark.parametrize("model", [None, MODEL._replace(predictor=None)])
+def test_codes_of_images_need_a_predictor(model):
+    with pytest.raises(InputError, match=r"^transforms\.predictor_prior: compares restored images: "):
+        extended(model=model, transforms__predictor_prior=0.1)
 
 
 def test_an_own_term_joins_the_others(monkeypatch):

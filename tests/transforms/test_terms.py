@@ -19,11 +19,13 @@ from tests import toys
 
 K = toys.CLASSES
 KEY = jax.random.key(5)
-NETS = {net.name: net for net in (toys.segmenter(), toys.autoencoder(), toys.head(), toys.discriminator())}
+PREDICTOR = toys.discriminator()._replace(name="predictor")  # a code of one number, of "images" of K channels
+NETS = {net.name: net for net in (toys.segmenter(), toys.autoencoder(), toys.head(), toys.discriminator(), PREDICTOR)}
 VARIABLES = {name: init_net(net, name_key(KEY, name)) for name, net in NETS.items()}
 # Losses, codes and logits are sums and differences of numbers of about 1, each rounded to 1.2e-7 of itself.
 ATOL = 1e-6
 VALUES = {**toys.batch(4), "fully_annotated": jnp.array([1.0, 1.0, 0.0, 1.0])}
+VALUES["fine"] = jnp.asarray(np.random.default_rng(9).normal(size=(4, *toys.SIZE, K)), jnp.float32)
 
 
 class Row(NamedTuple):
@@ -59,6 +61,12 @@ ROWS = {
         terms.weight_decay,
         lambda w: terms.weight_decay(NETS["segmenter"], w),
         frozenset({"squared_weights"}),
+        dense_only=False,
+    ),
+    "image_code": Row(
+        terms.predictor_prior,
+        lambda w: terms.predictor_prior(PREDICTOR, w, "probabilities"),
+        frozenset({"predicted_image_code", "true_image_code"}),
         dense_only=False,
     ),
 }
@@ -207,6 +215,11 @@ def test_values_of_the_priors():
     fake = NETS["discriminator"].module.apply(VARIABLES["discriminator"], written["probabilities"], train=False)
     fooled = fully_annotated * np.log1p(np.exp(-np.asarray(fake)))
     np.testing.assert_allclose(logs["adversarial"], fooled, rtol=1e-5, atol=ATOL)
+    codes = [
+        np.asarray(PREDICTOR.module.apply(VARIABLES["predictor"], image, train=False))
+        for image in (written["probabilities"], VALUES["fine"])
+    ]
+    np.testing.assert_allclose(logs["image_code"], (codes[0] - codes[1]) ** 2, rtol=1e-5, atol=ATOL)
     half = 0.5 * squared(VARIABLES["segmenter"]["params"])
     np.testing.assert_allclose(logs["weight_decay"], np.full(4, half), rtol=1e-6)
 
