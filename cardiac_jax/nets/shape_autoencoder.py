@@ -31,7 +31,7 @@ class ShapeAutoencoder(Coder):
     strides: Sequence[Size] = ((1, 2, 2), 2, 2, 3)
 
     def setup(self) -> None:
-        decoder: list[nn.Module] = []
+        decoder: list[Conv | ConvTranspose] = []
         widths = (self.features[0], *self.features)
         for level in reversed(range(len(widths))):
             stride = per_axis(self.strides[level], len(self.size))
