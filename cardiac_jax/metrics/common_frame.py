@@ -5,6 +5,7 @@ ventricle's slices, from apex to base. Second axis: from the left to the right v
 Third: their vector product. Millimetres stay millimetres: size is information about the disease and is not normalised.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -74,7 +75,8 @@ def in_common_frame(
 ) -> np.ndarray:
     """Returns the masks of a label map in the heart's frame: float32 `[K - 1, *size]` in [0, 1], background left out.
 
-    Masks are averaged over the voxel size of the result, then interpolated linearly; they are 0 outside the image.
+    Along axes with smaller voxels than the result's, masks are smoothed first, by a Gaussian of the SD of a box of
+    that size. They are interpolated linearly, and 0 outside the image.
 
     Args:
       label: `[Z, H, W]` in the canonical frame.
@@ -91,6 +93,7 @@ def in_common_frame(
     for k in range(1, len(classes)):
         mask = (label == k).astype(np.float32)
         for axis, mm in enumerate(spacing_mm):
-            mask = ndimage.uniform_filter1d(mask, max(1, round(out_mm / mm)), axis, mode="constant")
+            if mm < out_mm:
+                mask = ndimage.gaussian_filter1d(mask, out_mm / mm / math.sqrt(12), axis, mode="constant")
         ndimage.map_coordinates(mask, at, out[k - 1], order=1, mode="grid-constant")
     return out
