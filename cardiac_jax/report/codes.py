@@ -37,8 +37,9 @@ def histograms(codes: np.ndarray, found: Normality, seed: int = 0, of: str = "ca
     dimensions = codes.shape[1]
     rng = np.random.default_rng(seed)
     shown = np.sort(rng.choice(dimensions, min(SHOWN, dimensions), replace=False))
-    figure = Figure(figsize=(9.6, 8.8), layout="constrained")
-    axes = figure.subplots(4, 4).ravel()
+    figure = Figure(figsize=(9.6, 8.8))
+    where = {"left": 0.08, "right": 0.98, "bottom": 0.11, "top": 0.91, "wspace": 0.3, "hspace": 0.45}
+    axes = figure.subplots(4, 4, gridspec_kw=where).ravel()  # a computed layout of 16 axes takes seconds
     for ax in axes[len(shown) :]:
         ax.remove()
     for ax, k in zip(axes, shown.tolist(), strict=False):
@@ -46,7 +47,7 @@ def histograms(codes: np.ndarray, found: Normality, seed: int = 0, of: str = "ca
         p = float(found.p_holm[k])
         text = "constant" if math.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
         ax.set_title(f"dimension {k + 1}, {text}", fontsize=8, color=COLOURS[3] if p < LEVEL else "black")
-    figure.supxlabel("value of the code (no unit)")
+    figure.supxlabel("value of the code (no unit)", y=0.045)
     figure.supylabel("density")
     figure.suptitle(
         f"{len(codes)} {of}; {found.test}, p corrected over {found.tested} dimensions (Holm): "
@@ -57,7 +58,7 @@ def histograms(codes: np.ndarray, found: Normality, seed: int = 0, of: str = "ca
         Patch(color=COLOURS[0], alpha=0.6, label="codes"),
         Line2D([], [], color="black", label="normal distribution of the same mean and SD"),
     ]
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles=lines, loc="lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
@@ -89,22 +90,14 @@ def traversals(
         views = {f"short axis, slice {z + 1} of {maps.shape[2]}": maps[:, :, z]}
         views |= {f"long axis, row {h + 1} of {maps.shape[3]}, base above": maps[:, :, ::-1, h]}
         steps = dict(zip(views, ((spacing_mm[1], spacing_mm[2]), (spacing_mm[0], spacing_mm[2])), strict=True))
-    figure = Figure(figsize=(1.25 * count * len(views) + 1.0, 1.25 * count + 1.6), layout="constrained")
-    panels = figure.subfigures(1, len(views), squeeze=False)[0]
-    for panel, (title, view) in zip(panels, views.items(), strict=True):
-        axes = panel.subplots(count, count, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
-        box, (dy, dx) = _box(view, steps[title]), steps[title]
-        for i, j in np.ndindex(count, count):
-            ax = axes[count - 1 - i, j]  # the second direction grows upwards
-            shown = _coloured(view[i, j][box], len(classes))
-            ax.imshow(shown, extent=(0, shown.shape[1] * dx, shown.shape[0] * dy, 0), interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
-            if i == 0:
-                ax.set_xlabel(_sigma(j, count), fontsize=8)
-            if j == 0:
-                ax.set_ylabel(_sigma(i, count), fontsize=8)
-        if title:
-            panel.suptitle(title, fontsize=9)
+    figure = Figure(figsize=(1.4 * count * len(views) + 1.0, 1.4 * count + 1.8), layout="constrained")
+    for ax, (title, view) in zip(figure.subplots(1, len(views), squeeze=False)[0], views.items(), strict=True):
+        image, (height, width), (dy, dx) = *_tiled(view, steps[title], len(classes)), steps[title]
+        ax.imshow(image, extent=(0, image.shape[1] * dx, 0, image.shape[0] * dy), interpolation="nearest")
+        ax.set_xticks([(j + 0.5) * width * dx for j in range(count)], [_sigma(j, count) for j in range(count)])
+        ax.set_yticks([(i + 0.5) * height * dy for i in range(count)], [_sigma(i, count) for i in range(count)])
+        ax.tick_params(length=0)
+        ax.set_title(title, fontsize=9)
     words = [f"{share:.0%} of the variance, SD {sd:.3g}" for share, sd in zip(shares, sds, strict=True)]
     figure.suptitle(
         f"Decoded codes. Across: first principal component of the codes ({words[0]}).\n"
@@ -162,20 +155,21 @@ def _centre(labels: np.ndarray, classes: Sequence[str]) -> tuple[int, ...]:
     return tuple(round(float(c)) for c in points.mean(0))
 
 
-def _box(view: np.ndarray, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
-    """The part of `[N, N, H, W]` that holds a structure in any of the maps, with a margin."""
-    marked = (view > 0).any(axis=(0, 1))
+def _tiled(view: np.ndarray, spacing_mm: Sequence[float], classes: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """`[N, N, H, W]` maps side by side, the first from below: colours `[N h, N w, 4]`, and the size (h, w) of a map.
+
+    Of each map the part is shown that holds a structure in any of them, with a margin and a grey line around it.
+    """
+    count, marked = view.shape[0], (view > 0).any(axis=(0, 1))
     points = np.argwhere(marked if marked.any() else np.ones(marked.shape, bool))
     border = [math.ceil(MARGIN_MM / mm) for mm in spacing_mm]
-    start = np.maximum(points.min(0) - border, 0).tolist()
-    stop = (points.max(0) + 1 + border).tolist()
-    return slice(start[0], stop[0]), slice(start[1], stop[1])
-
-
-def _coloured(labels: np.ndarray, classes: int) -> np.ndarray:
-    """`[H, W]` classes -> `[H, W, 4]` in the structures' colours, background white."""
+    padded = np.pad(view, [(0, 0), (0, 0), *((n, n) for n in border)])  # the margin may lie outside the map
+    (top, left), (bottom, right) = points.min(0), points.max(0) + 1 + 2 * np.array(border)
     table = [to_rgba("white"), *(to_rgba(STRUCTURES[k % len(STRUCTURES)]) for k in range(classes - 1))]
-    return np.asarray(table)[labels]
+    image = np.asarray(table)[padded[::-1, :, top:bottom, left:right]]
+    image[:, :, 0], image[:, :, :, 0] = to_rgba("0.8"), to_rgba("0.8")
+    h, w = image.shape[2:4]
+    return image.transpose(0, 2, 1, 3, 4).reshape(count * h, count * w, 4), (h, w)
 
 
 def _sigma(step: int, count: int) -> str:

@@ -107,10 +107,10 @@ def write_codes(
         (out / MARKER).unlink(missing_ok=True)
         rows: list[Row] = []
         if trained is not None and net is not None:
-            rows, added = _write_codes(subjects, trained, net, out, console)
+            rows, added = _write_codes(subjects, trained, net, chosen, out, console)
             about |= added
         if settings is not None:
-            about["classification"] = classify(_shapes(subjects, trained), settings, out, console)
+            about["classification"] = classify(_shapes(subjects, trained, chosen), settings, out, console)
         records.write_json(out / MARKER, rows, about)
     saying(console)(f"{len(subjects)} cases; written to {out}")
     raise_failed(failed, len(subjects))
@@ -129,25 +129,25 @@ def _source(trained: Trained | None, name: str | None, root: str | None) -> tupl
     return chosen, Path(root or trained.config.data.root)
 
 
-def _shapes(subjects: Sequence[Subject], trained: Trained | None) -> list[Shape]:
+def _shapes(subjects: Sequence[Subject], trained: Trained | None, chosen: Dataset) -> list[Shape]:
     """The cases to classify: those with a group."""
     found = []
     for record, one, masks in subjects:
         if masks is not None:
             values = {PCA: masks} if one is None else {PCA: masks, CODES: one.codes.mean(0)}
-            head = (record.id, record.patient, record.group or "", record.phase or "", _part(record, trained))
+            head = (record.id, record.patient, record.group or "", record.phase or "", _part(record, trained, chosen))
             found.append(Shape(*head, values))
     return found
 
 
-def _part(record: Record, trained: Trained | None) -> str:
-    """Part of the run's data in which a patient was; "" where it was in none."""
-    parts = trained.about["splits"] if trained is not None else {}
+def _part(record: Record, trained: Trained | None, chosen: Dataset) -> str:
+    """Part of the run's data in which a patient was; "" where it was in none, and for another data set."""
+    parts = trained.about["splits"] if trained is not None and trained.spec.dataset == chosen.name else {}
     return next((part for part, patients in parts.items() if record.patient in patients), "")
 
 
 def _write_codes(
-    subjects: Sequence[Subject], trained: Trained, net: Autoencoder, out: Path, console: Console
+    subjects: Sequence[Subject], trained: Trained, net: Autoencoder, chosen: Dataset, out: Path, console: Console
 ) -> tuple[list[Row], dict[str, Any]]:
     """Writes codes.csv, normality.csv and the pictures; returns the rows of codes.csv, and what the marker says."""
     held = [(subject.record, subject.encoded) for subject in subjects if subject.encoded is not None]
@@ -155,7 +155,7 @@ def _write_codes(
     rows: list[Row] = []
     for (record, one), code in zip(held, codes, strict=True):
         row: Row = {"case": record.id, "patient": record.patient, "group": record.group or ""}
-        row |= {"phase": record.phase or "", "part": _part(record, trained)}
+        row |= {"phase": record.phase or "", "part": _part(record, trained, chosen)}
         row |= {"maps": len(one.codes), "outside": one.outside}
         row |= {f"dice_{k}": float(dice) for k, dice in zip(structures, one.dice, strict=True)}
         rows.append(row | {f"code_{k + 1:03d}": float(value) for k, value in enumerate(code)})

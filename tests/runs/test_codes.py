@@ -81,7 +81,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_every_case_has_a_code_and_every_patient_an_answer(run, acdc, tmp_path):
     out = tmp_path / "out"
     write_codes(Path("run"), out, root=str(acdc), settings=SETTINGS, console=QUIET)
-    pictures = [f"{n}.{s}" for n in ("histograms_ED", "histograms_ES", "histograms_all", "traversals") for s in ("png", "svg")]
+    drawn = ("histograms_ED", "histograms_ES", "histograms_all", "traversals")
+    pictures = [f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")]
     tables = ["codes.csv", "codes.json", "normality.csv", "predictions.csv"]
     tables += [f"classification.{suffix}" for suffix in ("csv", "json", "md")]
     assert sorted(p.name for p in out.iterdir() if p.name != ".lock") == sorted(pictures + tables)
@@ -105,7 +106,7 @@ def test_every_case_has_a_code_and_every_patient_an_answer(run, acdc, tmp_path):
         ("ED + ES", "codes"),
     ]
     assert all(float(row["accuracy"]) == 1 for row in found if row["features"] == "PCA")  # sizes differ, and stay
-    assert [row["dimension"] for row in found] == ["5", "6", "22", "12"]
+    assert [row["dimension"] for row in found] == ["5", "6", "20", "12"]  # six maps span five; of twelve, two are alike
     answers = rows_of(out / "predictions.csv")
     assert len(answers) == 4 * 9 and {row["part"] for row in answers} == {"train", "val", ""}
     about = json.loads((out / "codes.json").read_text(encoding="utf-8"))["about"]
@@ -116,11 +117,13 @@ def test_every_case_has_a_code_and_every_patient_an_answer(run, acdc, tmp_path):
 
 
 @pytest.mark.parametrize("run", [(24, 24)], indirect=True)
-def test_the_code_of_slices_is_their_mean(run, acdc, tmp_path):
+def test_the_code_of_slices_is_their_mean(run, acdc, tmp_path, monkeypatch):
+    drawn: list[str] = []
+    monkeypatch.setattr(codes, "_save", lambda figure, path: drawn.append(path.name))
     write_codes(Path("run"), tmp_path, root=str(acdc), settings=None, console=QUIET)
     rows = rows_of(tmp_path / "codes.csv")
     assert {row["maps"] for row in rows} == {"4"}  # every slice of these hearts is the same
-    assert not (tmp_path / "classification.csv").exists() and (tmp_path / "traversals.png").stat().st_size > 1000
+    assert not (tmp_path / "classification.csv").exists() and "traversals" in drawn
 
 
 def test_the_baseline_needs_no_run(acdc, tmp_path, monkeypatch):
@@ -179,8 +182,9 @@ def test_what_cannot_be_encoded_is_refused(run, acdc, tmp_path, monkeypatch):
     assert not out.exists()
 
 
-def test_a_case_that_fails_does_not_stop_the_others(run, acdc, tmp_path):
+def test_a_case_that_fails_does_not_stop_the_others(run, acdc, tmp_path, monkeypatch):
     """A copy of the data set in which no patient has a group, and one label map is empty."""
+    monkeypatch.setattr(codes, "_save", lambda figure, path: None)
     root = tmp_path / "data"
     for path in sorted(acdc.rglob("*.*")):
         target = root / path.relative_to(acdc)
@@ -194,10 +198,3 @@ def test_a_case_that_fails_does_not_stop_the_others(run, acdc, tmp_path):
     with pytest.raises(BatchError, match="patient004_ED"):
         write_codes(Path("run"), tmp_path / "out", root=str(root), settings=None, console=QUIET)
     assert len(rows_of(tmp_path / "out" / "codes.csv")) == 17
-
-
-def test_the_command_says_what_is_missing(tmp_path):
-    commands = [tiny.command("codes", "--workdir=x"), tiny.command("codes", f"--output={tmp_path}")]
-    first, second = tiny.run_all(commands, tiny.environment(1, tmp_path))
-    assert (first.returncode, first.stderr.strip()) == (2, "error: --output: is required")
-    assert (second.returncode, second.stderr.strip()) == (2, "error: --data.name: is required without --workdir")
