@@ -37,9 +37,11 @@ def histograms(codes: np.ndarray, found: Normality, seed: int = 0, of: str = "ca
     dimensions = codes.shape[1]
     rng = np.random.default_rng(seed)
     shown = np.sort(rng.choice(dimensions, min(SHOWN, dimensions), replace=False))
-    figure = Figure(figsize=(9.6, 8.8))
-    where = {"left": 0.08, "right": 0.98, "bottom": 0.11, "top": 0.91, "wspace": 0.3, "hspace": 0.45}
-    axes = figure.subplots(4, 4, gridspec_kw=where).ravel()  # a computed layout of 16 axes takes seconds
+    rows = -(-len(shown) // 4)
+    figure, inch = Figure(figsize=(9.6, 2.0 * rows + 1.3)), 1 / (2.0 * rows + 1.3)
+    # A computed layout of 16 axes takes seconds.
+    where = {"left": 0.08, "right": 0.98, "bottom": 0.95 * inch, "top": 1 - 0.7 * inch, "wspace": 0.3, "hspace": 0.5}
+    axes = figure.subplots(rows, 4, squeeze=False, gridspec_kw=where).ravel()
     for ax in axes[len(shown) :]:
         ax.remove()
     for ax, k in zip(axes, shown.tolist(), strict=False):
@@ -47,12 +49,13 @@ def histograms(codes: np.ndarray, found: Normality, seed: int = 0, of: str = "ca
         p = float(found.p_holm[k])
         text = "constant" if math.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
         ax.set_title(f"dimension {k + 1}, {text}", fontsize=8, color=COLOURS[3] if p < LEVEL else "black")
-    figure.supxlabel("value of the code (no unit)", y=0.045)
-    figure.supylabel("density")
+    figure.supxlabel("value of the code (no unit)", y=0.4 * inch, fontsize=9)
+    figure.supylabel("density", fontsize=9)
     figure.suptitle(
         f"{len(codes)} {of}; {found.test}, p corrected over {found.tested} dimensions (Holm): "
         f"normality rejected in {found.rejected} of {found.tested}",
         fontsize=10,
+        y=1 - 0.15 * inch,
     )
     lines = [
         Patch(color=COLOURS[0], alpha=0.6, label="codes"),
@@ -96,6 +99,9 @@ def traversals(
         ax.imshow(image, extent=(0, image.shape[1] * dx, 0, image.shape[0] * dy), interpolation="nearest")
         ax.set_xticks([(j + 0.5) * width * dx for j in range(count)], [_sigma(j, count) for j in range(count)])
         ax.set_yticks([(i + 0.5) * height * dy for i in range(count)], [_sigma(i, count) for i in range(count)])
+        for k in range(1, count):
+            ax.axvline(k * width * dx, color="0.8", linewidth=0.8)
+            ax.axhline(k * height * dy, color="0.8", linewidth=0.8)
         ax.tick_params(length=0)
         ax.set_title(title, fontsize=9)
     words = [f"{share:.0%} of the variance, SD {sd:.3g}" for share, sd in zip(shares, sds, strict=True)]
@@ -158,7 +164,7 @@ def _centre(labels: np.ndarray, classes: Sequence[str]) -> tuple[int, ...]:
 def _tiled(view: np.ndarray, spacing_mm: Sequence[float], classes: int) -> tuple[np.ndarray, tuple[int, int]]:
     """`[N, N, H, W]` maps side by side, the first from below: colours `[N h, N w, 4]`, and the size (h, w) of a map.
 
-    Of each map the part is shown that holds a structure in any of them, with a margin and a grey line around it.
+    Of each map the part is shown that holds a structure in any of them, with a margin.
     """
     count, marked = view.shape[0], (view > 0).any(axis=(0, 1))
     points = np.argwhere(marked if marked.any() else np.ones(marked.shape, bool))
@@ -167,7 +173,6 @@ def _tiled(view: np.ndarray, spacing_mm: Sequence[float], classes: int) -> tuple
     (top, left), (bottom, right) = points.min(0), points.max(0) + 1 + 2 * np.array(border)
     table = [to_rgba("white"), *(to_rgba(STRUCTURES[k % len(STRUCTURES)]) for k in range(classes - 1))]
     image = np.asarray(table)[padded[::-1, :, top:bottom, left:right]]
-    image[:, :, 0], image[:, :, :, 0] = to_rgba("0.8"), to_rgba("0.8")
     h, w = image.shape[2:4]
     return image.transpose(0, 2, 1, 3, 4).reshape(count * h, count * w, 4), (h, w)
 
