@@ -23,7 +23,7 @@ from cardiac_jax.metrics.intervals import proportion_interval
 PUBLISHED = (("NOR", "DCM", "HCM"), ("normal", "dilated", "hypertrophic"))
 """The three groups of the paper, under the names of ACDC and of the phantom."""
 COMPONENTS = 64
-TREES = 300
+TREES = 100
 FEWEST = 2  # least number of patients of a group: one to learn from, one to ask
 SMALLEST = 1e-9  # components of a smaller share of the largest variance are rounding errors
 
