@@ -1,7 +1,8 @@
 """Autoencoders of label maps in trained runs: the codes of a case, and the label maps of codes.
 
-A volume has one code. An autoencoder of slices gives one for every slice that holds a structure. The box about the
-structures is encoded, at the autoencoder's size: a heart's position in the image says nothing about the heart.
+A volume has one code. An autoencoder of slices gives one for every slice that holds a structure. A box of the
+autoencoder's size is encoded, as in training: the central box of the image, moved where it would cut structures; for an
+autoencoder of a cascade's box, the box about the structures.
 """
 
 from collections.abc import Callable, Sequence
@@ -101,7 +102,8 @@ def encoded(case: Case, net: Autoencoder, spec: DataSpec) -> Encoded:
     if not marked.any():
         raise InputError(case.id, "its label map holds no structure")
     volume = len(net.size) == 3
-    box = boxed(label, marked, net.size if volume else (len(label), *net.size))
+    central = net.size == tuple(np.rint(np.array(spec.size) * finer[-len(spec.size) :]).astype(int).tolist())
+    box = boxed(label, marked, net.size if volume else (len(label), *net.size), central)
     held = (box > 0) & (box != IGNORE)
     parts = [box] if volume else [part for part, has in zip(box, held.any(axis=(1, 2)), strict=True) if has]
     parts = [part for part in parts if not (part == IGNORE).any()]
@@ -115,13 +117,21 @@ def encoded(case: Case, net: Autoencoder, spec: DataSpec) -> Encoded:
     return Encoded(codes, dice, (z, h, w), 1 - float(held.sum()) / float(marked.sum()))
 
 
-def boxed(label: np.ndarray, marked: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Returns the box `[*size]` of `label [Z, H, W]` whose middle is that of the box about `marked`, padded by 0."""
+def boxed(label: np.ndarray, marked: np.ndarray, size: Sequence[int], central: bool) -> np.ndarray:
+    """Returns a box `[*size]` of `label [Z, H, W]`, padded by 0.
+
+    Args:
+      marked: `[Z, H, W]` bool, the structures.
+      central: the box is the image's central one, moved no further than holding the structures takes; else its middle
+        is that of the structures. Structures larger than the box have their middle in its middle.
+    """
     out, source, target = np.zeros(size, label.dtype), [], []
     for axis, want in enumerate(size):
-        others = tuple(k for k in range(3) if k != axis)
-        at = np.flatnonzero(marked.any(axis=others))
-        start = (int(at[0]) + int(at[-1]) + 1 - want) // 2
+        at = np.flatnonzero(marked.any(axis=tuple(k for k in range(3) if k != axis)))
+        first, end = int(at[0]), int(at[-1]) + 1
+        start = (first + end - want) // 2
+        if central and end - first <= want:
+            start = min(max((label.shape[axis] - want) // 2, end - want), first)
         low, high = max(start, 0), min(start + want, label.shape[axis])
         source.append(slice(low, high))
         target.append(slice(low - start, high - start))

@@ -95,9 +95,10 @@ def test_every_case_has_a_code_and_every_patient_an_answer(run, acdc, tmp_path, 
     net = encode.autoencoder_of(run)
     label = np.zeros((4, 32, 32), np.uint8)
     label[:] = heart(RADIUS["NOR"], "ED").transpose(2, 1, 0)[::-1]  # canonical: apex first, rows downwards
-    at = np.argwhere(label > 0)
-    middle = (at.min(0) + at.max(0) + 1) // 2
-    centred = label[:, middle[1] - 12 : middle[1] + 12, middle[2] - 12 : middle[2] + 12]
+    columns = [k for k in range(9) if label[:, 4:28, k : k + 24].sum() == label.sum()]  # where nothing is cut
+    shift = min(columns, key=lambda k: abs(k - 4))
+    assert shift < 4
+    centred = label[:, 4:28, shift : shift + 24]
     written = [float(rows[0][f"code_{k:03d}"]) for k in range(1, 7)]
     np.testing.assert_allclose(written, net.encode(centred), rtol=1e-5)
     found = rows_of(out / "classification.csv")
@@ -134,14 +135,17 @@ def test_the_baseline_needs_no_run(acdc, tmp_path, monkeypatch):
     assert not (tmp_path / "codes.csv").exists() and (tmp_path / "codes.json").exists()
 
 
-def test_a_box_is_about_the_structures():
+def test_a_box_is_the_central_one_unless_it_cuts_structures():
     label = np.zeros((5, 9, 9), np.uint8)
     label[1:3, 6:9, 0:2] = 3
-    box = encode.boxed(label, label > 0, (4, 5, 4))
-    assert box.shape == (4, 5, 4) and box.sum() == label.sum()
-    np.testing.assert_array_equal(np.argwhere(box).min(0), [1, 1, 1])
-    np.testing.assert_array_equal(np.argwhere(box).max(0), [2, 3, 2])
-    small = encode.boxed(label, label > 0, (2, 1, 2))
+    for central, first, last in ((True, (1, 2, 0), (2, 4, 1)), (False, (1, 1, 1), (2, 3, 2))):
+        box = encode.boxed(label, label > 0, (4, 5, 4), central)
+        assert box.shape == (4, 5, 4) and box.sum() == label.sum()
+        at = np.argwhere(box)
+        assert (tuple(at.min(0)), tuple(at.max(0))) == (first, last)
+    large = encode.boxed(label, label > 0, (5, 9, 11), True)
+    np.testing.assert_array_equal(large[:, :, 1:10], label)
+    small = encode.boxed(label, label > 0, (2, 1, 2), True)
     np.testing.assert_array_equal(small, label[1:3, 7:8, 0:2])
 
 
