@@ -21,6 +21,7 @@ OUTPUT = flags.DEFINE_string("output", None, "folder for the results")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 NAME = flags.DEFINE_string("data.name", None, "data set; default: the one trained on")
 ROOT = flags.DEFINE_string("data.root", None, "folder of the data set; default: the one trained on")
+BOX = flags.DEFINE_string("box", "training", "encode the box as in training, or that about the heart")
 CLASSIFY = flags.DEFINE_bool("classify", True, "classify patients into their groups")
 FOLDS = flags.DEFINE_integer("folds", 10, "folds of the cross-validation, by patient")
 REPEATS = flags.DEFINE_integer("repeats", 10, "repetitions of it, with other folds and other trees")
@@ -39,6 +40,7 @@ def main() -> None:
         name=NAME.value,
         root=ROOT.value,
         settings=Settings(FOLDS.value, REPEATS.value, SEED.value) if CLASSIFY.value else None,
+        box=BOX.value,
         console=cli.console,
     )
 

@@ -33,7 +33,7 @@ from cardiac_jax.report import codes as pictures
 from cardiac_jax.report.figures import save
 from cardiac_jax.results import records
 from cardiac_jax.runs.classify import CODES, PCA, Settings, Shape, check, classify
-from cardiac_jax.runs.encode import Autoencoder, Encoded, autoencoder_of, encoded, leading
+from cardiac_jax.runs.encode import BOXES, TRAINING, Autoencoder, Encoded, autoencoder_of, encoded, leading
 from cardiac_jax.runs.restore import Trained, restore
 
 MARKER = "codes.json"
@@ -57,6 +57,7 @@ def write_codes(
     name: str | None = None,
     root: str | None = None,
     settings: Settings | None,
+    box: str = TRAINING,
     console: Console,
 ) -> None:
     """Encodes the label maps of every case of a data set, and writes what the codes are and tell.
@@ -66,6 +67,7 @@ def write_codes(
       name: name of the data set; None: the one trained on.
       root: its folder; None: the one trained on.
       settings: cross-validation of the classification of patients into their groups; None: they are not classified.
+      box: which box of a label map is encoded, one of `encode.BOXES`.
 
     Raises:
       InputError: the run has no autoencoder, the data set no groups or too few patients, or no case can be used.
@@ -73,6 +75,8 @@ def write_codes(
     """
     if workdir is None and settings is None:
         raise InputError("--workdir", "is required, unless patients are classified by the baseline alone")
+    if box not in BOXES:
+        raise InputError("--box", f"{box!r} is not one of {', '.join(BOXES)}")
     trained = None if workdir is None else restore(workdir, checkpoint)
     net = None if trained is None else autoencoder_of(trained)
     chosen, folder = _source(trained, name, root)
@@ -93,7 +97,7 @@ def write_codes(
                 masks = in_common_frame(case.label, case.spacing_mm, chosen.classes).ravel()
             except InputError as error:
                 raise InputError(record.label, error.problem) from None
-        code = None if trained is None or net is None else encoded(case, net, trained.spec)
+        code = None if trained is None or net is None else encoded(case, net, trained.spec, box)
         subjects.append(Subject(record, code, masks))
 
     failed |= run_each([(record.id, record) for record in named], "encoding", console, one)
@@ -103,6 +107,7 @@ def write_codes(
     if net is not None and len(subjects) < FEWEST:
         raise InputError(folder, f"holds {len(subjects)} cases with a label map, at least {FEWEST} are needed")
     about: dict[str, Any] = {"data": {"dataset": chosen.name, "root": str(folder.resolve()), "classes": chosen.classes}}
+    about["box"] = box
     with lock(out):
         (out / MARKER).unlink(missing_ok=True)
         rows: list[Row] = []

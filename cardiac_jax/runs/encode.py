@@ -21,6 +21,9 @@ from cardiac_jax.errors import InputError
 from cardiac_jax.metrics import overlap
 from cardiac_jax.runs.restore import Trained
 
+TRAINING, HEART = BOXES = ("training", "heart")
+"""Which box is encoded: as described above, or always that about the structures."""
+
 
 class Autoencoder(NamedTuple):
     """A trained autoencoder of label maps.
@@ -86,8 +89,11 @@ def autoencoder_of(trained: Trained) -> Autoencoder:
     )
 
 
-def encoded(case: Case, net: Autoencoder, spec: DataSpec) -> Encoded:
+def encoded(case: Case, net: Autoencoder, spec: DataSpec, box_of: str = TRAINING) -> Encoded:
     """Returns the codes of a case's label map on the network's grid; slices that are not annotated in full have none.
+
+    Args:
+      box_of: one of `BOXES`.
 
     Raises:
       InputError: voxels of the volume, or of all slices, are not annotated, or there is no structure.
@@ -102,7 +108,9 @@ def encoded(case: Case, net: Autoencoder, spec: DataSpec) -> Encoded:
     if not marked.any():
         raise InputError(case.id, "its label map holds no structure")
     volume = len(net.size) == 3
-    central = net.size == tuple(np.rint(np.array(spec.size) * finer[-len(spec.size) :]).astype(int).tolist())
+    central = box_of == TRAINING and net.size == tuple(
+        np.rint(np.array(spec.size) * finer[-len(spec.size) :]).astype(int).tolist()
+    )
     box = boxed(label, marked, net.size if volume else (len(label), *net.size), central)
     held = (box > 0) & (box != IGNORE)
     parts = [box] if volume else [part for part, has in zip(box, held.any(axis=(1, 2)), strict=True) if has]

@@ -181,6 +181,7 @@ def test_what_cannot_be_encoded_is_refused(run, acdc, tmp_path, monkeypatch):
     assert said(None, out, settings=None).startswith("--workdir: is required")
     assert said(Path("run"), out, name="phantom", root=None).startswith("--data.root: is required: the folder of the")
     assert said(Path("run"), out, settings=Settings(20, 1)) == "--folds: 20 is not from 2 to 9, the number of patients"
+    assert said(Path("run"), out, box="all") == "--box: 'all' is not one of training, heart"
     assert said(Path("run"), out, settings=Settings(3, 0)) == "--repeats: 0 is less than 1"
     monkeypatch.setattr(codes, "restore", lambda *_: run._replace(system=run.system._replace(nets=())))
     assert said(Path("run"), out).startswith("run: a run of unet, which has no autoencoder of label maps")
