@@ -5,8 +5,7 @@ The test set is selected before the folds are assigned. It is the same for every
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,13 +57,8 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
             raise InputError("data.fold", f"{fold} is not one of 0 to {folds - 1}")
         if not 0 <= test_share < 1:
             raise InputError("data.test_share", f"{test_share} is not a share, at least 0 and below 1")
-        groups: dict[str, set[str]] = defaultdict(set)
-        for record in records:
-            if record.split == "test":
-                sides["test"].add(record.patient)
-            else:
-                groups[record.group or ""].add(record.patient)
-        ordered = [p for name in sorted(groups) for p in sorted(groups[name], key=lambda p: _rank(seed, p))]
+        sides["test"] = {record.patient for record in records if record.split == "test"}
+        ordered = dealing_order({r.patient: r.group or "" for r in records if r.split != "test"}, seed)
         if not sides["test"]:
             sides["test"] = set(_evenly(ordered, test_share))
             if test_share and not sides["test"]:
@@ -75,6 +69,15 @@ def split(records: Sequence[Record], seed: int, fold: int | None, folds: int = F
         if not sides[side]:
             raise InputError("data.fold", f"leaves no patient in {side} (of {len({r.patient for r in records})})")
     return Split(*(tuple(sorted(sides[side])) for side in Split._fields))
+
+
+def dealing_order(groups: Mapping[str, str], seed: int) -> list[str]:
+    """Returns the patients of `groups` (patient -> group) by group, inside a group by a hash of (seed, patient).
+
+    Dealt in this order, the patient at index i to fold i modulo the number of folds, the folds differ by one patient at
+    most, and by one of each group.
+    """
+    return sorted(groups, key=lambda patient: (groups[patient], _rank(seed, patient)))
 
 
 def read(path: Path, records: Sequence[Record], fold: int) -> Split:

@@ -343,6 +343,12 @@ def wrong(room: Room) -> dict[str, tuple[list[str | Path], str]]:
         "no input": (predict(f"--input={new / 'none.nii.gz'}", f"--output={new}"), "none.nii.gz"),
         "no image": (predict(f"--input={room.data / 'cases.csv'}", f"--output={new}"), "cases.csv"),
         "over the image": (predict(f"--input={_plain(room)}", f"--output={_plain(room)}"), "overwritten"),
+        "codes without a place": (tiny.command("codes", f"--workdir={run}"), "--output"),
+        "codes of no data": (tiny.command("codes", f"--output={new}"), "--data.name"),
+        "codes of a run without prior": (
+            tiny.command("codes", f"--workdir={run}", f"--output={new}"),
+            "a run of unet, which has no autoencoder of label maps",
+        ),
         "study of one method": (tiny.command("study", config, f"--workdir={new}"), "method"),
         "study of an unknown method": (tiny.command("study", STUDY, f"--workdir={new}", "--only=resnet"), "resnet"),
     }
