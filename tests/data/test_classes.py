@@ -62,7 +62,7 @@ def test_what_a_structure_counts_as(name: str, classes: tuple[str, ...], value: 
 
 
 def test_an_unknown_set_or_class_is_named():
-    with pytest.raises(InputError, match=r"data\.name: 'brain' is not one of acdc, .*, phantom, nor module:attribute"):
+    with pytest.raises(InputError, match=r"data\.name: 'brain' is not one of acdc, .*, twins, nor module:attribute"):
         dataset("brain")
     with pytest.raises(InputError, match=r"data\.classes: acdc has no class 'scar', only background, RV, Myo, LV"):
         dataset("acdc", ("Myo", "scar"))
