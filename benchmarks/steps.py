@@ -41,7 +41,13 @@ def examples(config: Any, number: int, classes: int, channels: int) -> dict[str,
     label = np.broadcast_to(np.where(rings < classes - 1, classes - 1 - rings.astype(int), 0), (number, *size))
     image = rng.standard_normal((number, *size, channels), np.float32) + label[..., None]
     flat = {name: np.ones(number, np.float32) for name in ("fully_annotated", "real_case", "position")}
-    return {"image": image.astype(np.float32), "label": label.astype(np.uint8), **flat}
+    held = {"image": image.astype(np.float32), "label": label.astype(np.uint8), **flat}
+    scale = tuple(config.data.target_scale)
+    if any(factor > 1 for factor in scale):  # repeated onto the finer grid
+        for axis, factor in enumerate(scale, start=1):
+            label, image = (np.repeat(array, factor, axis) for array in (label, image))
+        held |= {"label": label.astype(np.uint8), "fine": image.astype(np.float32)}
+    return held
 
 
 def kernels(folder: Path) -> list[tuple[str, float, int]]:
@@ -97,7 +103,12 @@ def main() -> None:
             state, metrics = step(state, batch)
         jax.block_until_ready(metrics)
         each_ms = 1e3 * (time.perf_counter() - begin) / STEPS.value
-        print(f"{stage.name:14} batch {size:3}: {each_ms:9.2f} ms a step, the first after {first_s:.1f} s", flush=True)
+        memory = jax.local_devices()[0].memory_stats() or {}
+        peak = f", peak memory so far {memory['peak_bytes_in_use'] / 2**30:.1f} GiB" if memory else ""
+        print(
+            f"{stage.name:14} batch {size:3}: {each_ms:9.2f} ms a step, the first after {first_s:.1f} s{peak}",
+            flush=True,
+        )
         if KERNELS.value:
             with tempfile.TemporaryDirectory() as folder:
                 with jax.profiler.trace(folder, create_perfetto_trace=True):
