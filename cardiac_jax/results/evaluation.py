@@ -205,7 +205,11 @@ def write_rows(out: Path, results: Results) -> None:
     for kind, rows in results.measured._asdict().items():
         if rows:
             records.write_csv(out / f"{kind}.csv", rows)
-        records.write_json(out / f"{kind}.json", rows, results.about if kind == "cases" else {})
+        if rows or kind != "images":
+            records.write_json(out / f"{kind}.json", rows, results.about if kind == "cases" else {})
+        else:
+            for suffix in ("csv", "json"):  # of an earlier evaluation
+                (out / f"{kind}.{suffix}").unlink(missing_ok=True)
 
 
 def read_results(folder: Path) -> Results:
