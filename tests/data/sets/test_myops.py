@@ -112,9 +112,9 @@ def test_the_real_patients(real_data, monkeypatch):
     reads: Counter[Path] = Counter()
     read = formats.read
 
-    def counting(path: Path):
+    def counting(path: Path, part: str = ""):
         reads[path] += 1
-        return read(path)
+        return read(path, part)
 
     monkeypatch.setattr(formats, "read", counting)
     found = check(MYOPS, real_data / "myops")
