@@ -27,14 +27,14 @@ from cardiac_jax.errors import InputError, raise_failed
 from cardiac_jax.progress import say_found
 
 flags.DEFINE_bool("check", False, "Read every file of the data set and list all problems.")
-flags.DEFINE_string("data.name", None, "Name of the data set (of --check).")
-flags.DEFINE_string("data.root", None, "Its folder, or a single file (of --check).")
+flags.DEFINE_string("data.name", None, "Name of the data set (of --check and --twins).")
+flags.DEFINE_string("data.root", None, "Its folder, or a single file (of --check and --twins).")
 flags.DEFINE_list("data.sequences", None, "Sequences every case needs, on one grid. Default: what there is.")
 flags.DEFINE_bool("labels", True, "Whether a case without label is a problem (of --check).")
 flags.DEFINE_string("phantom", None, "Folder to write a phantom data set to.")
 flags.DEFINE_integer("patients", 20, "Patients (of --phantom).", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed (of --phantom and --twins).")
-flags.DEFINE_string("layout", "mscmr", "Whose layout (of --phantom).")
+flags.DEFINE_string("layout", "mscmr", "Whose layout: mscmr, myops, acdc, hr, lasc or cetus (of --phantom).")
 flags.DEFINE_string("twins", None, "Folder to write low-resolution twins to, made from --data.name.")
 flags.DEFINE_float("misalign_mm", 2.0, "Largest in-plane shift of a slice along each axis, uniform (of --twins).")
 flags.DEFINE_float("rotation_deg", 0.0, "Largest in-plane rotation of a slice, uniform (of --twins).")

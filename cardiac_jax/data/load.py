@@ -55,7 +55,9 @@ def inspect(
     label, drawn = None, None
     try:
         if record.label is None and labelled:
-            raise InputError(_folder(record), f"case {record.id} has no label file")
+            raise InputError(
+                _folder(record), f"case {record.id} has no label file{' on the finer grid' if dataset.fine else ''}"
+            )
         if record.label is not None:
             drawn = formats.read(record.label)
             drawn = drawn._replace(data=canonical_labels(drawn.data, dataset.labels, record.label))

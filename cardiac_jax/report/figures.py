@@ -110,7 +110,8 @@ def method_figure(view: View, classes: Sequence[str]) -> Figure:
             scores = "" if labels is view.truth else _slice_dice(labels, view.truth, z, classes, "\n")
             ax.set_title(f"{method}\n{scores}" if i == 0 else scores, fontsize=8)
         axes[i, 0].set_ylabel(_place(view, level, z, "\n"))
-    figure.suptitle(f"{view.case} {view.note}".strip())
+    joint = "\n" if len(columns) < 3 else " "  # two columns are narrower than a line with both
+    figure.suptitle(f"{view.case}{joint}{view.note}".strip(), fontsize=10)
     _legend(figure, classes, "method of the column")
     return figure
 

@@ -219,7 +219,9 @@ def restored_figure(
       ssim: method -> case -> SSIM, printed above the image.
     """
     names = ["low resolution", *views[0][0].images, "reference"]
-    figure = Figure(figsize=(1.0 + 1.9 * len(names), 3.9 * len(views) + 0.2), layout="constrained")
+    tallest = max(_height_to_width(view) for view, _ in views)
+    row_in = min(max(1.75 * tallest + 0.3, 1.3), 1.95)  # of thin stacks no gap between the rows, but room for names
+    figure = Figure(figsize=(1.0 + 1.9 * len(names), 2 * row_in * len(views) + 0.2), layout="constrained")
     axes = figure.subplots(2 * len(views), len(names), squeeze=False)
     for k, (view, note) in enumerate(views):
         planes = {name: long_axis(view, data) for name, data in _named(view).items()}
@@ -253,6 +255,12 @@ def long_axis(view: Restored, data: np.ndarray) -> np.ndarray:
     """The cut `[Z, W]` through the middle of the pictured part, apex first."""
     z, h, w = view.box
     return data[z, (h.start + h.stop) // 2, w]
+
+
+def _height_to_width(view: Restored) -> float:
+    """Height of the cut divided by its width, both in millimetres."""
+    depth, width = long_axis(view, view.truth).shape
+    return depth * view.spacing_mm[0] / (width * view.spacing_mm[2])
 
 
 def _named(view: Restored) -> dict[str, np.ndarray]:

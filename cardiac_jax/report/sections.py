@@ -46,8 +46,9 @@ def overview(entries: Sequence[Entry], options: Options) -> Section:
         tables.append(table.comparison_table(options.paired))
     simulated = entries[0].results.about["data"]["dataset"] == "phantom"
     if not simulated and any(name in options.published.get("dice", {}) for name in rows):
-        given = [metric for metric in METRICS if metric in options.published]
-        tables += [published_table(rows, structures, metric, options.published) for metric in given]
+        given = [metric for metric in METRICS if set(options.published.get(metric, {})) & set(rows)]
+        beside = (published_table(rows, structures, metric, options.published) for metric in given)
+        tables += [one for one in beside if len(one.header) > 1]  # not of structures that the paper has not
     return Section("results", "Results", warnings(entries), tables)
 
 
@@ -232,8 +233,8 @@ PARTS = (
 def published_table(
     rows: Mapping[str, Rows], structures: Sequence[str], metric: str, published: Published, mean: bool = True
 ) -> Table:
-    """Our values and the paper's: two columns for each published structure and, with `mean`, for the mean."""
-    named = published[metric]
+    """Our values and the paper's: two columns for each structure (with `mean`, also the mean) published of a method."""
+    named = {method: held for method, held in published[metric].items() if method in rows}
     columns = [
         name for name in (*structures, *((MEAN,) if mean else ())) if any(name in held for held in named.values())
     ]

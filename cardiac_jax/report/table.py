@@ -90,7 +90,9 @@ def comparison_table(comparisons: Sequence[Comparison], metric: str = "dice") ->
     """Table of paired differences with interval and both p values; bold if p (Holm) < 0.05."""
     lines, left_out = [], []
     for c in comparisons:
-        difference, low, high = (METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high))
+        difference, low, high = (
+            "-" if math.isnan(value) else METRICS[metric].text(value, "+") for value in (c.difference, c.low, c.high)
+        )
         significant, methods = c.p_holm < 0.05, f"{c.method} - {c.baseline}"
         left_out += left_out_note(f"{methods}, {c.structure}", Summary(c.difference, math.nan, *c[3:6]))
         lines.append(
@@ -128,7 +130,7 @@ def to_rich(table: Table) -> RichTable:
     """The table as a `rich` table for the terminal."""
     out = RichTable(title=Text(table.title), caption=Text("\n".join(table.notes)), caption_justify="left")
     for i, name in enumerate(table.header):
-        out.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
+        out.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
     for row in table.rows:
         out.add_row(*(Text(c.text, style="bold" if c.bold else "") for c in row))
     return out

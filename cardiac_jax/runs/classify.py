@@ -176,7 +176,8 @@ def _notes(
 ) -> list[str]:
     z, h, w = (round(n * SPACING_MM) for n in SIZE)
     notes = [
-        f"Mean accuracy over {settings.repeats} repetitions of a {settings.folds}-fold cross-validation by patient, "
+        f"Mean accuracy over {settings.repeats} repetition{'' if settings.repeats == 1 else 's'} of a "
+        f"{settings.folds}-fold cross-validation by patient, "
         f"ExtraTrees of {classification.TREES} trees; 95% interval by Wilson, n = patients.",
         f"PCA: principal components of label maps in the heart's frame ({z} x {h} x {w} mm at {SPACING_MM:g} mm, size "
         f"kept), fitted to each fold's training patients: {classification.COMPONENTS} of each phase, or as many as "

@@ -141,6 +141,7 @@ class Meter:
 
 
 def note(figures: dict[str, float]) -> str:
-    """Returns losses, steps per second and Dice in one short line."""
-    shown = [name for name in figures if name.endswith("loss") or name == "steps_per_s" or "dice" in name.split("/")]
+    """Returns losses, steps per second, Dice, SSIM and PSNR in one short line."""
+    named = ("steps_per_s", "ssim", "psnr")
+    shown = [name for name in figures if name.endswith("loss") or name in named or "dice" in name.split("/")]
     return "  ".join(f"{name} {figures[name]:.3f}" for name in shown)

@@ -13,6 +13,7 @@ from cardiac_jax.metrics import paired_tests
 from cardiac_jax.metrics.agreement import Pairs
 from cardiac_jax.metrics.summary import by_case, mean_by_case, summarise, without
 from cardiac_jax.report import cohort_table, table
+from cardiac_jax.report.sections import published_table
 
 ANATOMIES = ("LV", "RV", "Myo")
 
@@ -178,6 +179,21 @@ def test_compare_pairs_by_case_and_corrects_over_the_family():
     assert [row[3].bold for row in shown.rows] == [True, False, False, True]
     assert not any("Warning" in note for note in shown.notes)
     assert "ours - baseline, Myo: n = 0 of 8 patients, 8 excluded (nothing to measure)." in shown.notes
+
+
+def test_a_single_patient_has_no_interval():
+    rows = {name: _rows({"c0": (value, 0.4, 0.3)}) for name, value in (("ours", 0.6), ("baseline", 0.5))}
+    shown = table.comparison_table(paired_tests.compare(rows, "ours", ANATOMIES))
+    assert shown.rows[0][3].text == "+0.100 [-, -]"
+
+
+def test_published_values_are_those_of_the_methods_and_structures_shown():
+    paper = {"source": "A.", "differs": "B.", "dice": {"ours": {"LV": 0.9}, "other": {"LV": 0.8, "mean": 0.7}}}
+    rows = _rows({"c0": (0.6, 0.4, 0.3)})
+    shown = published_table({"ours": rows, "new": rows}, ANATOMIES, "dice", paper)
+    assert shown.header == ("method", "LV, ours", "LV, paper")
+    assert [[cell.text for cell in row] for row in shown.rows] == [["ours", "0.600", "0.900"], ["new", "0.600", "-"]]
+    assert published_table({"ours": rows}, ("LA",), "dice", paper).header == ("method",)
 
 
 def test_few_cases_are_tested_with_a_warning():

@@ -41,7 +41,7 @@ def find(root: Path) -> list[Record]:
     """
     if root.is_file():
         if _LR.fullmatch(root.name) is None:
-            raise InputError(root, "is not named NAME_{ED,ES}_lr.nii.gz")
+            raise InputError(root, "is not named NAME_lr.nii.gz")
         images = [root]
     elif not root.is_dir():
         raise InputError(root, "no such file or folder")
@@ -49,7 +49,7 @@ def find(root: Path) -> list[Record]:
         folder = root / FOLDER if (root / FOLDER).is_dir() else root
         images = sorted(path for path in folder.iterdir() if _LR.fullmatch(path.name) and path.name[0] != ".")
     if not images:
-        raise InputError(root, f"holds no {FOLDER}/NAME_{{ED,ES}}_lr.nii.gz")
+        raise InputError(root, f"holds no {FOLDER}/NAME_lr.nii.gz; launch.prepare --twins makes a folder of twins")
     rows, sequence = _rows(images[0].parent), _sequence(images[0].parent)
     return sorted((_record(path, rows, sequence) for path in images), key=lambda record: record.id)
 
