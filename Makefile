@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python -m launch.demo
 
-# Lint and types beside the tests: they use one core for a minute.
+# Lint and types beside the tests.
 test: $(STAMP)
 	$(MAKE) --no-print-directory -j 2 lint pytest
 

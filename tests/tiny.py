@@ -106,7 +106,8 @@ def run(words: Sequence[str | Path], env: dict[str, str], timeout_s: float = 300
     """`python <words>` to its end."""
     with start(words, env) as process:
         out, err = process.communicate(timeout_s)
-    return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def command(name: str, *words: str | Path) -> list[str | Path]:

@@ -108,6 +108,20 @@ class Case:
         return self.stack(np.empty(0)).spacing_mm
 
 
+def first_error_raised(
+    survey: Callable[[Path], tuple[list[Record], list[InputError]]],
+) -> Callable[[Path], list[Record]]:
+    """Returns the `find` of a data set from its `survey`: the records; the first of its errors is raised."""
+
+    def find(root: Path) -> list[Record]:
+        records, problems = survey(root)
+        for problem in problems:
+            raise problem
+        return records
+
+    return find
+
+
 class Dataset(NamedTuple):
     """One data set in its publisher's own layout.
 

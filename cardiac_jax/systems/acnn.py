@@ -58,7 +58,7 @@ class _Parts(NamedTuple):
     def shape_model(self, image: InputImage | None) -> ShapeModel:
         """The autoencoder of label maps, with a predictor where it is told what that reads."""
         stream = Stream(
-            of=_with_fine if image is not None and image.name == "fine" else None,
+            of=_with_fine if image is not None and image.name == "fine" else _without_fine,
             prepare=self.augmentation(image.name if image is not None else "image"),
         )
         data = self.data
@@ -107,7 +107,7 @@ def _segmentation(parts: _Parts) -> System:
         assert model is not None
         plain = _refined(segmenter, model.autoencoder)
     motion = _motion(parts) if config.motion.on else chain()
-    stream = Stream(prepare=chain(parts.augmentation(), motion))
+    stream = Stream(of=_without_fine, prepare=chain(parts.augmentation(), motion))
     request = TermRequest(
         config, segmenter, parts.fine, data.classes_count, bottleneck_shape(segmenter), stream, shape_model=model
     )
@@ -233,6 +233,11 @@ def _with_fine(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
     if "fine" not in arrays:
         raise InputError("training set", "super-resolution needs a high-resolution image of every case")
     return arrays
+
+
+def _without_fine(arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the examples without high-resolution images, which would go to the device with every batch unread."""
+    return {name: array for name, array in arrays.items() if name != "fine"}
 
 
 def _refuse_super_resolution(config: Config, data: DataSpec) -> None:

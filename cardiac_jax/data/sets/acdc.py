@@ -25,7 +25,7 @@ regardless of the affine.
 import re
 from pathlib import Path
 
-from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.case import Dataset, Record, first_error_raised
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.data.sets.entries import stem
 from cardiac_jax.errors import InputError
@@ -37,18 +37,6 @@ HEIGHT_CM, WEIGHT_KG = (30.0, 250.0), (2.0, 400.0)  # what a person can have
 _PATIENT = re.compile(r"patient\d+$")
 _FRAME = re.compile(r"patient\d+_frame(?P<frame>\d{1,6})(?P<gt>_gt)?\.nii(\.gz)?$", re.IGNORECASE)
 _SPLITS = {"training": "train", "testing": "test"}
-
-
-def find(root: Path) -> list[Record]:
-    """Return the records sorted by id, two per patient.
-
-    Raises:
-      InputError: there is no patient, or a patient cannot be read (the first one is named).
-    """
-    records, problems = survey(root)
-    for problem in problems:
-        raise problem
-    return records
 
 
 def survey(root: Path) -> tuple[list[Record], list[InputError]]:
@@ -77,6 +65,9 @@ def survey(root: Path) -> tuple[list[Record], list[InputError]]:
         except InputError as error:
             problems.append(error)
     return sorted(records, key=lambda r: (r.id, r.split or "")), problems
+
+
+find = first_error_raised(survey)
 
 
 def read_info(path: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ The root may also be one patient's folder or one image.
 import re
 from pathlib import Path
 
-from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.case import Dataset, Record, first_error_raised
 from cardiac_jax.errors import InputError
 
 CLASSES = ("background", "LV")
@@ -40,18 +40,6 @@ PHASES = ("ED", "ES")
 _PATIENT = re.compile(r"Patient\d+$")
 _IMAGE = re.compile(r"(?P<patient>Patient\d+)_(?P<phase>E[DS])\.mhd$")
 _FIRST_RELEASE = ("*_frame*.mhd", "*_truth.vtk", "*_ED_ES_time.txt")
-
-
-def find(root: Path) -> list[Record]:
-    """Return the records sorted by id, up to two per patient.
-
-    Raises:
-      InputError: there is no patient, or a patient cannot be used (the first one is named).
-    """
-    records, problems = survey(root)
-    for problem in problems:
-        raise problem
-    return records
 
 
 def survey(root: Path) -> tuple[list[Record], list[InputError]]:
@@ -84,6 +72,9 @@ def survey(root: Path) -> tuple[list[Record], list[InputError]]:
         elif not present:
             problems.append(InputError(folder, f"holds no {folder.name}_ED.mhd or {folder.name}_ES.mhd{_why(folder)}"))
     return sorted(records, key=lambda record: record.id), problems
+
+
+find = first_error_raised(survey)
 
 
 def _image(folder: Path, patient: str, phase: str) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from cardiac_jax.data.case import Dataset, Record
+from cardiac_jax.data.case import Dataset, Record, first_error_raised
 from cardiac_jax.data.io import volume
 from cardiac_jax.data.labels import CLASSES
 from cardiac_jax.data.sets import description, dicom_folder
@@ -28,18 +28,6 @@ from cardiac_jax.errors import InputError
 UNKNOWN = "image"
 _NAMED = re.compile(r"(?P<id>.+)_(?P<sequence>LGE|DE|bSSFP|C0|T2|cine)$", re.IGNORECASE)
 _SEQUENCES = {"lge": "LGE", "de": "LGE", "bssfp": "bSSFP", "c0": "bSSFP", "t2": "T2", "cine": "cine"}
-
-
-def find(root: Path) -> list[Record]:
-    """Return the records sorted by id.
-
-    Raises:
-      InputError: there is no image, two files have the same id and sequence, or channels have no names.
-    """
-    records, problems = survey(root)
-    for problem in problems:
-        raise problem
-    return records
 
 
 def survey(root: Path, order: Sequence[str] = ()) -> tuple[list[Record], list[InputError]]:
@@ -82,6 +70,9 @@ def survey(root: Path, order: Sequence[str] = ()) -> tuple[list[Record], list[In
     records = [Record(case, case, cases[case], None) for case in sorted(cases.keys() - problems.keys())]
     records = [*by_frame(records), *(record for record in dicoms if record.part)]
     return sorted(records, key=lambda record: record.id), list(problems.values())
+
+
+find = first_error_raised(survey)
 
 
 def of_channels(order: Sequence[str]) -> Dataset:
